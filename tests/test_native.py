@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmlkernels.backends import native
+
+built = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
+
+
+@pytest.fixture
+def threads() -> int:
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def expected(x: Tensor) -> Tensor:
+    return (1 / x.double().norm(dim=1).clamp_min(1e-12)).to(x.dtype)
+
+
+def test_built_where_the_build_was_required() -> None:
+    if os.environ.get("DMLKERNELS_NATIVE") != "1":
+        pytest.skip("DMLKERNELS_NATIVE is not 1")
+    assert native.unavailable_reason() is None
+
+
+@built
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (7, 31), (5, 32), (5, 33), (2, 100), (300, 512), (4, 0), (0, 8)])
+def test_equals_torch(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(native.reciprocal_norms(x), expected(x), rtol=torch.finfo(dtype).eps * 4, atol=0)
+
+
+@built
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_strided_and_expanded_rows(dtype: torch.dtype) -> None:
+    wide = torch.randn(40, 96, dtype=dtype)
+    tolerance = {"rtol": torch.finfo(dtype).eps * 4, "atol": 0}
+    for x in (wide[::3, 5:70], wide[:, :1], wide[:1].expand(6, 96)):
+        torch.testing.assert_close(native.reciprocal_norms(x), expected(x), **tolerance)
+
+
+@built
+def test_zero_tiny_huge_and_non_finite_rows() -> None:
+    x = torch.tensor([[0.0, 0.0], [1e-30, 0.0], [3e38, 3e38], [float("nan"), 1.0], [float("inf"), 1.0]])
+    r = native.reciprocal_norms(x)
+    torch.testing.assert_close(r[:2], torch.full((2,), 1e12))
+    torch.testing.assert_close(r[2], torch.tensor(1 / (3e38 * 2**0.5), dtype=torch.float64).float())
+    assert r[3:].isnan().all()
+
+
+@built
+def test_bits_do_not_depend_on_the_thread_count(threads: int) -> None:
+    x = torch.randn(5000, 130)
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(native.reciprocal_norms(x))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@built
+def test_input_is_not_changed_and_needs_no_detach() -> None:
+    x = torch.randn(10, 8, requires_grad=True)
+    before = x.detach().clone()
+    assert not native.reciprocal_norms(x).requires_grad
+    assert torch.equal(x.detach(), before)
+
+
+@built
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.ones(3), ValueError, r"shape \(N, D\), got \(3,\)"),
+        (torch.ones(3, 4).T, ValueError, r"adjacent numbers in its rows, got strides \(1, 4\)"),
+        (torch.ones(3, 4, dtype=torch.float16), TypeError, "float32 or float64, got torch.float16"),
+        (torch.ones(3, 4, dtype=torch.int64), TypeError, "float32 or float64, got torch.int64"),
+        (torch.ones(3, 4, device="meta"), ValueError, "on the CPU, got meta"),
+    ],
+)
+def test_bad_input(x: Tensor, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        native.reciprocal_norms(x)
+
+
+def test_without_the_module_it_says_why() -> None:
+    script = """
+import sys
+sys.modules["dmlkernels._native"] = None
+import torch
+from dmlkernels.backends import native
+assert "not in this installation" in native.unavailable_reason()
+try:
+    native.reciprocal_norms(torch.ones(2, 2))
+except RuntimeError as error:
+    assert "DMLKERNELS_NATIVE=1" in str(error)
+else:
+    raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
