@@ -89,6 +89,25 @@ def test_bad_input(x: Tensor, error: type[Exception], message: str) -> None:
         native.reciprocal_norms(x)
 
 
+@built
+def test_runs_in_a_process_without_torch() -> None:
+    """One build for every torch: nothing of torch is linked, and without its threads the module uses its own."""
+    script = """
+import array, importlib.util, math, sys
+spec = importlib.util.spec_from_file_location("dmlkernels._native", sys.argv[1])
+native = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(native)
+rows, dim = 4000, 100
+x = array.array("d", [1 + k % 7 for k in range(rows * dim)])
+out = array.array("d", bytes(8 * rows))
+native.reciprocal_norms_float64(x.buffer_info()[0], out.buffer_info()[0], rows, dim, dim, 4)
+for i in range(rows):
+    assert math.isclose(out[i], 1 / math.hypot(*x[i * dim : (i + 1) * dim]), rel_tol=1e-14), i
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, str(native._native.__file__)], check=True)
+
+
 def test_without_the_module_it_says_why() -> None:
     script = """
 import sys

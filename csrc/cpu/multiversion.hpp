@@ -5,9 +5,7 @@
 #include <features.h>  // __GLIBC__: the choice needs ifunc, which musl lacks
 #endif
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define DML_MULTIVERSION __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
-#elif defined(__x86_64__) && defined(__GLIBC__) && defined(__clang__) && __clang_major__ >= 15
+#if defined(__x86_64__) && defined(__GLIBC__) && (!defined(__clang__) || __clang_major__ >= 17)
 #define DML_MULTIVERSION __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 #else
 #define DML_MULTIVERSION  // arm64 has NEON in its baseline; the rest run the plain version
