@@ -1,0 +1,42 @@
+"""The torch backend: blocks of plain tensor operations, on any device, in memory bounded by a block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked import closed_form, streaming
+from dmlkernels.backends.blocked.plan import prefers_closed_form
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+
+
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Shape of what forward remembers for backward."""
+    return closed_form.memo_shape(pairs) if _by_shape(pairs) else streaming.memo_shape(pairs)
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row."""
+    with _exact(pairs):
+        if not _by_shape(pairs):
+            return streaming.forward(pairs)
+        if closed_form.few_own_pairs(pairs):
+            return closed_form.forward(pairs)
+        statistics, _ = streaming.forward(pairs)
+        return Forward(statistics, statistics.new_zeros(memo_shape(pairs)))
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    with _exact(pairs):
+        way = closed_form if _by_shape(pairs) and closed_form.few_own_pairs(pairs) else streaming
+        return way.backward(pairs, forward, gradient, needs_rows, needs_columns)
+
+
+def _by_shape(pairs: Pairs) -> bool:
+    return closed_form.supports(pairs) and prefers_closed_form(pairs)
+
+
+def _exact(pairs: Pairs) -> torch.autocast:
+    """Autocast would round scores to half precision inside these loops."""
+    return torch.autocast(pairs.rows.device.type, enabled=False)

@@ -1,0 +1,41 @@
+"""Quadratic statistics without tiles: their sums over the columns are a vector and a D x D matrix."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dmlkernels.backends.blocked.closed_form import moments, square
+from dmlkernels.backends.blocked.matching import count_pairs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.statistics import Moments, Square
+
+_FORMS = {Moments: moments, Square: square}
+
+
+def supports(pairs: Pairs) -> bool:
+    """Whether there is a closed form. Off the CPU own-class pairs must be known without asking: column j has class j."""
+    if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_splits:
+        return False
+    return pairs.column_labels is None or pairs.rows.device.type == "cpu"
+
+
+def few_own_pairs(pairs: Pairs) -> bool:
+    """Whether the own-class pairs, which are gathered, take no more than a few times the memory of the inputs."""
+    if pairs.row_labels is None or pairs.column_labels is None:
+        return True
+    return count_pairs(pairs.row_labels, pairs.column_labels) <= 8 * (pairs.num_rows + pairs.num_columns)
+
+
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """The vector above the matrix."""
+    return (pairs.dim + 1, pairs.dim)
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row; the memo is the sums over the columns."""
+    return _FORMS[type(pairs.statistic)].forward(pairs)
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    return _FORMS[type(pairs.statistic)].backward(pairs, forward, gradient, needs_rows, needs_columns)

@@ -1,0 +1,57 @@
+"""Which entries of a tile are own-class pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedPairs
+
+
+def match(rows: Tensor, columns: Tensor, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
+    """``own`` and ``excluded`` (see Tile) of a block of row labels and a block of column labels.
+
+    On a CPU the pairs are listed, since they are few; elsewhere they are masked, since listing would make the host wait.
+
+    Args:
+        diagonal: rows and columns are the same points, whose pairs with themselves are excluded.
+    """
+    return _listed(rows, columns, diagonal) if rows.device.type == "cpu" else _masked(rows, columns, diagonal)
+
+
+def list_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices (i, j) of all equal labels, without a rows x columns comparison."""
+    ordered, order = columns.sort(stable=True)
+    first, counts = _runs(rows, ordered)
+    i = torch.repeat_interleave(counts)
+    ends = counts.cumsum(0)
+    rank = torch.arange(i.shape[0], device=i.device) - (ends - counts)[i]
+    return i, order[first[i] + rank]
+
+
+def count_pairs(rows: Tensor, columns: Tensor) -> int:
+    """How many equal labels there are; read on the host."""
+    return int(_runs(rows, columns.sort().values)[1].sum())
+
+
+def _runs(rows: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's run of equal labels begins among ordered column labels, and its length."""
+    first = torch.searchsorted(ordered, rows)
+    return first, torch.searchsorted(ordered, rows, right=True) - first
+
+
+def _listed(rows: Tensor, columns: Tensor, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
+    shape = (rows.shape[0], columns.shape[0])
+    i, j = list_pairs(rows, columns)
+    excluded = ListedPairs(i, j, shape)
+    if not diagonal:
+        return excluded, excluded
+    apart = i != j
+    return ListedPairs(i[apart], j[apart], shape), excluded
+
+
+def _masked(rows: Tensor, columns: Tensor, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
+    rows, columns = rows[:, None], columns[None, :]
+    own = (rows == columns) & (rows != IGNORED)
+    itself = torch.eye(*own.shape, dtype=torch.bool, device=own.device) if diagonal else torch.zeros_like(own)
+    return MaskedPairs(own & ~itself), MaskedPairs(own | itself | (columns == IGNORED))

@@ -1,0 +1,62 @@
+"""How the work is cut: block sizes, and tiles or closed form. All of it follows from shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dmlkernels.backends.pairs import Pairs
+
+TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its temporaries stay in the cache
+BLOCK_ROWS = 1024
+SQUARE_BLOCK = 704  # about the square root of TILE_ELEMENTS
+
+
+class Block(NamedTuple):
+    """A contiguous run of rows or columns within one segment."""
+
+    start: int
+    stop: int
+    segment: int
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+def blocks(size: int, splits: Sequence[int], length: int, first_segment: int = 0) -> Iterator[Block]:
+    """Cut ``range(size)`` at the splits, and each part into blocks of at most ``length``."""
+    for segment, (begin, end) in enumerate(zip((0, *splits), (*splits, size), strict=True), first_segment):
+        for start in range(begin, end, length):
+            yield Block(start, min(start + length, end), segment)
+
+
+def row_blocks(pairs: Pairs, num_rows: int, splits: Sequence[int]) -> list[Block]:
+    """Row blocks: square tiles where rows meet rows."""
+    return list(blocks(num_rows, splits, SQUARE_BLOCK if pairs.within else BLOCK_ROWS))
+
+
+def column_blocks(pairs: Pairs, elements: int) -> list[Block]:
+    """Column blocks for work that keeps so many elements a column, counted in labels: each group stays whole."""
+    group = pairs.statistic.group
+    length = max(1, TILE_ELEMENTS // (max(elements, 1) * group))
+    first_segment = len(pairs.row_splits) + 1 if pairs.within else 1
+    splits = [split // group for split in pairs.column_splits]
+    return list(blocks(pairs.num_columns // group, splits, length, first_segment))
+
+
+def scored_column_blocks(pairs: Pairs) -> list[Block]:
+    """Column blocks for tiles of scores."""
+    rows = min(pairs.num_rows, BLOCK_ROWS) * pairs.statistic.views
+    return column_blocks(pairs, max(rows, pairs.dim))
+
+
+def prefers_closed_form(pairs: Pairs) -> bool:
+    """Whether a quadratic statistic is cheaper from D x D matrices than from tiles.
+
+    Multiplications, forward and backward: tiles take B C D to score, as much to score again and 2 B C D for the two
+    gradients; the closed form takes C D^2 for the matrix of the columns and C D^2 to bring it back, and 2 B D^2 for
+    the rows. The halves of the gradient that may not be needed are counted on both sides.
+    """
+    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
+    return 2 * (rows + columns) * dim < 4 * rows * columns

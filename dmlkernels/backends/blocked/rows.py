@@ -1,0 +1,88 @@
+"""The rows of a problem as the tiles want them: normalised, without ignored ones, sorted by class where that pays."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked.matching import match
+from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
+from dmlkernels.backends.blocked.plan import Block, row_blocks
+from dmlkernels.backends.pairs import Pairs
+from dmlkernels.statistics import IGNORED
+from dmlkernels.statistics.tile import LabelPairs
+
+
+class Rows:
+    """Unit rows in blocks, and the way back to the order in which they came.
+
+    On a CPU ignored rows are dropped, and points that meet each other are sorted by class within their segment, so
+    that own-class pairs gather in few tiles. Elsewhere that would make the host wait: rows stay, ignored ones as zeros.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._original, self._all_labels = pairs.rows, pairs.row_labels
+        self._order: Tensor | None = None
+        self.labels = pairs.row_labels
+        splits: tuple[int, ...] = pairs.row_splits
+        if self.labels is not None and self.labels.device.type == "cpu":
+            self._order, splits = _order(self.labels, splits, by_class=pairs.within)
+        if self._order is not None and self.labels is not None:
+            self.labels = self.labels[self._order]
+        self._raw = self.take(self._original, dim=-2)
+        self.units = normalise(self._raw, pairs.dtype)  # (..., R', D)
+        if self.labels is not None and self.labels.device.type != "cpu":
+            self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
+        self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], splits)
+
+    def unit_block(self, i: int) -> Tensor:
+        """Unit rows of block i, views below each other: (views * b, D)."""
+        return self.units[..., self.blocks[i].slice, :].reshape(-1, self.units.shape[-1])
+
+    def label_block(self, i: int) -> Tensor | None:
+        return None if self.labels is None else self.labels[self.blocks[i].slice]
+
+    def match(
+        self, i: int, column_labels: Tensor | None, diagonal: bool = False
+    ) -> tuple[LabelPairs | None, LabelPairs | None]:
+        """``own`` and ``excluded`` pairs of block i with a block of columns; nothing for a statistic without labels."""
+        labels = self.label_block(i)
+        if labels is None or column_labels is None:
+            return None, None
+        return match(labels, column_labels, diagonal=diagonal)
+
+    def take(self, per_row: Tensor, dim: int = 0) -> Tensor:
+        """Bring per-row values from the caller's order into this one."""
+        return per_row if self._order is None else per_row.index_select(dim, self._order)
+
+    def give(self, per_row: Tensor) -> Tensor:
+        """Bring per-row values back; ignored rows get zeros."""
+        if self._order is not None:
+            return self._restore(per_row)
+        if self.labels is not None and self.labels.device.type != "cpu":
+            return per_row.masked_fill((self.labels == IGNORED)[:, None], 0.0)
+        return per_row
+
+    def gradient(self, of_units: Tensor) -> Tensor:
+        """Gradient of the caller's rows from that of the unit rows, which it overwrites."""
+        gradient = normalisation_backward(self._raw, self.units, of_units).to(self._original.dtype)
+        return gradient if self._order is None else self._restore(gradient)
+
+    def _restore(self, per_row: Tensor) -> Tensor:
+        shape = (*per_row.shape[:-2], self._original.shape[-2], per_row.shape[-1])
+        return per_row.new_zeros(shape).index_copy_(-2, self._order, per_row)
+
+
+def _order(labels: Tensor, splits: tuple[int, ...], by_class: bool) -> tuple[Tensor | None, tuple[int, ...]]:
+    """Indices of the rows that count, segment by segment, and where the segments begin; None if nothing moves."""
+    kept = []
+    for start, stop in zip((0, *splits), (*splits, labels.shape[0]), strict=True):
+        segment = labels[start:stop]
+        index = (segment != IGNORED).nonzero()[:, 0]
+        if by_class:
+            index = index[segment[index].argsort(stable=True)]
+        kept.append(index + start)
+    order = torch.cat(kept)
+    new_splits = [sum(len(index) for index in kept[: i + 1]) for i in range(len(splits))]
+    unmoved = torch.equal(order, torch.arange(labels.shape[0]))
+    return (None, splits) if unmoved else (order, tuple(new_splits))

@@ -1,0 +1,81 @@
+"""The one question every backend answers: a statistic of the scores between rows and columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics import Statistic
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which vectors meet which.
+
+    Each row meets every column; with ``within``, it also meets every other row, and is then a column itself: its pair
+    with itself does not count, and pairs count for both ends. Segments: ``row_splits`` and ``column_splits`` say
+    where joined parts begin. Column segments are numbered after the row segments if ``within``, else from 1, so that
+    samples, proxies and atoms have the numbers 0, 1, 2 either way.
+    """
+
+    statistic: Statistic
+    rows: Tensor  # (R, D) raw, or (2, R, D) for a statistic of two views
+    columns: Tensor | None = None  # (C, D) raw
+    row_labels: Tensor | None = None  # (R,) int64, IGNORED allowed
+    column_labels: Tensor | None = None  # (C,) int64; None: column j has class j
+    column_weights: Tensor | None = None  # (C,)
+    within: bool = False
+    row_splits: tuple[int, ...] = ()
+    column_splits: tuple[int, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        return self.rows.shape[-2]
+
+    @property
+    def num_columns(self) -> int:
+        return 0 if self.columns is None else self.columns.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.rows.shape[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What sums are kept in: float32, or float64 if anything given is."""
+        dtype = torch.promote_types(self.rows.dtype, torch.float32)
+        return dtype if self.columns is None else torch.promote_types(dtype, self.columns.dtype)
+
+
+class Forward(NamedTuple):
+    """``statistics`` (R, width), zero for ignored rows; ``memo``, whatever the backend wants back in backward."""
+
+    statistics: Tensor
+    memo: Tensor
+
+
+class Gradients(NamedTuple):
+    """Of rows and columns, in their dtypes; None where not needed."""
+
+    rows: Tensor | None
+    columns: Tensor | None
+
+
+class Backend(Protocol):
+    """What a backend is to the ops: three functions of pairs. Shapes must follow from shapes alone."""
+
+    def memo_shape(self, pairs: Pairs) -> tuple[int, ...]: ...
+
+    def forward(self, pairs: Pairs) -> Forward: ...
+
+    def backward(
+        self,
+        pairs: Pairs,
+        forward: Forward,
+        gradient: Tensor,  # (R, width)
+        needs_rows: bool,
+        needs_columns: bool,
+    ) -> Gradients: ...

@@ -1,0 +1,95 @@
+"""Backends by name, whether each can run, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from dmlkernels.backends import blocked, native
+from dmlkernels.backends.pairs import Backend
+
+_BACKENDS: dict[str, Backend] = {"torch": blocked}
+_NAMES = ("torch", "triton", "native")
+_default: ContextVar[str] = ContextVar("dmlkernels_backend", default="auto")
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run here; true or false like a bool, with the ``reason`` when it cannot."""
+
+    available: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.available
+
+    def __str__(self) -> str:
+        return "available" if self.available else f"not available: {self.reason}"
+
+
+def available_backends() -> dict[str, Availability]:
+    """Which backends can run in this process, and for each that cannot, why.
+
+    Example:
+        >>> import dmlkernels as dml
+        >>> bool(dml.available_backends()["torch"])
+        True
+    """
+    return {name: _availability(name) for name in _NAMES}
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Make ``name`` the default backend within a block.
+
+    Args:
+        name: "auto", "torch", "triton" or "native".
+
+    Raises:
+        ValueError: the name is none of these.
+        RuntimeError: that backend cannot run here.
+
+    Example:
+        >>> import dmlkernels as dml
+        >>> with dml.use_backend("torch"):
+        ...     pass
+    """
+    _require(name)
+    token = _default.set(name)
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
+def resolve(name: str, device_type: str) -> str:
+    """The backend that a call on this kind of device gets."""
+    if name == "auto":
+        name = _default.get()
+    if name != "auto":
+        _require(name)
+        return name
+    return "torch"
+
+
+def get(name: str) -> Backend:
+    """The backend of this name."""
+    return _BACKENDS[name]
+
+
+def _require(name: str) -> None:
+    if name != "auto" and name not in _NAMES:
+        raise ValueError(f"backend: got {name!r}, expected one of {('auto', *_NAMES)}")
+    if name != "auto" and not (availability := _availability(name)):
+        raise RuntimeError(f"backend {name!r} cannot run: {availability.reason}")
+
+
+def _availability(name: str) -> Availability:
+    if name in _BACKENDS:
+        return Availability(True)
+    if name == "triton":
+        return Availability(False, "this version has no Triton kernels yet")
+    reason = native.unavailable_reason() or "the native module has row norms only, no pair engine yet"
+    return Availability(False, reason)

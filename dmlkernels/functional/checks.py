@@ -1,0 +1,90 @@
+"""Checks of arguments: a message says which argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+
+
+def check_vectors(name: str, value: Tensor, *, allow_empty: bool = False) -> None:
+    """``value`` is an (N, D) tensor of floats."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor")
+    if value.dim() != 2:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected 2 dimensions (N, D)")
+    if value.dtype not in FLOATS:
+        raise TypeError(f"{name}: got {value.dtype}, expected float16, bfloat16, float32 or float64")
+    if value.shape[1] == 0 or (value.shape[0] == 0 and not allow_empty):
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected at least one row and one column")
+
+
+def check_same_space(name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings") -> None:
+    """``value`` is (N, D) with the D and the device of the embeddings."""
+    check_vectors(name, value)
+    if value.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"{name}: got {value.shape[1]} dimensions, expected {embeddings.shape[1]} as in {other} "
+            f"{tuple(embeddings.shape)}"
+        )
+    check_device(name, value, embeddings, other)
+
+
+def check_device(name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings") -> None:
+    """``value`` lives where the embeddings do."""
+    if value.device != embeddings.device:
+        raise ValueError(f"{name}: is on {value.device}, expected {embeddings.device} where {other} are")
+
+
+def check_labels(name: str, labels: Tensor, vectors: Tensor, of: str) -> None:
+    """``labels`` holds one integer for each of the vectors."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name}: got {type(labels).__name__}, expected a tensor of integers")
+    if labels.dtype not in INTEGERS:
+        raise TypeError(f"{name}: got {labels.dtype}, expected int32 or int64")
+    if labels.shape != vectors.shape[:1]:
+        raise ValueError(
+            f"{name}: got shape {tuple(labels.shape)}, expected ({vectors.shape[0]},): one for each row of {of}"
+        )
+    check_device(name, labels, vectors, of)
+
+
+def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, boolean: bool = False) -> None:
+    """``value``, if given, holds one number (or one boolean) for each of the vectors."""
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor")
+    if (value.dtype == torch.bool) != boolean or not (boolean or value.dtype.is_floating_point):
+        raise TypeError(f"{name}: got {value.dtype}, expected {'bool' if boolean else 'a floating type'}")
+    if value.shape != vectors.shape[:1]:
+        raise ValueError(
+            f"{name}: got shape {tuple(value.shape)}, expected ({vectors.shape[0]},): one for each row of {of}"
+        )
+    check_device(name, value, vectors, of)
+
+
+def check_number(
+    name: str, value: float, *, above: float | None = None, at_least: float | None = None
+) -> None:
+    """``value`` is a finite number within its bound."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: got {value}, expected a finite number")
+    if above is not None and not value > above:
+        raise ValueError(f"{name}: got {value}, expected a number above {above}")
+    if at_least is not None and not value >= at_least:
+        raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """``value`` is one of the choices."""
+    choices = tuple(choices)
+    if value not in choices or isinstance(value, bool):
+        raise ValueError(f"{name}: got {value!r}, expected one of {choices}")

@@ -1,0 +1,211 @@
+"""PD-Loss, D-Loss, and the decidability index d' that both raise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels import backends
+from dmlkernels.functional.checks import check_choice, check_labels, check_number, check_vectors
+from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.validation import should_check
+from dmlkernels.ops import pair_statistics, resolve_pair_labels
+from dmlkernels.statistics import Moments
+
+FORMS = ("neg_log", "neg", "inverse")
+
+
+def pd_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    proxy_labels: Tensor | None = None,  # (C,)
+    form: str = "neg_log",
+    temperature: float = 1.0,
+    correction: int = 0,
+    min_gap: float = 0.01,
+    eps: float = 1e-6,
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """PD-Loss: the decidability of sample-proxy similarities.
+
+    With genuine scores G (cosine of a sample and a proxy of its class) and impostor scores I (all others), over the
+    whole batch and all proxies, ``gap = mean(G) - mean(I)`` and ``V = var(G) + var(I)``::
+
+        form="neg_log"   -log(gap) + log(V + eps) / 2
+        form="neg"       -d',  d' = gap / sqrt(V / 2 + eps)
+        form="inverse"   1 / d'
+
+    Silva et al., PD-Loss: Proxy-Decidability for Efficient Metric Learning, SIBGRAPI 2025, arXiv 2508.17082.
+
+    Args:
+        embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
+        labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
+        proxies: (C, D) proxies of any scale; any floating type, usually float32.
+        proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
+        form: "neg_log" (the paper's), "neg" or "inverse".
+        temperature: divides the scores, above 0. It scales the gap and the deviation alike and cancels but for
+            ``eps``; it is here because the paper has it.
+        correction: 0 for population variances, 1 for unbiased ones.
+        min_gap: below this gap ``-log(gap)`` goes on as its tangent (ours), so that random proxies, whose gap is
+            negative half the time, still get a gradient. Above 0; only used by "neg_log".
+        eps: added to the variances, at least 0.
+        ignore_index: label of rows to leave out.
+        backend: "auto", "torch", "triton" or "native".
+        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+
+    Returns:
+        Scalar, float32; float64 if an input is float64.
+
+    Raises:
+        ValueError: shapes, devices or options that do not fit; a label that is no proxy's class; no genuine or no
+            impostor scores. On a GPU the last two give NaN unless validated.
+        TypeError: a wrong dtype.
+        RuntimeError: the backend asked for cannot run here.
+
+    Gradients: of embeddings and proxies, first order; each is computed only if needed. Zero rows get zero.
+
+    Memory and determinism: O((B + C) D), no B x C matrix; O(D^2) when the closed form is cheaper. Repeatable bit for
+    bit on one device.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import pd_loss
+        >>> x = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
+        >>> loss = pd_loss(x, torch.tensor([0, 1, 0]), torch.tensor([[1.0, 0.0], [0.0, 5.0]]), eps=0.0)
+        >>> round(loss.item(), 5)
+        -0.35278
+        >>> loss.backward()
+    """
+    check_decidability_options(form, correction, min_gap, eps)
+    check_number("temperature", temperature, above=0)
+    inputs = proxy_inputs(
+        embeddings, labels, proxies, proxy_labels,
+        ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True,
+    )  # fmt: skip
+    moments = inputs.statistics(Moments())
+    return decidability_objective(moments, form, temperature, correction, min_gap, eps) + inputs.poison
+
+
+def decidability_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    *,
+    form: str = "neg",
+    correction: int = 0,
+    min_gap: float = 0.01,
+    eps: float = 1e-6,
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """D-Loss: the decidability of the similarities within a batch.
+
+    As ``pd_loss``, with genuine and impostor scores the cosines of the unordered pairs of the batch, of the same class
+    and not.
+
+    Silva et al., A Decidability-Based Loss Function, IJCNN 2022, arXiv 2109.05524. The default form is ours.
+
+    Args:
+        embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
+        labels: (B,) class of each sample, integers; at least one pair of each kind is needed.
+        form, correction, min_gap, eps, ignore_index, backend, validate: as in ``pd_loss``.
+
+    Returns:
+        Scalar, float32; float64 for float64 embeddings.
+
+    Raises:
+        ValueError: as ``pd_loss``; a batch without a same-class or without a different-class pair (on a GPU: NaN).
+        TypeError: a wrong dtype.
+        RuntimeError: the backend asked for cannot run here.
+
+    Gradients: of the embeddings, first order.
+
+    Memory and determinism: O(B D), no B x B matrix. Repeatable bit for bit on one device.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import decidability_loss
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+        >>> decidability_loss(x, torch.tensor([0, 0, 1])) < 0
+        tensor(True)
+    """
+    check_decidability_options(form, correction, min_gap, eps)
+    check_vectors("embeddings", embeddings)
+    check_labels("labels", labels, embeddings, "embeddings")
+    device = embeddings.device.type
+    resolved = resolve_pair_labels(labels, ignore_index, should_check(device, validate))
+    moments = pair_statistics(
+        Moments(), embeddings, backend=backends.resolve(backend, device), row_labels=resolved, within=True
+    )
+    return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2)
+
+
+def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
+    """The decidability index d' of two sets of scores: a metric, not a loss.
+
+    ``d' = |mean(G) - mean(I)| / sqrt((var(G) + var(I)) / 2)`` with population variances (Daugman), signed here as
+    everywhere in this package: negative if genuine scores are the lower ones.
+
+    Args:
+        genuine_scores: scores of same-class pairs, any shape, at least one.
+        impostor_scores: scores of different-class pairs, any shape, at least one.
+
+    Returns:
+        Scalar, float32 or wider.
+
+    Raises:
+        ValueError: an empty set.
+        TypeError: scores that are not floats.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import decidability
+        >>> decidability(torch.tensor([0.9, 0.7]), torch.tensor([0.1, -0.1]))
+        tensor(8.)
+    """
+    moments = []
+    for name, scores in (("genuine_scores", genuine_scores), ("impostor_scores", impostor_scores)):
+        if not isinstance(scores, Tensor) or not scores.dtype.is_floating_point:
+            raise TypeError(f"{name}: got {getattr(scores, 'dtype', type(scores).__name__)}, expected a float tensor")
+        if scores.numel() == 0:
+            raise ValueError(f"{name}: got an empty tensor, expected at least one score")
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        moments.append(torch.var_mean(wide, correction=0))
+    (genuine_variance, genuine_mean), (impostor_variance, impostor_mean) = moments
+    return (genuine_mean - impostor_mean) / ((genuine_variance + impostor_variance) / 2).sqrt()
+
+
+def check_decidability_options(form: str, correction: int, min_gap: float, eps: float) -> None:
+    """Options that every decidability loss shares."""
+    check_choice("form", form, FORMS)
+    check_choice("correction", correction, (0, 1))
+    check_number("min_gap", min_gap, above=0)
+    check_number("eps", eps, at_least=0)
+
+
+def decidability_objective(
+    moments: Tensor,  # (B, 6)
+    form: str,
+    temperature: float,
+    correction: int,
+    min_gap: float,
+    eps: float,
+    ends: int = 1,
+) -> Tensor:
+    """The loss from the moments of every row. ``ends`` is how often each pair was counted."""
+    count, mean, deviation = moments.unflatten(1, (2, 3)).unbind(2)  # each (B, 2): genuine, impostor
+    total = count.sum(0)
+    pooled_mean = (count * mean).sum(0) / total
+    within = (deviation + count * (mean - pooled_mean).square()).sum(0)
+    variance = within / (total - ends * correction)  # ends cancels in within / total
+    gap = (pooled_mean[0] - pooled_mean[1]) / temperature
+    spread = variance.sum() / temperature**2
+    if form == "neg_log":
+        above = gap.clamp_min(min_gap)
+        return -above.log() - (gap - above) / min_gap + (spread + eps).log() / 2
+    deviation_index = gap / (spread / 2 + eps).sqrt()
+    return -deviation_index if form == "neg" else deviation_index.reciprocal()

@@ -1,0 +1,82 @@
+"""The arguments that all proxy losses share, checked and resolved once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dmlkernels import backends
+from dmlkernels.functional.checks import check_labels, check_same_space, check_vectors
+from dmlkernels.functional.validation import should_check
+from dmlkernels.ops import pair_statistics, resolve_labels
+from dmlkernels.statistics import IGNORED, Statistic
+
+
+@dataclass(frozen=True)
+class ProxyInputs:
+    """Embeddings and proxies with labels as the engine wants them."""
+
+    embeddings: Tensor  # (B, D)
+    labels: Tensor  # (B,) int64, IGNORED for ignored rows
+    proxies: Tensor  # (C, D)
+    proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
+    poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
+    backend: str
+
+    @property
+    def valid(self) -> Tensor:  # (B,) bool
+        """Rows that take part."""
+        return self.labels != IGNORED
+
+    def statistics(self, statistic: Statistic) -> Tensor:  # (B, width)
+        """A statistic of every sample's scores with the proxies."""
+        return pair_statistics(
+            statistic,
+            self.embeddings,
+            self.proxies,
+            backend=self.backend,
+            row_labels=self.labels,
+            column_labels=self.proxy_labels,
+        )
+
+
+def proxy_inputs(
+    embeddings: Tensor,
+    labels: Tensor,
+    proxies: Tensor,
+    proxy_labels: Tensor | None,
+    *,
+    ignore_index: int,
+    backend: str,
+    validate: bool,
+    needs_samples: bool = True,
+    needs_impostors: bool = False,
+    proxies_name: str = "proxies",
+    proxies_per_label: int = 1,
+) -> ProxyInputs:
+    """Check the common arguments of a proxy loss and resolve its labels and backend.
+
+    Args:
+        needs_samples: an error if all rows are ignored.
+        needs_impostors: an error if all proxies share a class.
+        proxies_name: what the loss calls its proxies, for messages.
+        proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
+    """
+    check_vectors("embeddings", embeddings)
+    check_labels("labels", labels, embeddings, "embeddings")
+    check_same_space(proxies_name, proxies, embeddings)
+    if proxy_labels is not None:
+        check_labels("proxy_labels", proxy_labels, proxies, proxies_name)
+        proxy_labels = proxy_labels.long()
+    device = embeddings.device.type
+    resolved, poison = resolve_labels(
+        labels,
+        proxy_labels,
+        proxies.shape[0] // proxies_per_label,
+        ignore_index,
+        should_check(device, validate),
+        needs_samples,
+        needs_impostors,
+    )
+    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backends.resolve(backend, device))

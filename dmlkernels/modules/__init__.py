@@ -1,0 +1,1 @@
+"""One module per loss: it owns the proxies, the functions do the maths."""

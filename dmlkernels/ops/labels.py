@@ -1,0 +1,109 @@
+"""Labels checked and made uniform, opaquely to torch.compile and without ever making a GPU's host wait."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics import IGNORED
+
+
+@torch.library.custom_op(
+    "dmlkernels::resolve_labels",
+    mutates_args=(),
+    schema=(
+        "(Tensor labels, Tensor? proxy_labels, int num_proxies, int ignore_index, bool check, "
+        "bool needs_samples, bool needs_impostors) -> (Tensor, Tensor)"
+    ),
+)
+def resolve_labels(
+    labels: Tensor,  # (B,)
+    proxy_labels: Tensor | None,  # (C,); None: proxy j has class j
+    num_proxies: int,
+    ignore_index: int,
+    check: bool,
+    needs_samples: bool,
+    needs_impostors: bool,
+) -> tuple[Tensor, Tensor]:
+    """Labels as int64 with IGNORED for ``ignore_index``, and a scalar to add to the loss.
+
+    With ``check`` a label that no proxy has, and a batch without samples or without impostors where the loss needs
+    them, raise a ValueError. Without, nothing is read on the host and the scalar is NaN for such a label, else 0.
+    """
+    ignored = labels == ignore_index
+    resolved = labels.to(torch.int64).masked_fill(ignored, IGNORED)
+    if proxy_labels is None:
+        unknown = (resolved < 0) | (resolved >= num_proxies)
+    else:
+        classes = proxy_labels.to(torch.int64).sort().values
+        place = torch.searchsorted(classes, resolved).clamp_max(num_proxies - 1)
+        unknown = classes[place] != resolved
+    unknown &= ~ignored
+    poison = torch.where(unknown.any(), torch.nan, 0.0).to(torch.float32)
+    if check:
+        _raise_if_unusable(labels, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
+    return resolved, poison
+
+
+@resolve_labels.register_fake
+def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    return labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
+
+
+@torch.library.custom_op(
+    "dmlkernels::resolve_pair_labels",
+    mutates_args=(),
+    schema="(Tensor labels, int ignore_index, bool check) -> Tensor",
+)
+def resolve_pair_labels(labels: Tensor, ignore_index: int, check: bool) -> Tensor:
+    """Labels of a batch whose samples meet each other, as int64 with IGNORED for ``ignore_index``.
+
+    With ``check`` a batch without a same-class pair, or without a different-class pair, raises a ValueError.
+    """
+    ignored = labels == ignore_index
+    if check:
+        present = labels[~ignored]
+        distinct = present.unique().numel()
+        if distinct < 2:
+            raise ValueError(
+                f"labels: the impostor set is empty: {present.numel()} samples of {distinct} class(es); "
+                "at least two samples of different classes are needed"
+            )
+        if distinct == present.numel():
+            raise ValueError(
+                f"labels: the genuine set is empty: {present.numel()} samples, all of different classes; "
+                "at least two samples of one class are needed"
+            )
+    return labels.to(torch.int64, copy=True).masked_fill_(ignored, IGNORED)
+
+
+@resolve_pair_labels.register_fake
+def _(labels: Tensor, ignore_index: int, check: bool) -> Tensor:
+    return labels.new_empty(labels.shape, dtype=torch.int64)
+
+
+def _raise_if_unusable(
+    labels: Tensor,
+    proxy_labels: Tensor | None,
+    num_proxies: int,
+    ignore_index: int,
+    unknown: Tensor,
+    needs_samples: bool,
+    needs_impostors: bool,
+) -> None:
+    if unknown.any():
+        first = int(labels[unknown][0])
+        classes = f"0 to {num_proxies - 1}" if proxy_labels is None else "the classes in proxy_labels"
+        raise ValueError(f"labels: {first} is the class of no proxy; expected {classes}, or ignore_index={ignore_index}")
+    if needs_samples and bool((labels == ignore_index).all()):
+        raise ValueError(
+            f"labels: the genuine set is empty: all {labels.numel()} labels are ignore_index={ignore_index}; "
+            "at least one sample of a proxy's class is needed"
+        )
+    if needs_impostors and proxy_labels is not None and bool((proxy_labels == proxy_labels[0]).all()):
+        raise ValueError(
+            f"proxy_labels: the impostor set is empty: all {num_proxies} proxies have class {int(proxy_labels[0])}; "
+            "at least two classes are needed"
+        )
+    if needs_impostors and proxy_labels is None and num_proxies < 2:
+        raise ValueError("proxies: the impostor set is empty: there is one proxy; at least two classes are needed")

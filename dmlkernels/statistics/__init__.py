@@ -1,0 +1,33 @@
+"""The catalogue: every loss is one of these row statistics of the score matrix, and a formula on top.
+
+A statistic is four functions of a tile of scores: ``fold`` it into a few numbers per row, ``merge`` two such
+summaries, ``finish`` them into a ``(rows, width)`` tensor, and ``slope``, the derivative of the upstream gradient with
+respect to each score. Nothing else about a loss is known below this layer.
+"""
+
+from dmlkernels.statistics.base import Statistic
+from dmlkernels.statistics.catalogue import CATALOGUE, build
+from dmlkernels.statistics.divergence import Divergence
+from dmlkernels.statistics.field import Field
+from dmlkernels.statistics.fused import Fused
+from dmlkernels.statistics.logsumexp import LogSumExp
+from dmlkernels.statistics.moments import Moments, merge_moments
+from dmlkernels.statistics.soft_triple import SoftTriple
+from dmlkernels.statistics.square import Square
+from dmlkernels.statistics.tile import IGNORED, Tile
+
+__all__ = [
+    "CATALOGUE",
+    "IGNORED",
+    "Divergence",
+    "Field",
+    "Fused",
+    "LogSumExp",
+    "Moments",
+    "SoftTriple",
+    "Square",
+    "Statistic",
+    "Tile",
+    "build",
+    "merge_moments",
+]

@@ -1,0 +1,108 @@
+"""What every statistic of the catalogue provides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.tile import Tile
+
+State = tuple[Tensor, ...]
+"""A mergeable summary of a row's scores: vectors with one entry per row."""
+
+
+class Statistic(ABC):
+    """A row statistic of the scores, folded tile by tile and differentiable through ``slope``.
+
+    A statistic is immutable and is rebuilt from ``name`` and ``parameters()``, because that is all that can cross the
+    border of a torch custom op.
+    """
+
+    name: ClassVar[str]
+    width: ClassVar[int]  # numbers per row after finish
+    views: ClassVar[int] = 1  # how many score matrices it folds together
+    reads_labels: ClassVar[bool] = True
+
+
+    @property
+    def group(self) -> int:
+        """Columns per label: above 1, labels belong to groups of so many neighbouring columns."""
+        return 1
+
+    def parameters(self) -> list[float]:
+        """Arguments that rebuild this statistic."""
+        return []
+
+    @abstractmethod
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        """The neutral element of ``merge``."""
+
+    @abstractmethod
+    def fold(self, tile: Tile) -> State:
+        """Summarise each row of a tile, which it leaves as it is."""
+
+    @abstractmethod
+    def merge(self, first: State, second: State) -> State:
+        """Combine the summaries of two disjoint sets of columns."""
+
+    def finish(self, state: State) -> Tensor:  # (rows, width)
+        """Turn the merged summary into the statistics that formulas read."""
+        return torch.stack(state, dim=1)
+
+    @abstractmethod
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        """Derivative of ``(gradient * statistics).sum()`` with respect to each score of the tile, in new memory.
+
+        ``statistics`` and ``gradient`` are the rows of the finished statistics and of the gradient that came back.
+        """
+
+    def meets(self, row_segment: int, column_segment: int) -> bool:
+        """Whether these segments of rows and columns have anything to say to each other."""
+        return True
+
+    # Pairs within one set of points are visited once and serve both ends. An elementwise statistic can do both ends
+    # for the price of one by overriding these two.
+
+    def fold_both(self, tile: Tile) -> tuple[State, State]:
+        """Summaries of the tile's rows and, seen from the other side, of its columns."""
+        return self.fold(tile), self.fold(tile.mirror())
+
+    def slope_both(
+        self,
+        tile: Tile,
+        row_side: tuple[Tensor, Tensor],  # (statistics, gradient) of the rows
+        column_side: tuple[Tensor, Tensor],  # the same of the columns
+    ) -> Tensor:
+        """Sum of the slopes from both ends of every pair."""
+        from_columns = self.slope(tile.mirror(), *column_side)
+        return self.slope(tile, *row_side).add_(from_columns.mT)
+
+    # Exact sparsity: a statistic may know that its slope is zero on a whole tile.
+
+    sparse: ClassVar[bool] = False
+
+    def flat_both(self, tile: Tile) -> tuple[State, State] | None:
+        """What ``fold_both`` gives, if the slope is exactly zero on the whole tile; else None.
+
+        Asked of a ``sparse`` statistic only, and only on a CPU: the answer is read on the host.
+        """
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Statistic) and self.name == other.name and self.parameters() == other.parameters()
+
+    def __hash__(self) -> int:
+        return hash((self.name, *self.parameters()))
+
+
+def finite_shift(maximum: Tensor) -> Tensor:
+    """A row maximum made safe to subtract: an empty row's ``-inf`` would give ``inf - inf``."""
+    return torch.where(maximum == -torch.inf, 0, maximum)
+
+
+def columns_of(statistics: Tensor) -> tuple[Tensor, ...]:
+    """Columns of a (rows, width) tensor as (rows, 1) slices that broadcast over a tile."""
+    return statistics.split(1, dim=1)

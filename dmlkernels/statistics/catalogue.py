@@ -1,0 +1,29 @@
+"""Statistics by name: what a torch custom op is given instead of an object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from dmlkernels.statistics.base import Statistic
+from dmlkernels.statistics.divergence import Divergence
+from dmlkernels.statistics.field import Field
+from dmlkernels.statistics.fused import Fused
+from dmlkernels.statistics.logsumexp import LogSumExp
+from dmlkernels.statistics.moments import Moments
+from dmlkernels.statistics.soft_triple import SoftTriple
+from dmlkernels.statistics.square import Square
+
+CATALOGUE: dict[str, type[Statistic]] = {
+    statistic.name: statistic for statistic in (Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square)
+}
+
+
+def build(name: str, parameters: Sequence[float]) -> Statistic:
+    """The statistic called ``name`` with these parameters."""
+    return _build(name, tuple(parameters))
+
+
+@lru_cache(maxsize=256)
+def _build(name: str, parameters: tuple[float, ...]) -> Statistic:
+    return CATALOGUE[name](*parameters)

@@ -1,0 +1,101 @@
+"""Potential-field energy of each point (PFML)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.base import State, Statistic
+from dmlkernels.statistics.tile import Tile
+
+
+class Field(Statistic):
+    """One column: the sum of psi(d) over the other points, with d^2 = 2 - 2s.
+
+    Both potentials are coefficient * clamp(d, low, high)^-alpha, a single power of a clamped distance, so no branch is
+    computed only to be thrown away and no infinity can leak into the gradient.
+    """
+
+    name = "field"
+    width = 1
+
+    def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
+        self.alpha, self.delta_att, self.delta_rep, self.d_min = alpha, delta_att, delta_rep, d_min
+        self.unit_depth = bool(unit_depth)
+        self._attraction = -(delta_att**alpha) if unit_depth else -1.0
+        self._repulsion = delta_rep**alpha if unit_depth else 1.0
+        # Squared distances, where each potential stops being flat.
+        self._wells = max(delta_att, d_min) ** 2, math.inf
+        self._hills = min(d_min, delta_rep) ** 2, delta_rep**2
+
+    def parameters(self) -> list[float]:
+        return [self.alpha, self.delta_att, self.delta_rep, self.d_min, float(self.unit_depth)]
+
+    @property
+    def rest(self) -> float:
+        """Energy of a different-class pair that does not act: further apart than ``delta_rep``."""
+        return self._repulsion * self._hills[1] ** (-self.alpha / 2)
+
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        return (like.new_zeros(num_rows),)
+
+    def fold(self, tile: Tile) -> State:
+        return (self._energies(tile).sum(1),)
+
+    def fold_both(self, tile: Tile) -> tuple[State, State]:
+        energies = self._energies(tile)
+        return (energies.sum(1),), (energies.sum(0),)
+
+    def merge(self, first: State, second: State) -> State:
+        return (first[0] + second[0],)
+
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        return self._slopes(tile).mul_(gradient)
+
+    def slope_both(
+        self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        return self._slopes(tile).mul_(row_side[1] + column_side[1].mT)
+
+    sparse = True
+
+    def flat_both(self, tile: Tile) -> tuple[State, State] | None:
+        _, excluded = tile.label_pairs
+        # A NaN score fails the comparison and takes the general path, which passes it on.
+        if excluded.any() or not squared_distance(tile.scores.amax()) >= self._hills[1]:
+            return None
+        rows, columns = tile.scores.shape
+        full = tile.scores.new_full
+        return (full((rows,), columns * self.rest),), (full((columns,), rows * self.rest),)
+
+    def _energies(self, tile: Tile) -> Tensor:
+        own, excluded = tile.label_pairs
+        distance = squared_distance(tile.scores)
+        attraction = own.take(distance).clamp(*self._wells).pow(-self.alpha / 2) * self._attraction
+        energies = distance.clamp_(*self._hills).pow_(-self.alpha / 2).mul_(self._repulsion)
+        excluded.fill_(energies, 0.0)
+        own.put_(energies, attraction)
+        return energies
+
+    def _slopes(self, tile: Tile) -> Tensor:
+        own, excluded = tile.label_pairs
+        distance = squared_distance(tile.scores)
+        attraction = self._slope(own.take(distance), self._wells, self._attraction)
+        slopes = self._slope(distance, self._hills, self._repulsion)
+        excluded.fill_(slopes, 0.0)
+        own.put_(slopes, attraction)
+        return slopes
+
+    def _slope(self, distance: Tensor, bounds: tuple[float, float], coefficient: float) -> Tensor:
+        """d psi / ds = alpha coefficient d^-(alpha+2), as d(d^2)/ds = -2; zero where the clamp holds."""
+        low, high = bounds
+        acts = (distance > low) & (distance < high)
+        slope = distance.clamp(low, high).pow_(-self.alpha / 2 - 1).mul_(self.alpha * coefficient)
+        return slope.mul_(acts)
+
+
+def squared_distance(scores: Tensor) -> Tensor:
+    """Squared L2 distance of normalised points."""
+    return 2 - 2 * scores

@@ -1,0 +1,62 @@
+"""Count, mean and squared deviation of each row's genuine and impostor scores (PD-Loss, D-Loss)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.base import State, Statistic
+from dmlkernels.statistics.tile import Tile
+
+
+def merge_moments(first: State, second: State) -> State:
+    """Chan's merge of (count, mean, sum of squared deviations): nothing cancels."""
+    (count_a, mean_a, deviation_a), (count_b, mean_b, deviation_b) = first, second
+    count = count_a + count_b
+    share = count_b / count.clamp_min(1)
+    step = mean_b - mean_a
+    return count, mean_a + step * share, deviation_a + deviation_b + step.square() * (count_a * share)
+
+
+class Moments(Statistic):
+    """Columns: genuine count, mean, squared deviation; impostor count, mean, squared deviation."""
+
+    name = "moments"
+    width = 6
+
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        return tuple(like.new_zeros(num_rows) for _ in range(self.width))
+
+    def fold(self, tile: Tile) -> State:
+        own, excluded = tile.label_pairs
+        scores = tile.scores
+        genuine = own.take(scores)
+        genuine_count = own.sum(torch.ones_like(genuine))
+        genuine_mean = own.sum(genuine) / genuine_count.clamp_min(1)
+        genuine_deviation = own.sum((genuine - own.spread(genuine_mean)).square())
+
+        left_out = excluded.take(scores)
+        count = scores.shape[1] - excluded.sum(torch.ones_like(left_out))
+        mean = (scores.sum(1) - excluded.sum(left_out)) / count.clamp_min(1)
+        deviations = scores - mean[:, None]
+        excluded.fill_(deviations, 0.0)
+        return genuine_count, genuine_mean, genuine_deviation, count, mean, deviations.square_().sum(1)
+
+    def merge(self, first: State, second: State) -> State:
+        return merge_moments(first[:3], second[:3]) + merge_moments(first[3:], second[3:])
+
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        own, excluded = tile.label_pairs
+        (own_shift, own_rate), (shift, rate) = (self.affine(statistics, gradient, kind) for kind in (0, 1))
+        genuine = own.take(tile.scores)
+        own_slope = own.spread(own_shift) + own.spread(own_rate) * (genuine - own.spread(statistics[:, 1]))
+        slope = (tile.scores - statistics[:, 4:5]).mul_(rate[:, None]).add_(shift[:, None])
+        excluded.fill_(slope, 0.0)
+        own.put_(slope, own_slope)
+        return slope
+
+    @staticmethod
+    def affine(statistics: Tensor, gradient: Tensor, kind: int) -> tuple[Tensor, Tensor]:
+        """``(shift, rate)`` per row with slope = shift + rate (s - mean), for genuine (0) or impostor (1) scores."""
+        count, mean_gradient = statistics[:, 3 * kind], gradient[:, 3 * kind + 1]
+        return mean_gradient / count.clamp_min(1), 2 * gradient[:, 3 * kind + 2]
