@@ -47,6 +47,6 @@ $(VENV)/.installed-%-$(NATIVE): $(BUILD_INPUTS) | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	find $(VENV) -maxdepth 1 -name '.installed-*' ! -name '.installed-*-$(NATIVE)' -delete
-	@$(BIN)/python -c 'from dmlkernels.backends.native import unavailable_reason as why; \
+	@$(BIN)/python -W ignore -c 'from dmlkernels.backends.native import unavailable_reason as why; \
 	print("native module:", why() or "built")'
 	touch $@

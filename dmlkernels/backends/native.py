@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 try:
-    from dmlkernels import _native
+    import dmlkernels._native as _native
 
     _reason: str | None = None
 except ImportError as error:

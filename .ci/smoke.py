@@ -1,0 +1,26 @@
+"""Checks an installed wheel from outside the source tree: python smoke.py native|pure."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import dmlkernels as dml
+from dmlkernels.backends import native
+
+expect_native = {"native": True, "pure": False}[sys.argv[1]]
+
+assert "site-packages" in Path(dml.__file__).parts, dml.__file__
+assert (native.unavailable_reason() is None) == expect_native, native.unavailable_reason()
+if expect_native:
+    torch.testing.assert_close(native.reciprocal_norms(torch.tensor([[3.0, 4.0]])), torch.tensor([0.2]))
+
+# Worked by hand: genuine 0.6, 1, 1 and impostor 0.8, 0, 0 give d' = sqrt(4.05) and a loss of -0.3527849.
+embeddings = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
+proxies = torch.tensor([[1.0, 0.0], [0.0, 5.0]], requires_grad=True)
+loss = dml.pd_loss(embeddings, torch.tensor([0, 1, 0]), proxies, eps=0.0)
+torch.testing.assert_close(loss.detach(), torch.tensor(-0.3527849), rtol=1e-6, atol=0)
+loss.backward()
+assert embeddings.grad is not None
+assert proxies.grad is not None
+print(f"{sys.argv[1]} wheel of dmlkernels {dml.__version__}: pd_loss = {loss.item():.7f}")
