@@ -1,0 +1,111 @@
+"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: losses.md, section 5."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._common import classes_of, cosines, kept_rows, reduce_rows, same_class
+
+
+def normalized_softmax_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 20.0,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """-log softmax of the own class over all proxies, at scale * s."""
+    keep = kept_rows(labels, ignore_index)
+    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(_cross_entropy(own, others), keep, sample_weight, reduction)
+
+
+def proxy_nca_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 18.0,
+    include_positive: bool = True,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """Proxy-NCA++, which is the normalised softmax; without the positive in the denominator the original."""
+    keep = kept_rows(labels, ignore_index)
+    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    if not include_positive and others.isneginf().any():
+        raise ValueError("the impostor set is empty: all proxies are of one class")
+    rows = _cross_entropy(own, others) if include_positive else others - own
+    return reduce_rows(rows, keep, sample_weight, reduction)
+
+
+def cosface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 64.0,
+    margin: float = 0.35,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """Normalised softmax with s_y - margin."""
+    keep = kept_rows(labels, ignore_index)
+    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(_cross_entropy(own - scale * margin, others), keep, sample_weight, reduction)
+
+
+def arcface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 64.0,
+    margin: float = 0.5,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """Normalised softmax with cos(theta_y + margin), margin in radians; see ``add_angle``."""
+    keep = kept_rows(labels, ignore_index)
+    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(_cross_entropy(scale * add_angle(own / scale, margin), others), keep, sample_weight, reduction)
+
+
+def add_angle(cosine: Tensor, margin: float) -> Tensor:
+    """cos(theta + margin) while theta < pi - margin, beyond it cos(theta) - margin sin(margin).
+
+    The slope of the sine, sqrt(1 - cos^2), is infinite at cos = +-1. Where 1 - cos^2 is below the dtype's epsilon, its
+    own rounding error, it is held there, with gradient 0 (ours).
+    """
+    sine = (1 - cosine.square()).clamp_min(torch.finfo(cosine.dtype).eps).sqrt()
+    added = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > math.cos(math.pi - margin), added, cosine - margin * math.sin(margin))
+
+
+def _class_scores(
+    embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:  # (B,), (B,)
+    """Log-sum-exp of scale * s over the proxies of the own class, and over all others."""
+    same = same_class(labels, classes_of(proxies, proxy_labels))
+    logits = scale * cosines(embeddings, proxies)
+    own = logits.masked_fill(~same, -torch.inf).logsumexp(dim=1)
+    others = logits.masked_fill(same, -torch.inf).logsumexp(dim=1)
+    return own, others
+
+
+def _cross_entropy(own: Tensor, others: Tensor) -> Tensor:  # (B,)
+    """-(own - logsumexp(own, others)), exact also when it is tiny."""
+    return torch.logaddexp(torch.zeros_like(own), others - own)
