@@ -1,5 +1,6 @@
 """Checks an installed wheel from outside the source tree: python smoke.py native|pure."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -15,11 +16,11 @@ assert (native.unavailable_reason() is None) == expect_native, native.unavailabl
 if expect_native:
     torch.testing.assert_close(native.reciprocal_norms(torch.tensor([[3.0, 4.0]])), torch.tensor([0.2]))
 
-# Worked by hand: genuine 0.6, 1, 1 and impostor 0.8, 0, 0 give d' = sqrt(4.05) and a loss of -0.3527849.
-embeddings = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], requires_grad=True)
-proxies = torch.tensor([[1.0, 0.0], [0.0, 5.0]], requires_grad=True)
+# Worked by hand: genuine 0.6, 1, 1 and impostor 0.8, 0, 0 give d'^2 = 4.05, and the loss is -log(d'^2 / 2) / 2.
+embeddings = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+proxies = torch.tensor([[1.0, 0.0], [0.0, 5.0]], dtype=torch.float64, requires_grad=True)
 loss = dml.pd_loss(embeddings, torch.tensor([0, 1, 0]), proxies, eps=0.0)
-torch.testing.assert_close(loss.detach(), torch.tensor(-0.3527849), rtol=1e-6, atol=0)
+assert math.isclose(loss.item(), -math.log(4.05 / 2) / 2, rel_tol=1e-12), loss
 loss.backward()
 assert embeddings.grad is not None
 assert proxies.grad is not None

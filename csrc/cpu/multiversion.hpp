@@ -1,14 +1,11 @@
-// One function, compiled for several instruction sets; the loader picks the best one the processor has.
+// DML_MULTIVERSION: one function, compiled for several instruction sets; the loader picks the best one the processor has.
+// DML_TARGET_CLONES comes from CMake, where compiler, linker and C library can all do it. arm64 has NEON in its baseline.
 #pragma once
 
-#if defined(__linux__)
-#include <features.h>  // __GLIBC__: the choice needs ifunc, which musl lacks
-#endif
-
-#if defined(__x86_64__) && defined(__GLIBC__) && (!defined(__clang__) || __clang_major__ >= 17)
+#if defined(DML_TARGET_CLONES) && !defined(__SANITIZE_THREAD__)  // the thread sanitizer crashes in the loader's choice
 #define DML_MULTIVERSION __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 #else
-#define DML_MULTIVERSION  // arm64 has NEON in its baseline; the rest run the plain version
+#define DML_MULTIVERSION
 #endif
 
 #if defined(_MSC_VER)
