@@ -1,0 +1,36 @@
+"""Keep the running statistics of normalisation layers while something other than the training batch passes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+@contextmanager
+def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
+    """Within the block, layers in training mode still normalise by the batch but leave their running statistics alone.
+
+    Concerns BatchNorm, SyncBatchNorm, InstanceNorm and their subclasses. Layers in evaluation mode are not touched:
+    they go on normalising by their running statistics. Restored when the block ends, by an exception too.
+
+    Example:
+        >>> import torch
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with frozen_running_statistics(norm):
+        ...     normalised = norm(torch.randn(8, 2) + 5)
+        >>> norm.running_mean, norm.num_batches_tracked
+        (tensor([0., 0.]), tensor(0))
+    """
+    # Not by copying buffers back afterwards: autograd has saved them and would refuse the backward pass.
+    layers = [layer for layer in model.modules() if isinstance(layer, _NormBase)]
+    tracking = [layer for layer in layers if layer.training and layer.track_running_stats]
+    for layer in tracking:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in tracking:
+            layer.track_running_stats = True

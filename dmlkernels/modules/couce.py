@@ -1,0 +1,173 @@
+"""The objective of CouCE-style training around any proxy loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
+from dmlkernels.modules.dictionary import BackgroundDictionary
+
+
+def gaussian_ramp(epoch: float, *, ramp_epochs: float, warmup_epochs: float = 0.0) -> float:
+    """0 during warm-up, then exp(-5 (1 - t / ramp_epochs)^2) for t epochs after it, then 1.
+
+    Example:
+        >>> [round(gaussian_ramp(epoch, ramp_epochs=5, warmup_epochs=1), 4) for epoch in (0, 1, 3.5, 6, 7)]
+        [0.0, 0.0067, 0.2865, 1.0, 1.0]
+    """
+    since = epoch - warmup_epochs
+    if since < 0:
+        return 0.0
+    return 1.0 if since >= ramp_epochs else math.exp(-5.0 * (1.0 - since / ramp_epochs) ** 2)
+
+
+class CouCE(nn.Module):
+    """A proxy loss with the two causal terms of CouCE-style training, ramped up over the first epochs.
+
+    ``base + ramp (odba_weight ODBA + invariance_weight MSRCI)``: ODBA keeps embeddings orthogonal to a dictionary of
+    background directions, MSRCI keeps their proxy distribution the same under an intervention on the features
+    (``symmetric_kl_loss``). A term whose input is missing, the dictionary or the second view, is left out, and so is
+    one whose weight is 0. With both weights 0, and during warm-up, the value is that of ``base_loss``, bit for bit,
+    and nothing else is computed.
+
+    The dictionary learns by ``dictionary.update``; the second view comes from ``intervened_forward``. All of it lives
+    beside the model: what is exported after training is the backbone alone, unchanged.
+
+    CouCE-style: a reconstruction from the abstract of CouCE (Yuan et al., 2026, arXiv 2606.30365) and from published
+    building blocks, because its full text was not available. It claims to reproduce no number of that paper.
+
+    Args:
+        base_loss: any callable (embeddings, labels) -> scalar: a module of this package, of pytorch-metric-learning, or
+            a function.
+        dictionary: a ``BackgroundDictionary``; without it there is no ODBA term.
+        odba_weight: of the ODBA term, at least 0.
+        invariance_weight: of the MSRCI term, at least 0.
+        temperature: of the proxy distributions in MSRCI, above 0 (ours: 0.1).
+        ramp_epochs: length of the ramp, at least 0; see ``gaussian_ramp``.
+        warmup_epochs: epochs of the base loss alone before the ramp, at least 0 (ours: 0).
+        detach_proxies: no gradient from MSRCI to the proxies.
+        proxies: a callable that returns the (C, D) proxies of ``base_loss``. Default: its ``.proxies`` (C, D), else the
+            transpose of its ``.W`` or ``.fc`` (D, C), the names in pytorch-metric-learning.
+        backend: of MSRCI: "auto", "torch", "triton" or "native".
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a number out of range; in ``forward``, a second view without proxies to compare it by.
+
+    Gradients: of the embeddings of both views and of the proxies, as the parts give them.
+
+    Memory and determinism: as the parts. No parameters of its own; a batch adds no state.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import BackgroundDictionary, CouCE, PDLoss
+        >>> loss = CouCE(PDLoss(10, 16), dictionary=BackgroundDictionary(4, 16), warmup_epochs=1)
+        >>> embeddings, intervened = torch.randn(2, 8, 16)
+        >>> loss.dictionary.update(embeddings)
+        >>> loss.set_epoch(3.5)
+        >>> value = loss(embeddings, torch.arange(8), intervened)
+        >>> sorted(loss.last_parts)
+        ['base', 'invariance', 'odba', 'ramp']
+    """
+
+    ramp: Tensor
+
+    def __init__(
+        self,
+        base_loss: Callable[[Tensor, Tensor], Tensor],
+        *,
+        dictionary: BackgroundDictionary | None = None,
+        odba_weight: float = 1.0,
+        invariance_weight: float = 1.0,
+        temperature: float = 0.1,
+        ramp_epochs: float = 5.0,
+        warmup_epochs: float = 0.0,
+        detach_proxies: bool = True,
+        proxies: Callable[[], Tensor] | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if not callable(base_loss):
+            raise TypeError(f"base_loss: got {type(base_loss).__name__}, expected a callable (embeddings, labels)")
+        if dictionary is not None and not isinstance(dictionary, BackgroundDictionary):
+            raise TypeError(f"dictionary: got {type(dictionary).__name__}, expected a BackgroundDictionary or None")
+        if proxies is not None and not callable(proxies):
+            raise TypeError(f"proxies: got {type(proxies).__name__}, expected a callable that returns them, or None")
+        check_number("odba_weight", odba_weight, at_least=0)
+        check_number("invariance_weight", invariance_weight, at_least=0)
+        check_number("temperature", temperature, above=0)
+        check_number("ramp_epochs", ramp_epochs, at_least=0)
+        check_number("warmup_epochs", warmup_epochs, at_least=0)
+        self.base_loss, self.dictionary, self.proxies_of = base_loss, dictionary, proxies
+        self.odba_weight, self.invariance_weight = odba_weight, invariance_weight
+        self.temperature, self.detach_proxies, self.backend = temperature, detach_proxies, backend
+        self.ramp_epochs, self.warmup_epochs = ramp_epochs, warmup_epochs
+        # A tensor, so that torch.compile and CUDA graphs see a new value without a new graph.
+        self.register_buffer("ramp", torch.ones(()), persistent=False)
+        self.warming_up = False
+        self.last_parts: dict[str, Tensor] = {}
+        """Detached parts of the last call, unweighted: "base", and "odba", "invariance", "ramp" where computed."""
+
+    def set_epoch(self, epoch: float) -> None:
+        """Move the schedule; fractions are fine. Without any call the terms have their full weight."""
+        check_number("epoch", epoch)
+        ramp = gaussian_ramp(epoch, ramp_epochs=self.ramp_epochs, warmup_epochs=self.warmup_epochs)
+        self.ramp.fill_(ramp)
+        self.warming_up = ramp == 0
+
+    def forward(
+        self,
+        embeddings: Tensor,  # (B, D)
+        labels: Tensor,  # (B,)
+        intervened: Tensor | None = None,  # (B, D)
+    ) -> Tensor:
+        """The objective; ``intervened`` is the second view of the same samples."""
+        base = self.base_loss(embeddings, labels)
+        parts: dict[str, Tensor] = {"base": base.detach()}
+        terms: list[Tensor] = []
+        if not self.warming_up and self.odba_weight and self.dictionary is not None:
+            odba = self.dictionary(embeddings)
+            parts["odba"] = odba.detach()
+            terms.append(self.odba_weight * odba)
+        if not self.warming_up and self.invariance_weight and intervened is not None:
+            invariance = symmetric_kl_loss(
+                embeddings,
+                intervened,
+                self._proxies(),
+                temperature=self.temperature,
+                detach_proxies=self.detach_proxies,
+                backend=self.backend,
+            )
+            parts["invariance"] = invariance.detach()
+            terms.append(self.invariance_weight * invariance)
+        self.last_parts = parts
+        if not terms:
+            return base
+        parts["ramp"] = self.ramp.clone()
+        return base + self.ramp * sum(terms[1:], terms[0])
+
+    def _proxies(self) -> Tensor:  # (C, D)
+        if self.proxies_of is not None:
+            return self.proxies_of()
+        by_row = getattr(self.base_loss, "proxies", None)
+        if isinstance(by_row, Tensor):
+            return by_row
+        for name in ("W", "fc"):
+            by_column = getattr(self.base_loss, name, None)
+            if isinstance(by_column, Tensor):
+                return by_column.T
+        raise ValueError(
+            f"base_loss: got {type(self.base_loss).__name__} without tensor .proxies, .W or .fc, expected one of "
+            "them or the argument proxies: the second view is compared by them"
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"odba_weight={self.odba_weight}, invariance_weight={self.invariance_weight}, "
+            f"temperature={self.temperature}, ramp_epochs={self.ramp_epochs}, warmup_epochs={self.warmup_epochs}"
+        )
