@@ -1,14 +1,39 @@
 """Exact, fast and memory-light losses for proxy-based deep metric learning in PyTorch."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from dmlkernels.backends import available_backends, use_backend
+from dmlkernels.functional.anchor import proxy_anchor_loss
 from dmlkernels.functional.decidability import decidability, decidability_loss, pd_loss
+from dmlkernels.functional.field import potential_field, potential_field_loss
+from dmlkernels.functional.fused import fused_objective
+from dmlkernels.functional.odba import odba_penalty
+from dmlkernels.functional.soft_triple import soft_triple_loss
+from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
+from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 from dmlkernels.functional.validation import validation
 
+try:
+    __version__ = version("dmlkernels")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "unknown"
+
 __all__ = [
+    "arcface_loss",
     "available_backends",
+    "cosface_loss",
     "decidability",
     "decidability_loss",
+    "fused_objective",
+    "normalized_softmax_loss",
+    "odba_penalty",
     "pd_loss",
+    "potential_field",
+    "potential_field_loss",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
+    "soft_triple_loss",
+    "symmetric_kl_loss",
     "use_backend",
     "validation",
 ]

@@ -25,7 +25,7 @@ class Pairs:
     rows: Tensor  # (R, D) raw, or (2, R, D) for a statistic of two views
     columns: Tensor | None = None  # (C, D) raw
     row_labels: Tensor | None = None  # (R,) int64, IGNORED allowed
-    column_labels: Tensor | None = None  # (C,) int64; None: column j has class j
+    column_labels: Tensor | None = None  # (C,) int64, IGNORED allowed; None: column j has class j
     column_weights: Tensor | None = None  # (C,)
     within: bool = False
     row_splits: tuple[int, ...] = ()

@@ -137,7 +137,7 @@ def decidability_loss(
     check_vectors("embeddings", embeddings)
     check_labels("labels", labels, embeddings, "embeddings")
     device = embeddings.device.type
-    resolved = resolve_pair_labels(labels, ignore_index, should_check(device, validate))
+    resolved = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True)
     moments = pair_statistics(
         Moments(), embeddings, backend=backends.resolve(backend, device), row_labels=resolved, within=True
     )

@@ -2,5 +2,6 @@
 
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.pairs import pair_statistics
+from dmlkernels.ops.spread import center_spread
 
-__all__ = ["pair_statistics", "resolve_labels", "resolve_pair_labels"]
+__all__ = ["center_spread", "pair_statistics", "resolve_labels", "resolve_pair_labels"]

@@ -53,32 +53,22 @@ def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op(
     "dmlkernels::resolve_pair_labels",
     mutates_args=(),
-    schema="(Tensor labels, int ignore_index, bool check) -> Tensor",
+    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs) -> Tensor",
 )
-def resolve_pair_labels(labels: Tensor, ignore_index: int, check: bool) -> Tensor:
+def resolve_pair_labels(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> Tensor:
     """Labels of a batch whose samples meet each other, as int64 with IGNORED for ``ignore_index``.
 
-    With ``check`` a batch without a same-class pair, or without a different-class pair, raises a ValueError.
+    With ``check`` a batch without samples raises a ValueError; with ``needs_pairs`` also one without a same-class pair
+    or without a different-class pair.
     """
     ignored = labels == ignore_index
     if check:
-        present = labels[~ignored]
-        distinct = present.unique().numel()
-        if distinct < 2:
-            raise ValueError(
-                f"labels: the impostor set is empty: {present.numel()} samples of {distinct} class(es); "
-                "at least two samples of different classes are needed"
-            )
-        if distinct == present.numel():
-            raise ValueError(
-                f"labels: the genuine set is empty: {present.numel()} samples, all of different classes; "
-                "at least two samples of one class are needed"
-            )
+        _raise_if_unpaired(labels[~ignored], needs_pairs)
     return labels.to(torch.int64, copy=True).masked_fill_(ignored, IGNORED)
 
 
 @resolve_pair_labels.register_fake
-def _(labels: Tensor, ignore_index: int, check: bool) -> Tensor:
+def _(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> Tensor:
     return labels.new_empty(labels.shape, dtype=torch.int64)
 
 
@@ -107,3 +97,14 @@ def _raise_if_unusable(
         )
     if needs_impostors and proxy_labels is None and num_proxies < 2:
         raise ValueError("proxies: the impostor set is empty: there is one proxy; at least two classes are needed")
+
+
+def _raise_if_unpaired(present: Tensor, needs_pairs: bool) -> None:
+    """Of the labels that are not ignored."""
+    samples, classes = present.numel(), present.unique().numel()
+    if samples == 0:
+        raise ValueError("labels: every row is ignored; at least one sample is needed")
+    if needs_pairs and classes == 1:
+        raise ValueError(f"labels: the impostor set is empty: all {samples} samples are of one class")
+    if needs_pairs and classes == samples:
+        raise ValueError(f"labels: the genuine set is empty: all {samples} samples are of different classes")

@@ -1,0 +1,30 @@
+"""Mean, sum or none over samples, with weights, without ignored rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.functional.checks import check_choice, check_per_row
+from dmlkernels.functional.inputs import ProxyInputs
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(reduction: str, sample_weight: Tensor | None, embeddings: Tensor) -> None:
+    """The options of ``reduce_samples``."""
+    check_choice("reduction", reduction, REDUCTIONS)
+    check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+
+
+def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | None, reduction: str) -> Tensor:
+    """The loss of a batch from that of each sample."""
+    valid = inputs.valid
+    losses = torch.where(valid, losses, 0)
+    weight = valid.to(losses.dtype)
+    if sample_weight is not None:
+        weight = torch.where(valid, sample_weight.to(losses.dtype), 0)
+        losses = losses * weight
+    if reduction == "none":
+        return losses + inputs.poison
+    return (losses.sum() if reduction == "sum" else losses.sum() / weight.sum()) + inputs.poison

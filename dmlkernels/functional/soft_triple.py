@@ -1,0 +1,102 @@
+"""SoftTriple: several centres per class, softly assigned."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.reduction import check_reduction, reduce_samples
+from dmlkernels.ops import center_spread
+from dmlkernels.statistics import SoftTriple
+
+
+def soft_triple_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    centers: Tensor,  # (C * K, D)
+    *,
+    centers_per_class: int = 10,
+    scale: float = 20.0,
+    gamma: float = 0.1,
+    tau: float = 0.2,
+    margin: float = 0.01,
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """SoftTriple loss.
+
+    With class similarity ``S_c = sum_k softmax_k(s_ck / gamma) s_ck`` over the K centres w_c1 .. w_cK of class c::
+
+        -log softmax_y(scale (S_c - margin [c = y]))
+          + tau sum_c sum_{s < t} sqrt(2 + 1e-5 - 2 <w^_cs, w^_ct>) / (C K (K - 1))
+
+    Qian et al., SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019, arXiv 1909.05235.
+
+    Args:
+        embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
+        labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
+        centers: (C * K, D) centres of any scale; centre k of class c is row ``c * K + k``.
+        centers_per_class: K, at least 1.
+        scale: multiplies class similarities (lambda in the paper), above 0.
+        gamma: temperature of the soft assignment, above 0.
+        tau: weight of the regulariser that draws a class's centres together, at least 0.
+        margin: taken off the own class's similarity (delta in the paper).
+        sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
+        reduction: "mean", "sum", or "none" for (B,) losses, which leave the regulariser out: it is no sample's.
+        ignore_index: label of rows to leave out.
+        backend: "auto", "torch", "triton" or "native".
+        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises:
+        ValueError: shapes, devices or options that do not fit; a label that is no class (on a GPU: NaN); all rows
+            ignored.
+        TypeError: a wrong dtype.
+        RuntimeError: the backend asked for cannot run here.
+
+    Gradients: of embeddings and centres, first order; each is computed only if needed.
+
+    Memory and determinism: O((B + C K) D), no B x C matrix. Repeatable bit for bit on one device.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import soft_triple_loss
+        >>> centers = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> soft_triple_loss(torch.eye(2), torch.tensor([0, 1]), centers, centers_per_class=2, scale=1.0, margin=0.0)
+        tensor(0.3135)
+    """
+    check_number("scale", scale, above=0)
+    check_number("gamma", gamma, above=0)
+    check_number("tau", tau, at_least=0)
+    check_number("margin", margin)
+    check_centers_per_class(centers_per_class)
+    if isinstance(centers, Tensor) and centers.dim() == 2 and centers.shape[0] % centers_per_class:
+        raise ValueError(
+            f"centers: got {centers.shape[0]} rows, expected a multiple of centers_per_class={centers_per_class}"
+        )
+    inputs = proxy_inputs(
+        embeddings, labels, centers, None, ignore_index=ignore_index, backend=backend, validate=validate,
+        proxies_name="centers", proxies_per_label=centers_per_class,
+    )  # fmt: skip
+    check_reduction(reduction, sample_weight, embeddings)
+    own, others = inputs.statistics(SoftTriple(scale, gamma, centers_per_class)).unbind(1)
+    losses = F.softplus(others - own + scale * margin, threshold=50)
+    loss = reduce_samples(losses, inputs, sample_weight, reduction)
+    if reduction == "none" or tau == 0 or centers_per_class == 1:
+        return loss
+    pairs = centers.shape[0] * (centers_per_class - 1)
+    return loss + tau / pairs * center_spread(centers, centers_per_class)
+
+
+def check_centers_per_class(centers_per_class: int) -> None:
+    """A whole number of at least 1."""
+    if isinstance(centers_per_class, bool) or not isinstance(centers_per_class, int):
+        raise TypeError(f"centers_per_class: got {type(centers_per_class).__name__}, expected an int")
+    check_number("centers_per_class", centers_per_class, at_least=1)

@@ -1,0 +1,259 @@
+"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: a margin on the own score, then cross-entropy over the proxies."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
+from dmlkernels.functional.reduction import check_reduction, reduce_samples
+from dmlkernels.statistics import LogSumExp
+
+
+def normalized_softmax_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 20.0,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """Normalised softmax: cross-entropy of scaled cosines with the proxies.
+
+    ``-log softmax_y(scale * s)`` with s the cosines. If several proxies share a class their terms add up in the
+    numerator (ours). Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, BMVC 2019,
+    arXiv 1811.12649. pytorch-metric-learning's ``NormalizedSoftmaxLoss(temperature=t)`` is ``scale=1/t``, its
+    ``ProxyNCALoss(softmax_scale=t)`` is ``scale=2t``.
+
+    Args:
+        embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
+        labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
+        proxies: (C, D) proxies of any scale; any floating type, usually float32.
+        scale: multiplies the cosines, above 0.
+        proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
+        sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
+        reduction: "mean", "sum", or "none" for (B,) losses, 0 for ignored rows.
+        ignore_index: label of rows to leave out.
+        backend: "auto", "torch", "triton" or "native".
+        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64. A sample whose own probability
+        underflows keeps its loss and its gradient.
+
+    Raises:
+        ValueError: shapes, devices or options that do not fit; a label that is no proxy's class (on a GPU: NaN);
+            all rows ignored.
+        TypeError: a wrong dtype.
+        RuntimeError: the backend asked for cannot run here.
+
+    Gradients: of embeddings and proxies, first order; each is computed only if needed.
+
+    Memory and determinism: O((B + C) D), no B x C matrix. Repeatable bit for bit on one device.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import normalized_softmax_loss
+        >>> normalized_softmax_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
+        tensor(0.3133)
+    """
+    inputs = _inputs(
+        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+    )
+    own, others = _class_scores(inputs, scale)
+    return reduce_samples(_cross_entropy(own, others), inputs, sample_weight, reduction)
+
+
+def proxy_nca_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 18.0,
+    include_positive: bool = True,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """Proxy-NCA++, and the original Proxy-NCA with ``include_positive=False``.
+
+    ``-log softmax_y(scale * s)``, which is the normalised softmax at another scale; without the positive the own class
+    is left out of the denominator. Teh et al., ProxyNCA++, ECCV 2020, arXiv 2004.01113; Movshovitz-Attias et al., No
+    Fuss Distance Metric Learning using Proxies, ICCV 2017, arXiv 1703.07464. Squared distances at temperature T are
+    ``scale = 2 / T``.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``.
+        scale: multiplies the cosines, above 0.
+        include_positive: count the own class in the denominator.
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises:
+        As ``normalized_softmax_loss``; without the positive also a ValueError if all proxies share a class.
+
+    Gradients, memory and determinism: as ``normalized_softmax_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import proxy_nca_loss
+        >>> proxy_nca_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), include_positive=False)
+        tensor(-18.)
+    """
+    inputs = _inputs(
+        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate,
+        needs_impostors=not include_positive,
+    )  # fmt: skip
+    own, others = _class_scores(inputs, scale)
+    losses = _cross_entropy(own, others) if include_positive else others - own
+    return reduce_samples(losses, inputs, sample_weight, reduction)
+
+
+def cosface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 64.0,
+    margin: float = 0.35,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """CosFace: normalised softmax with ``s_y - margin`` for the own class.
+
+    Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, CVPR 2018, arXiv 1801.09414.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``.
+        scale: multiplies the cosines, above 0.
+        margin: taken off the own cosine.
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises, gradients, memory and determinism: as ``normalized_softmax_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import cosface_loss
+        >>> cosface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
+        tensor(0.4201)
+    """
+    check_number("margin", margin)
+    inputs = _inputs(
+        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+    )
+    own, others = _class_scores(inputs, scale)
+    return reduce_samples(_cross_entropy(own - scale * margin, others), inputs, sample_weight, reduction)
+
+
+def arcface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float = 64.0,
+    margin: float = 0.5,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the own class.
+
+    Beyond ``theta = pi - margin`` it goes on as ``s_y - margin sin(margin)``, so that the target keeps falling. Deng et
+    al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019, arXiv 1801.07698. The margin is in
+    radians (in pytorch-metric-learning: degrees).
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``.
+        scale: multiplies the cosines, above 0.
+        margin: added to the own angle, radians, 0 to pi.
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``. If
+            several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises, memory and determinism: as ``normalized_softmax_loss``.
+
+    Gradients: the true derivative of the value. The sine's slope is infinite at a cosine of +-1; within rounding of it
+    the sine is held constant (ours), which keeps the gradient finite.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import arcface_loss
+        >>> arcface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
+        tensor(0.3475)
+    """
+    check_number("margin", margin, at_least=0)
+    if margin > math.pi:
+        raise ValueError(f"margin: got {margin}, expected radians from 0 to pi")
+    inputs = _inputs(
+        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+    )
+    own, others = _class_scores(inputs, scale)
+    return reduce_samples(
+        _cross_entropy(scale * add_angle(own / scale, margin), others), inputs, sample_weight, reduction
+    )
+
+
+def add_angle(cosine: Tensor, margin: float) -> Tensor:
+    """cos(theta + margin) up to theta = pi - margin, and beyond it the straight line that goes on falling."""
+    sine = ((1 - cosine) * (1 + cosine)).clamp_min(torch.finfo(cosine.dtype).eps).sqrt()
+    added = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > -math.cos(margin), added, cosine - margin * math.sin(margin))
+
+
+def _inputs(
+    embeddings: Tensor,
+    labels: Tensor,
+    proxies: Tensor,
+    proxy_labels: Tensor | None,
+    scale: float,
+    sample_weight: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    backend: str,
+    validate: bool,
+    needs_impostors: bool = False,
+) -> ProxyInputs:
+    check_number("scale", scale, above=0)
+    inputs = proxy_inputs(
+        embeddings, labels, proxies, proxy_labels,
+        ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=needs_impostors,
+    )  # fmt: skip
+    check_reduction(reduction, sample_weight, embeddings)
+    return inputs
+
+
+def _class_scores(inputs: ProxyInputs, scale: float) -> tuple[Tensor, Tensor]:  # (B,), (B,)
+    """Log-sum-exp of the scaled scores over the own class and over all others."""
+    own, others = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
+    return own, others
+
+
+def _cross_entropy(own: Tensor, others: Tensor) -> Tensor:  # (B,)
+    """-(own - logsumexp(own, others)), exact also where the own probability is 0 or 1 in floating point."""
+    return F.softplus(others - own, threshold=50)

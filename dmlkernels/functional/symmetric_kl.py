@@ -1,0 +1,79 @@
+"""The invariance loss between two views of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels import backends
+from dmlkernels.functional.checks import check_number, check_same_space, check_vectors
+from dmlkernels.ops import pair_statistics
+from dmlkernels.statistics import Divergence
+
+
+def symmetric_kl_loss(
+    embeddings: Tensor,  # (B, D)
+    intervened: Tensor,  # (B, D)
+    proxies: Tensor,  # (C, D)
+    *,
+    temperature: float,
+    detach_targets: bool = True,
+    detach_proxies: bool = True,
+    backend: str = "auto",
+) -> Tensor:
+    """Symmetric KL divergence of the proxy distributions of two views (MSRCI).
+
+    With p = softmax_j(s_ij / temperature) of a view and p' of the other, and sg the stop-gradient::
+
+        1 / (2 B) sum_i [ KL(sg p_i || p'_i) + KL(sg p'_i || p_i) ]
+
+    The normalisers cancel in the sum, so one pass over the scores gives it.
+
+    CouCE-style, after Yuan et al., CouCE, arXiv 2606.30365: a reconstruction from the abstract and published building
+    blocks. It reproduces no number of that paper.
+
+    Args:
+        embeddings: (B, D) first view, any scale; float16, bfloat16, float32 or float64.
+        intervened: (B, D) second view of the same samples, row by row.
+        proxies: (C, D) proxies of any scale.
+        temperature: divides the scores, above 0.
+        detach_targets: hold each divergence's target fixed in the gradient; False gives the gradient of the value.
+        detach_proxies: no gradient to the proxies.
+        backend: "auto", "torch", "triton" or "native".
+
+    Returns:
+        Scalar, float32; float64 if an input is float64. Never negative but for rounding; 0 for equal views.
+
+    Raises:
+        ValueError: shapes, devices or options that do not fit; no samples.
+        TypeError: a wrong dtype.
+        RuntimeError: the backend asked for cannot run here.
+
+    Gradients: with ``detach_targets``, (p - p') / (2 B temperature) on the scores of the first view and minus that on
+    the second's. First order.
+
+    Memory and determinism: O((B + C) D), no B x C matrix. Repeatable bit for bit on one device.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import symmetric_kl_loss
+        >>> x, proxies = torch.eye(2, 3), torch.eye(3)
+        >>> symmetric_kl_loss(x, x, proxies, temperature=0.1)
+        tensor(0.)
+    """
+    check_vectors("embeddings", embeddings)
+    check_same_space("intervened", intervened, embeddings)
+    if intervened.shape != embeddings.shape:
+        raise ValueError(
+            f"intervened: got shape {tuple(intervened.shape)}, expected {tuple(embeddings.shape)} as embeddings"
+        )
+    check_same_space("proxies", proxies, embeddings)
+    check_number("temperature", temperature, above=0)
+    dtype = torch.promote_types(embeddings.dtype, intervened.dtype)
+    statistics = pair_statistics(
+        Divergence(1 / temperature, detach_targets),
+        torch.stack((embeddings.to(dtype), intervened.to(dtype))),
+        proxies.detach() if detach_proxies else proxies,
+        backend=backends.resolve(backend, embeddings.device.type),
+    )
+    return (statistics[:, 2] - statistics[:, 3]).mean() / 2
