@@ -12,6 +12,13 @@ from dmlkernels.functional.soft_triple import soft_triple_loss
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 from dmlkernels.functional.validation import validation
+from dmlkernels.modules.anchor import ProxyAnchorLoss
+from dmlkernels.modules.decidability import DecidabilityLoss, PDLoss
+from dmlkernels.modules.dictionary import BackgroundDictionary
+from dmlkernels.modules.field import PotentialFieldLoss
+from dmlkernels.modules.fused import FusedObjective
+from dmlkernels.modules.soft_triple import SoftTripleLoss
+from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
 
 try:
     __version__ = version("dmlkernels")
@@ -19,6 +26,17 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "unknown"
 
 __all__ = [
+    "ArcFaceLoss",
+    "BackgroundDictionary",
+    "CosFaceLoss",
+    "DecidabilityLoss",
+    "FusedObjective",
+    "NormalizedSoftmaxLoss",
+    "PDLoss",
+    "PotentialFieldLoss",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "SoftTripleLoss",
     "arcface_loss",
     "available_backends",
     "cosface_loss",

@@ -1,0 +1,58 @@
+"""PD-Loss and D-Loss as modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmlkernels.functional.decidability import decidability_loss, pd_loss
+from dmlkernels.modules.options import complete_options, show_options
+from dmlkernels.modules.proxy_loss import ProxyLoss
+
+
+class PDLoss(ProxyLoss):
+    """PD-Loss with its own proxies.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        form, temperature, correction, min_gap, eps, ignore_index, backend: as in ``pd_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import PDLoss
+        >>> loss_fn = PDLoss(num_classes=3, embedding_size=8)
+        >>> loss_fn(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).backward()
+        >>> loss_fn.proxies.grad.shape
+        torch.Size([3, 8])
+    """
+
+    function = staticmethod(pd_loss)
+
+
+class DecidabilityLoss(nn.Module):
+    """D-Loss, which has no proxies.
+
+    Args:
+        form, correction, min_gap, eps, ignore_index, backend: as in ``decidability_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import DecidabilityLoss
+        >>> DecidabilityLoss()(torch.randn(4, 8), torch.tensor([0, 1, 1, 0])).shape
+        torch.Size([])
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = complete_options(decidability_loss, options)
+        decidability_loss(torch.eye(3), torch.tensor([0, 1, 1]), **{**self.options, "backend": "torch"})  # checks options
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch: embeddings (B, D), labels (B,)."""
+        return decidability_loss(embeddings, labels, **self.options)
+
+    def extra_repr(self) -> str:
+        """Options."""
+        return show_options(self.options)

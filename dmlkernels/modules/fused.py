@@ -1,0 +1,58 @@
+"""PD-Loss, potential field and ODBA penalty on the same proxies, as one module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmlkernels.functional.fused import fused_objective
+from dmlkernels.modules.dictionary import BackgroundDictionary
+from dmlkernels.modules.proxy_loss import ProxyLoss
+
+
+class FusedObjective(ProxyLoss):
+    """Weighted sum of PD-Loss, potential-field loss and ODBA penalty with its own proxies.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        dictionary: the atoms of the ODBA penalty, needed for a non-zero ``odba_weight``; updating it is up to the
+            caller.
+        pd_weight, field_weight, odba_weight and the options of the three losses: as in ``fused_objective``.
+
+    After a forward pass ``parts`` holds the detached parts ``{"pd", "field", "odba"}``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import FusedObjective
+        >>> loss_fn = FusedObjective(num_classes=3, embedding_size=8, field_weight=0.5)
+        >>> loss_fn(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).backward()
+        >>> sorted(loss_fn.parts)
+        ['field', 'odba', 'pd']
+    """
+
+    function = staticmethod(fused_objective)
+
+    def __init__(
+        self, num_classes: int, embedding_size: int, *, dictionary: BackgroundDictionary | None = None, **options: Any
+    ) -> None:
+        super().__init__(num_classes, embedding_size, **options)
+        if self.options["odba_weight"] and dictionary is None:
+            raise ValueError(f"dictionary: got None, expected one for odba_weight={self.options['odba_weight']}")
+        self.dictionary = dictionary
+        self.parts: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The total of a batch: embeddings (B, D), labels (B,)."""
+        options = dict(self.options)
+        if self.dictionary is not None:
+            options |= {"atoms": self.dictionary.atoms, "active": self.dictionary.active}
+        proxies = self._ready_proxies()
+        total, self.parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
+        return total
+
+    def _evaluate(
+        self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
+    ) -> Any:
+        return fused_objective(embeddings, labels, proxies, torch.eye(2), proxy_labels=proxy_labels, **options)

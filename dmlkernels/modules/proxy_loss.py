@@ -1,0 +1,212 @@
+"""What every module that owns proxies shares: their making, their learning rate, and a warning when nobody trains them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dmlkernels.backends import resolve
+from dmlkernels.functional.checks import check_labels, check_number, check_vectors
+from dmlkernels.modules.options import complete_options, show_options
+
+_PATIENCE = 10  # training steps with gradients but no change before the warning
+
+
+class ProxyLoss(nn.Module):
+    """A loss with learnable proxies under ``.proxies``, ``proxies_per_class`` neighbouring rows for each class.
+
+    A subclass names its ``function``, whose keyword arguments become the module's options.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        embedding_size: dimension of the embeddings.
+        proxies_per_class: how many rows each class has.
+        proxy_init: "random" for normally distributed directions of unit length; "class_mean" to wait for
+            ``init_proxies_from``, without which forward raises; or a (num_classes * proxies_per_class,
+            embedding_size) tensor to copy.
+        generator: for the random directions.
+        device, dtype: of the proxies.
+        options: keyword arguments of ``function``, checked here and shown in ``repr``.
+    """
+
+    function: Callable[..., Any]
+    proxies: nn.Parameter
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        proxies_per_class: int = 1,
+        proxy_init: str | Tensor = "random",
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.options = complete_options(type(self).function, options)
+        sizes = {
+            "num_classes": num_classes,
+            "embedding_size": embedding_size,
+            "proxies_per_class": proxies_per_class,
+        }
+        for name, size in sizes.items():
+            check_number(name, size, at_least=1)
+        self.num_classes, self.embedding_size, self.proxies_per_class = sizes.values()
+        shape = (num_classes * proxies_per_class, embedding_size)
+        if isinstance(proxy_init, Tensor):
+            if proxy_init.shape != shape:
+                raise ValueError(f"proxy_init: got shape {tuple(proxy_init.shape)}, expected {shape}")
+            start = proxy_init.detach().to(device=device, dtype=dtype, copy=True)
+        elif proxy_init in ("random", "class_mean"):
+            start = F.normalize(torch.randn(shape, generator=generator, device=device, dtype=dtype))
+        else:
+            raise ValueError(f"proxy_init: got {proxy_init!r}, expected 'random', 'class_mean' or a tensor")
+        self.proxies = nn.Parameter(start)
+        self._awaits_class_means = isinstance(proxy_init, str) and proxy_init == "class_mean"
+        self._untouched: _Untouched | None = _Untouched()
+        self._try_options()
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch: embeddings (B, D), labels (B,)."""
+        loss: Tensor = self._evaluate(embeddings, labels, self._ready_proxies(), self.proxy_labels, self.options)
+        return loss
+
+    @property
+    def proxy_labels(self) -> Tensor | None:  # (num_classes * proxies_per_class,)
+        """Class of each proxy; None when proxy j has class j."""
+        if self.proxies_per_class == 1:
+            return None
+        return torch.arange(self.num_classes, device=self.proxies.device).repeat_interleave(self.proxies_per_class)
+
+    @torch.no_grad()
+    def init_proxies_from(
+        self, embeddings: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None = None
+    ) -> None:
+        """Set the proxies to the mean direction of each class.
+
+        Several proxies of a class start around its mean, at a tenth of its length (ours). A class without an embedding
+        keeps its proxies.
+
+        Args:
+            embeddings: (N, D) embeddings, or an iterable of (embeddings, labels) batches.
+            labels: (N,) their classes, 0 to num_classes - 1; left out for an iterable.
+        """
+        if isinstance(embeddings, Tensor):
+            if labels is None:
+                raise ValueError("labels: got None, expected (N,) classes of the embeddings")
+            batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
+        else:
+            batches = embeddings
+        total = self.proxies.new_zeros(self.num_classes, self.embedding_size)
+        count = self.proxies.new_zeros(self.num_classes, 1)
+        for batch, classes in batches:
+            check_vectors("embeddings", batch)
+            check_labels("labels", classes, batch, "embeddings")
+            if bool(((classes < 0) | (classes >= self.num_classes)).any()):
+                raise ValueError(f"labels: expected classes 0 to {self.num_classes - 1}")
+            place = classes.to(total.device).long()
+            total.index_add_(0, place, F.normalize(batch.to(total)))
+            count.index_add_(0, place, torch.ones_like(place, dtype=count.dtype)[:, None])
+        means = F.normalize(total).repeat_interleave(self.proxies_per_class, dim=0)
+        if self.proxies_per_class > 1:
+            means = F.normalize(means + 0.1 * F.normalize(torch.randn_like(means)))
+        seen = count.repeat_interleave(self.proxies_per_class, dim=0) > 0
+        self.proxies.copy_(torch.where(seen, means, self.proxies))
+        self._awaits_class_means = False
+
+    def load_pytorch_metric_learning(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the proxies from the state dict of pytorch-metric-learning's loss of the same kind.
+
+        Args:
+            state: holds ``proxies`` (C, D), ``W`` (D, C) or ``fc`` (D, C * K).
+        """
+        for name in ("proxies", "W", "fc"):
+            if name in state:
+                found = state[name] if name == "proxies" else state[name].T
+                if found.shape != self.proxies.shape:
+                    raise ValueError(
+                        f"state[{name!r}]: holds {tuple(found.shape)} proxies, expected {tuple(self.proxies.shape)}"
+                    )
+                with torch.no_grad():
+                    self.proxies.copy_(found)
+                self._awaits_class_means = False
+                return
+        raise ValueError(f"state: got keys {sorted(state)}, expected one of 'proxies', 'W', 'fc'")
+
+    def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
+        """Optimiser groups for the proxies: ``proxy_lr_factor`` times the base rate, and no weight decay."""
+        return [{"params": [self.proxies], "lr": lr * proxy_lr_factor, "weight_decay": 0.0}]
+
+    def extra_repr(self) -> str:
+        """Sizes and options."""
+        sizes = f"num_classes={self.num_classes}, embedding_size={self.embedding_size}"
+        if self.proxies_per_class > 1:
+            sizes += f", proxies_per_class={self.proxies_per_class}"
+        return f"{sizes}, {show_options(self.options)}"
+
+    def _ready_proxies(self) -> Tensor:
+        """The proxies for a forward pass."""
+        if self._awaits_class_means:
+            raise RuntimeError("proxy_init='class_mean': call init_proxies_from(embeddings, labels) before training")
+        if self._untouched is not None and self.training and not torch.compiler.is_compiling():
+            if self._untouched.settled(self.proxies):
+                self._untouched = None
+        return self.proxies
+
+    def _evaluate(
+        self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
+    ) -> Any:
+        """What ``function`` says; a subclass whose function takes other arguments overrides this."""
+        return type(self).function(embeddings, labels, proxies, proxy_labels=proxy_labels, **options)
+
+    def _try_options(self) -> None:
+        """Evaluate two samples, so that a wrong option raises where it was written."""
+        resolve(self.options["backend"], self.proxies.device.type)
+        labels = torch.tensor([0, 1, 0])
+        proxies = torch.eye(2).repeat_interleave(self.proxies_per_class, dim=0)
+        proxy_labels = torch.tensor([0, 1]).repeat_interleave(self.proxies_per_class)
+        self._evaluate(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._awaits_class_means = False
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+class _Untouched:
+    """Watches whether proxies that get gradients ever change: left out of the optimiser, they never do."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._version = -1
+        self._checksum: Tensor | None = None
+
+    def settled(self, proxies: Tensor) -> bool:
+        """Whether there is no need to watch any longer; warns if the proxies seem forgotten."""
+        if proxies.grad is None:
+            return False
+        if self._checksum is None:
+            self._version, self._checksum = proxies._version, _checksum(proxies)
+        self._steps += 1
+        if proxies._version != self._version:
+            return True
+        if self._steps <= _PATIENCE:
+            return False
+        # The version misses a change through .data, so the values decide: the only time that they are read.
+        if torch.equal(self._checksum, _checksum(proxies)):
+            warnings.warn(
+                f"the proxies have received gradients for {self._steps - 1} steps but never changed: "
+                "pass loss.parameters() or loss.param_groups(lr) to the optimiser",
+                stacklevel=4,
+            )
+        return True
+
+
+def _checksum(proxies: Tensor) -> Tensor:
+    return proxies.detach().double().sum()

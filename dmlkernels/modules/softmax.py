@@ -1,0 +1,96 @@
+"""The softmax family as modules."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
+from dmlkernels.modules.proxy_loss import ProxyLoss
+
+
+class NormalizedSoftmaxLoss(ProxyLoss):
+    """Normalised softmax with its own proxies.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        scale, reduction, ignore_index, backend: as in ``normalized_softmax_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import NormalizedSoftmaxLoss
+        >>> loss_fn = NormalizedSoftmaxLoss(num_classes=3, embedding_size=8)
+        >>> loss_fn(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).backward()
+        >>> loss_fn.get_logits(torch.randn(4, 8)).shape
+        torch.Size([4, 3])
+    """
+
+    function = staticmethod(normalized_softmax_loss)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The loss of a batch: embeddings (B, D), labels (B,), weights (B,)."""
+        options = {**self.options, "sample_weight": sample_weight}
+        loss: Tensor = self._evaluate(embeddings, labels, self._ready_proxies(), self.proxy_labels, options)
+        return loss
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
+        """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
+
+        If a class has several proxies, the log-sum-exp over them. This is the one place that makes a B x C matrix:
+        it is what was asked for.
+        """
+        scores = F.linear(F.normalize(embeddings.to(self.proxies.dtype)), F.normalize(self.proxies))
+        grouped = (self.options["scale"] * scores).unflatten(1, (self.num_classes, self.proxies_per_class))
+        return torch.logsumexp(grouped, dim=2)
+
+
+class ProxyNCALoss(NormalizedSoftmaxLoss):
+    """Proxy-NCA++, or with ``include_positive=False`` the original Proxy-NCA, with its own proxies.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        scale, include_positive, reduction, ignore_index, backend: as in ``proxy_nca_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import ProxyNCALoss
+        >>> ProxyNCALoss(num_classes=3, embedding_size=8)(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])) > 0
+        tensor(True, grad_fn=<...>)
+    """
+
+    function = staticmethod(proxy_nca_loss)
+
+
+class CosFaceLoss(NormalizedSoftmaxLoss):
+    """CosFace with its own proxies.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        scale, margin, reduction, ignore_index, backend: as in ``cosface_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import CosFaceLoss
+        >>> CosFaceLoss(num_classes=3, embedding_size=8)(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([])
+    """
+
+    function = staticmethod(cosface_loss)
+
+
+class ArcFaceLoss(NormalizedSoftmaxLoss):
+    """ArcFace with its own proxies; the margin is in radians.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        scale, margin, reduction, ignore_index, backend: as in ``arcface_loss``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import ArcFaceLoss
+        >>> ArcFaceLoss(num_classes=3, embedding_size=8)(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([])
+    """
+
+    function = staticmethod(arcface_loss)
