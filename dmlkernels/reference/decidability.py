@@ -27,7 +27,7 @@ def pd_loss(
     keep = kept_rows(labels, ignore_index)
     same = same_class(labels[keep], classes_of(proxies, proxy_labels))
     scores = cosines(embeddings[keep], proxies) / temperature
-    return _decidability_objective(scores[same], scores[~same], form, correction, min_gap, eps)
+    return decidability_objective(scores[same], scores[~same], form, correction, min_gap, eps)
 
 
 def decidability_loss(
@@ -46,7 +46,7 @@ def decidability_loss(
     scores = cosines(kept, kept)
     same = labels[:, None] == labels[None, :]
     pair = torch.ones_like(same).triu(diagonal=1)
-    return _decidability_objective(scores[pair & same], scores[pair & ~same], form, correction, min_gap, eps)
+    return decidability_objective(scores[pair & same], scores[pair & ~same], form, correction, min_gap, eps)
 
 
 def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
     return (genuine_scores.mean() - impostor_scores.mean()) / (variance / 2).sqrt()
 
 
-def _decidability_objective(
+def decidability_objective(
     genuine: Tensor, impostor: Tensor, form: str, correction: int, min_gap: float, eps: float
 ) -> Tensor:
     _require(genuine, impostor)

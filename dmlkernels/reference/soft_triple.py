@@ -32,7 +32,8 @@ def soft_triple_loss(
     own = same_class(labels[keep], torch.arange(num_classes, device=labels.device))  # (B, C)
     scores = cosines(embeddings[keep], centers).unflatten(1, (num_classes, centers_per_class))  # (B, C, K)
     class_scores = (torch.softmax(scores / gamma, dim=2) * scores).sum(dim=2)  # (B, C)
-    rows = F.cross_entropy(scale * (class_scores - margin * own), labels[keep].long(), reduction="none")
+    logits = scale * (class_scores - margin * own.to(scores.dtype))
+    rows = F.cross_entropy(logits, labels[keep].long(), reduction="none")
     loss = reduce_rows(rows, keep, sample_weight, reduction)
     if reduction == "none" or tau <= 0 or centers_per_class == 1:
         return loss
