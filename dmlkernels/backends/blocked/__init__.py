@@ -7,7 +7,11 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import closed_form, streaming
 from dmlkernels.backends.blocked.plan import prefers_closed_form
+from dmlkernels.backends.blocked.streaming import Engine
+from dmlkernels.backends.blocked.tensors import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+
+TENSORS = Engine(Fold, Slope)
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
@@ -15,22 +19,30 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     return closed_form.memo_shape(pairs) if _by_shape(pairs) else streaming.memo_shape(pairs)
 
 
-def forward(pairs: Pairs) -> Forward:
-    """Finished statistics of every row."""
+def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
+    """Finished statistics of every row; another ``engine`` may compute the tiles."""
     with _exact(pairs):
         if not _by_shape(pairs):
-            return streaming.forward(pairs)
+            return streaming.forward(pairs, engine)
         if closed_form.few_own_pairs(pairs):
             return closed_form.forward(pairs)
-        statistics, _ = streaming.forward(pairs)
+        statistics, _ = streaming.forward(pairs, engine)
         return Forward(statistics, statistics.new_zeros(memo_shape(pairs)))
 
 
-def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+def backward(
+    pairs: Pairs,
+    forward: Forward,
+    gradient: Tensor,
+    needs_rows: bool,
+    needs_columns: bool,
+    engine: Engine = TENSORS,
+) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     with _exact(pairs):
-        way = closed_form if _by_shape(pairs) and closed_form.few_own_pairs(pairs) else streaming
-        return way.backward(pairs, forward, gradient, needs_rows, needs_columns)
+        if _by_shape(pairs) and closed_form.few_own_pairs(pairs):
+            return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns)
+        return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
 
 
 def _by_shape(pairs: Pairs) -> bool:

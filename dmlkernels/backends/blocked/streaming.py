@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +12,46 @@ from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.statistics import Tile
+
+
+class Fold(Protocol):
+    """Folds tiles into the states of the row blocks, which it keeps."""
+
+    def __init__(self, pairs: Pairs, rows: Rows) -> None: ...
+
+    def within(self, i: int, j: int) -> bool:
+        """Fold row block i against row block j, for both ends; whether its slope may be anywhere non-zero."""
+
+    def columns(self, columns: Columns, i: int) -> None:
+        """Fold row block i against these columns."""
+
+    def finish(self) -> Tensor:  # (R', width)
+        """The statistics of all rows."""
+
+
+class Slope(Protocol):
+    """Recomputes tiles and adds their share to the gradients of unit rows and columns."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        rows: Rows,
+        statistics: Tensor,  # (R', width)
+        gradient: Tensor,  # (R', width)
+    ) -> None: ...
+
+    def within(self, i: int, j: int, of_rows: Tensor) -> None:
+        """Row block i against row block j, for both ends."""
+
+    def columns(self, columns: Columns, i: int, of_rows: Tensor | None, of_units: Tensor | None) -> None:
+        """Row block i against these columns, of which ``of_units`` is the gradient."""
+
+
+class Engine(NamedTuple):
+    """Who computes the tiles."""
+
+    fold: type[Fold]
+    slope: type[Slope]
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
@@ -22,72 +62,41 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     return (count, count)
 
 
-def forward(pairs: Pairs) -> Forward:
+def forward(pairs: Pairs, engine: Engine) -> Forward:
     """Finished statistics of every row."""
-    statistic, rows = pairs.statistic, Rows(pairs)
+    rows = Rows(pairs)
+    fold = engine.fold(pairs, rows)
     acts = rows.units.new_ones(memo_shape(pairs))
-    states = [statistic.empty(block.stop - block.start, rows.units) for block in rows.blocks]
     for i, j in _tiles_within(pairs, rows):
-        tile = _tile_within(pairs, rows, i, j)
-        if i == j:
-            states[i] = statistic.merge(states[i], statistic.fold(tile))
-            continue
-        flat = statistic.flat_both(tile) if _may_skip(pairs) else None
-        of_rows, of_columns = statistic.fold_both(tile) if flat is None else flat
-        states[i], states[j] = statistic.merge(states[i], of_rows), statistic.merge(states[j], of_columns)
-        if flat is not None:
+        if not fold.within(i, j):
             acts[i, j] = 0.0
     for block in scored_column_blocks(pairs):
         columns = Columns(pairs, block)
         for i in columns.met_by(rows):
-            states[i] = statistic.merge(states[i], statistic.fold(columns.tile(rows, i)))
-    finished = [statistic.finish(state) for state in states]
-    return Forward(rows.give(torch.cat(finished or [rows.units.new_zeros(0, statistic.width)])), acts)
+            fold.columns(columns, i)
+    return Forward(rows.give(fold.finish()), acts)
 
 
 def backward(
-    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, engine: Engine
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    statistic, rows = pairs.statistic, Rows(pairs)
-    sides = list(_sides(rows, rows.take(forward.statistics), rows.take(gradient)))
+    rows = Rows(pairs)
+    slope = engine.slope(pairs, rows, rows.take(forward.statistics), rows.take(gradient))
     of_rows = torch.zeros_like(rows.units) if needs_rows else None
-    for i, j in _tiles_within(pairs, rows) if of_rows is not None else ():
-        if _may_skip(pairs) and not forward.memo[i, j]:
-            continue
-        tile = _tile_within(pairs, rows, i, j)
-        first, second = rows.blocks[i].slice, rows.blocks[j].slice
-        if i == j:
-            slope = statistic.slope(tile, *sides[i])
-            of_rows[first].addmm_(slope + slope.mT, rows.units[first])
-        else:
-            slope = statistic.slope_both(tile, sides[i], sides[j])
-            of_rows[first].addmm_(slope, rows.units[second])
-            of_rows[second].addmm_(slope.mT, rows.units[first])
+    may_skip = pairs.statistic.sparse and pairs.rows.device.type == "cpu"
+    for i, j in _tiles_within(pairs, rows):
+        if of_rows is not None and not (may_skip and not forward.memo[i, j]):
+            slope.within(i, j, of_rows)
     of_columns = None if pairs.columns is None or not needs_columns else torch.zeros_like(pairs.columns)
-    for column_block in scored_column_blocks(pairs):
-        columns = Columns(pairs, column_block)
-        of_units = torch.zeros_like(columns.units)
+    for block in scored_column_blocks(pairs):
+        columns = Columns(pairs, block)
+        of_units = None if of_columns is None else torch.zeros_like(columns.units)
         for i in columns.met_by(rows):
-            slope = statistic.slope(columns.tile(rows, i), *sides[i])
-            slope = slope.reshape(-1, columns.units.shape[0])
-            if of_rows is not None:
-                target = of_rows[..., rows.blocks[i].slice, :]
-                target += (slope @ columns.units).view_as(target)
-            if of_columns is not None:
-                of_units.addmm_(slope.mT, rows.unit_block(i))
-        if of_columns is not None:
+            slope.columns(columns, i, of_rows, of_units)
+        if of_columns is not None and of_units is not None:
             of_columns[columns.span] = columns.gradient(of_units)
     return Gradients(None if of_rows is None else rows.gradient(of_rows), of_columns)
-
-
-def _may_skip(pairs: Pairs) -> bool:
-    return pairs.statistic.sparse and pairs.rows.device.type == "cpu"
-
-
-def _sides(rows: Rows, statistics: Tensor, gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for block in rows.blocks:
-        yield statistics[block.slice], gradient[block.slice]
 
 
 def _tiles_within(pairs: Pairs, rows: Rows) -> Iterator[tuple[int, int]]:
@@ -95,10 +104,3 @@ def _tiles_within(pairs: Pairs, rows: Rows) -> Iterator[tuple[int, int]]:
     for i in range(len(rows.blocks) if pairs.within else 0):
         for j in range(i, len(rows.blocks)):
             yield i, j
-
-
-def _tile_within(pairs: Pairs, rows: Rows, i: int, j: int) -> Tile:
-    first, second = rows.blocks[i], rows.blocks[j]
-    scores = rows.units[first.slice] @ rows.units[second.slice].mT
-    own, excluded = rows.match(i, rows.label_block(j), diagonal=i == j)
-    return Tile(scores, own, excluded, row_segment=first.segment, column_segment=second.segment)
