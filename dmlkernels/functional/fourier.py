@@ -61,8 +61,8 @@ def fourier_intervention(
     Gradients: the gain is held fixed, so the result is linear in ``feature_map``, and the filter is its own adjoint:
         backward applies it to the incoming gradient. Nothing flows to the donors.
 
-    Memory and determinism: one complex and two real half spectra at the peak; the real gain is kept for backward. No
-        host synchronisation. Bit for bit the same from equal generator states.
+    Memory and determinism: two real half spectra besides what the transforms take; one of them, the gain, is kept for
+        backward. No host synchronisation. Bit for bit the same from equal generator states.
 
     Example:
         >>> features = torch.randn(4, 8, 7, 7)
@@ -176,7 +176,7 @@ def _random_donors(num_samples: int, device: torch.device, generator: torch.Gene
 def _mixing_gain(spectrum: Tensor, donors: Tensor, strengths: Tensor, max_gain: float) -> Tensor:
     """Gain from the own amplitude towards the donor's; at strength 0 exactly 1, which A / (A + 1e-8) is not."""
     amplitude = torch.hypot(spectrum.real, spectrum.imag)
-    gain = amplitude.lerp(amplitude.index_select(0, donors), strengths)
+    gain = amplitude.index_select(0, donors).lerp_(amplitude, 1.0 - strengths)
     return gain.div_(amplitude.clamp_min_(FLOOR)).clamp_(0.0, max_gain)
 
 

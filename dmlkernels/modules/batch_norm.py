@@ -24,13 +24,16 @@ def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
         >>> norm.running_mean, norm.num_batches_tracked
         (tensor([0., 0.]), tensor(0))
     """
-    # Not by copying buffers back afterwards: autograd has saved them and would refuse the backward pass.
+    # Not by copying them back afterwards: autograd may have saved them and would refuse the backward pass.
     layers = [layer for layer in model.modules() if isinstance(layer, _NormBase)]
     tracking = [layer for layer in layers if layer.training and layer.track_running_stats]
+    held = [{name: layer._buffers[name] for name in ("running_mean", "running_var")} for layer in tracking]
     for layer in tracking:
         layer.track_running_stats = False
+        layer._buffers.update(running_mean=None, running_var=None)  # InstanceNorm would update them all the same
     try:
         yield
     finally:
-        for layer in tracking:
+        for layer, buffers in zip(tracking, held, strict=True):
             layer.track_running_stats = True
+            layer._buffers.update(buffers)

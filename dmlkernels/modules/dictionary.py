@@ -90,8 +90,10 @@ class BackgroundDictionary(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        check_number("num_atoms", num_atoms, at_least=1)
-        check_number("embedding_size", embedding_size, at_least=1)
+        for name, size in (("num_atoms", num_atoms), ("embedding_size", embedding_size)):
+            check_number(name, size, at_least=1)
+            if not isinstance(size, int):
+                raise TypeError(f"{name}: got {size}, expected an integer")
         for name, value in (("momentum", momentum), ("starved_share", starved_share)):
             check_number(name, value, at_least=0)
             if value >= 1:

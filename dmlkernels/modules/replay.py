@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,13 +17,22 @@ class Output:
     def __init__(self, value: Any) -> None:
         self.value, self.version = value, _version(value)
 
-    def reused(self) -> Any:
-        """The value; a copy where it was written into in place, because that will happen again."""
-        return self.value if _version(self.value) == self.version else self.value.clone()
+    @property
+    def intact(self) -> bool:
+        """Nobody has written into the value since."""
+        return self.version is not None and _version(self.value) == self.version
 
 
-def _version(value: Any) -> int:
-    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
+def _version(value: Any) -> int | None:
+    """Goes up when a tensor in ``value`` is written into; None where that cannot be seen."""
+    if isinstance(value, Tensor):
+        return None if value.is_inference() else value._version
+    if isinstance(value, Mapping):
+        return _version(list(value.values()))
+    if isinstance(value, list | tuple):
+        versions = [_version(item) for item in value]
+        return None if None in versions else sum(version for version in versions if version is not None)
+    return 0
 
 
 def called_beside(backbone: nn.Module, after: str) -> list[nn.Module]:
@@ -67,12 +76,15 @@ def patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def replayed(module: nn.Module, outputs: list[Output], substituted: list[None]) -> Iterator[None]:
-    """Hand out the recorded outputs, one a call, until the pass has come to the intervention."""
+    """Hand out the recorded outputs, one a call, until the pass has come to the intervention.
+
+    An output written into since then is not what the module returned: the module runs again.
+    """
     forward, remaining = module.forward, iter(outputs)
 
     def replay(*args: Any, **kwargs: Any) -> Any:
         output = None if substituted else next(remaining, None)
-        return forward(*args, **kwargs) if output is None else output.reused()
+        return output.value if output is not None and output.intact else forward(*args, **kwargs)
 
     with patched(module, replay):
         yield

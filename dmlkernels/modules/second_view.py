@@ -31,8 +31,9 @@ def intervened_forward(
     The second pass runs ``backbone`` again, but the submodules that had finished by then hand out their outputs of the
     first pass. So both views share one trunk, forward and backward, and only what follows ``after`` costs time: 20% of
     a ResNet-50's forward pass at 224 pixels after its third stage, 56% after its second. With ``reuse_trunk=False``
-    the second pass costs a whole forward pass, and submodules that are compiled, scripted or registered in several
-    places run again anyway; the intervention is on the output of the first pass in any case.
+    the second pass costs a whole forward pass, and submodules that are compiled, scripted, registered in several places
+    or whose output was then written into in place run again anyway; the intervention is on the output of the first
+    pass in any case.
 
     BatchNorm in training mode normalises the second view by its own batch statistics, and takes them into no running
     statistics. Random layers such as dropout draw anew. Hooks, patches and settings are gone afterwards, also after an
@@ -48,8 +49,7 @@ def intervened_forward(
         after: name of the submodule whose output tensor to change, as in ``backbone.named_modules()``. It must run
             exactly once in a pass.
         intervention: say, a ``FourierIntervention``.
-        reuse_trunk: see above. Needs the same order of calls in both passes. Switch it off if code between submodules
-            writes into their outputs in place and the changed value takes a way around ``after``.
+        reuse_trunk: see above. Switch it off for a backbone that calls its submodules in another order each time.
 
     Returns:
         What the backbone returns, for both views.

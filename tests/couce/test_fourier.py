@@ -299,7 +299,7 @@ def test_bad_options(options: dict[str, Any], argument: str) -> None:
     ],
 )
 def test_bad_feature_maps(features: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="^feature_map: got .* expected"):
+    with pytest.raises(error, match=r"^feature_map: got .* expected"):
         fourier_intervention(features)
 
 

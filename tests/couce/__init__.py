@@ -1,0 +1,1 @@
+"""CouCE-style parts: intervention, dictionary, objective, second view."""
