@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ def _twice(batch: int, num_classes: int) -> tuple[int, ...]:
     return tuple((i // 2) * (num_classes - 1) // (classes - 1) for i in range(batch))
 
 
-def _plain(name: str, reason: str, batch: int, dim: int, num_classes: int, **fields: object) -> Case:
+def _plain(name: str, reason: str, batch: int, dim: int, num_classes: int, **fields: Any) -> Case:
     return Case(name, reason, batch, dim, num_classes, **{"labels": _cyclic(batch, num_classes), **fields})
 
 

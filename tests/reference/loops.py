@@ -45,7 +45,8 @@ def pd_loss(
     X: Matrix, y: Sequence[int], P: Matrix, q: Sequence[int], *, form: str, temperature: float, correction: int,
     min_gap: float, eps: float, ignore_index: int = -100,
 ) -> float:  # fmt: skip
-    genuine, impostor = [], []
+    genuine: list[float] = []
+    impostor: list[float] = []
     for x, label in zip(X, y, strict=True):
         if label == ignore_index:
             continue
@@ -57,7 +58,8 @@ def pd_loss(
 def decidability_loss(
     X: Matrix, y: Sequence[int], *, form: str, correction: int, min_gap: float, eps: float, ignore_index: int = -100
 ) -> float:
-    genuine, impostor = [], []
+    genuine: list[float] = []
+    impostor: list[float] = []
     for i in range(len(X)):
         for j in range(i + 1, len(X)):
             if ignore_index not in (y[i], y[j]):
