@@ -197,15 +197,16 @@ def decidability_objective(
     ends: int = 1,
 ) -> Tensor:
     """The loss from the moments of every row. ``ends`` is how often each pair was counted."""
-    count, mean, deviation = moments.unflatten(1, (2, 3)).unbind(2)  # each (B, 2): genuine, impostor
+    count, mean, deviation = moments.view(-1, 2, 3).unbind(2)  # each (B, 2): genuine, impostor
     total = count.sum(0)
     pooled_mean = (count * mean).sum(0) / total
-    within = (deviation + count * (mean - pooled_mean).square()).sum(0)
+    within = torch.addcmul(deviation, count, (mean - pooled_mean).square()).sum(0)
     variance = within / (total - ends * correction)  # ends cancels in within / total
-    gap = (pooled_mean[0] - pooled_mean[1]) / temperature
+    genuine_mean, impostor_mean = (pooled_mean / temperature).unbind()
+    gap = genuine_mean - impostor_mean
     spread = variance.sum() / temperature**2
     if form == "neg_log":
         above = gap.clamp_min(min_gap)
-        return -above.log() - (gap - above) / min_gap + (spread + eps).log() / 2
+        return (spread + eps).log() / 2 - above.log() - (gap - above) / min_gap
     deviation_index = gap / (spread / 2 + eps).sqrt()
     return -deviation_index if form == "neg" else deviation_index.reciprocal()

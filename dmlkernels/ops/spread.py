@@ -25,7 +25,7 @@ def center_spread(centers: Tensor, group: int) -> Tensor:
     dtype = torch.promote_types(centers.dtype, torch.float32)
     total = centers.new_zeros((), dtype=dtype)
     for block in _blocks(centers, group):
-        unit = normalise(centers[block], dtype).unflatten(0, (-1, group))
+        unit = normalise(centers[block], dtype)[0].unflatten(0, (-1, group))
         total += _distances(unit).triu(1).sum()
     return total
 
@@ -44,12 +44,12 @@ def center_spread_backward(gradient: Tensor, centers: Tensor, group: int) -> Ten
     """Gradient of the centres. Has no derivative of its own."""
     found = centers.new_empty(centers.shape)
     for block in _blocks(centers, group):
-        flat = normalise(centers[block], gradient.dtype)
+        flat, inverse = normalise(centers[block], gradient.dtype)
         unit = flat.unflatten(0, (-1, group))
         slope = _distances(unit).reciprocal_().neg_()
         slope.diagonal(dim1=1, dim2=2).zero_()
         of_unit = (slope.mul_(gradient) @ unit).flatten(0, 1)
-        found[block] = normalisation_backward(centers[block], flat, of_unit).to(found.dtype)
+        found[block] = normalisation_backward(flat, inverse, of_unit).to(found.dtype)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
@@ -22,17 +21,17 @@ class Columns:
         self._statistic, self._segment = pairs.statistic, block.segment
         self._group = pairs.statistic.group
         self.span = slice(block.start * self._group, block.stop * self._group)
-        self._raw = self._swap(pairs.columns[self.span], self._group)
+        raw = self._swap(pairs.columns[self.span], self._group)
         self._kept: Tensor | None = None  # of a block with ignored columns, on a CPU
         self._labels = self._labels_of(pairs, block)
-        if pairs.column_labels is not None and self._labels is not None:
+        if isinstance(self._labels, Tensor):
             ignored = self._labels == IGNORED
             if ignored.device.type != "cpu":
-                self._raw = self._raw.masked_fill(ignored[:, None], 0.0)
+                raw = raw.masked_fill(ignored[:, None], 0.0)
             elif ignored.any():
                 self._kept = (~ignored).nonzero()[:, 0]
-                self._raw, self._labels = self._raw[self._kept], self._labels[self._kept]
-        self.units = normalise(self._raw, pairs.dtype)
+                raw, self._labels = raw[self._kept], self._labels[self._kept]
+        self.units, self._inverse = normalise(raw, pairs.dtype)
         self._weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
 
     @property
@@ -59,18 +58,18 @@ class Columns:
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the raw columns of this block, in their order, from that of the unit columns."""
-        gradient = normalisation_backward(self._raw, self.units, of_units)
+        gradient = normalisation_backward(self.units, self._inverse, of_units)
         if self._kept is not None:
             whole = gradient.new_zeros(self.span.stop - self.span.start, gradient.shape[1])
             return whole.index_copy_(0, self._kept, gradient)
         return self._swap(gradient, gradient.shape[0] // self._group)
 
     @staticmethod
-    def _labels_of(pairs: Pairs, block: Block) -> Tensor | None:
+    def _labels_of(pairs: Pairs, block: Block) -> Tensor | range | None:
         if not pairs.statistic.reads_labels:
             return None
         if pairs.column_labels is None:
-            return torch.arange(block.start, block.stop, device=pairs.rows.device)
+            return range(block.start, block.stop)
         return pairs.column_labels[block.slice]
 
     def _swap(self, columns: Tensor, inner: int) -> Tensor:

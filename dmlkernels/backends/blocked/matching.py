@@ -8,12 +8,13 @@ from torch import Tensor
 from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedPairs
 
 
-def match(rows: Tensor, columns: Tensor, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
+def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
     """``own`` and ``excluded`` (see Tile) of a block of row labels and a block of column labels.
 
     On a CPU the pairs are listed, since they are few; elsewhere they are masked, since listing would make the host wait.
 
     Args:
+        columns: labels, or a range if columns have consecutive classes.
         diagonal: rows and columns are the same points, whose pairs with themselves are excluded.
     """
     return _listed(rows, columns, diagonal) if rows.device.type == "cpu" else _masked(rows, columns, diagonal)
@@ -40,9 +41,13 @@ def _runs(rows: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
     return first, torch.searchsorted(ordered, rows, right=True) - first
 
 
-def _listed(rows: Tensor, columns: Tensor, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
-    shape = (rows.shape[0], columns.shape[0])
-    i, j = list_pairs(rows, columns)
+def _listed(rows: Tensor, columns: Tensor | range, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
+    shape = (rows.shape[0], len(columns))
+    if isinstance(columns, range):
+        i = ((rows >= columns.start) & (rows < columns.stop)).nonzero()[:, 0]
+        j = rows[i] - columns.start
+    else:
+        i, j = list_pairs(rows, columns)
     excluded = ListedPairs(i, j, shape)
     if not diagonal:
         return excluded, excluded
@@ -50,7 +55,9 @@ def _listed(rows: Tensor, columns: Tensor, diagonal: bool) -> tuple[LabelPairs, 
     return ListedPairs(i[apart], j[apart], shape), excluded
 
 
-def _masked(rows: Tensor, columns: Tensor, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
+def _masked(rows: Tensor, columns: Tensor | range, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:
+    if isinstance(columns, range):
+        columns = torch.arange(columns.start, columns.stop, device=rows.device)
     rows, columns = rows[:, None], columns[None, :]
     own = (rows == columns) & (rows != IGNORED)
     itself = torch.eye(*own.shape, dtype=torch.bool, device=own.device) if diagonal else torch.zeros_like(own)

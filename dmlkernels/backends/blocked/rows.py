@@ -29,8 +29,7 @@ class Rows:
             self._order, splits = _order(self.labels, splits, by_class=pairs.within)
         if self._order is not None and self.labels is not None:
             self.labels = self.labels[self._order]
-        self._raw = self.take(self._original, dim=-2)
-        self.units = normalise(self._raw, pairs.dtype)  # (..., R', D)
+        self.units, self._inverse = normalise(self.take(self._original, dim=-2), pairs.dtype)  # (..., R', D)
         if self.labels is not None and self.labels.device.type != "cpu":
             self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
         self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], splits)
@@ -43,7 +42,7 @@ class Rows:
         return None if self.labels is None else self.labels[self.blocks[i].slice]
 
     def match(
-        self, i: int, column_labels: Tensor | None, diagonal: bool = False
+        self, i: int, column_labels: Tensor | range | None, diagonal: bool = False
     ) -> tuple[LabelPairs | None, LabelPairs | None]:
         """``own`` and ``excluded`` pairs of block i with a block of columns; nothing for a statistic without labels."""
         labels = self.label_block(i)
@@ -65,7 +64,7 @@ class Rows:
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the caller's rows from that of the unit rows, which it overwrites."""
-        gradient = normalisation_backward(self._raw, self.units, of_units).to(self._original.dtype)
+        gradient = normalisation_backward(self.units, self._inverse, of_units).to(self._original.dtype)
         return gradient if self._order is None else self._restore(gradient)
 
     def _restore(self, per_row: Tensor) -> Tensor:
@@ -75,6 +74,8 @@ class Rows:
 
 def _order(labels: Tensor, splits: tuple[int, ...], by_class: bool) -> tuple[Tensor | None, tuple[int, ...]]:
     """Indices of the rows that count, segment by segment, and where the segments begin; None if nothing moves."""
+    if not by_class and not (labels == IGNORED).any():
+        return None, splits
     kept = []
     for start, stop in zip((0, *splits), (*splits, labels.shape[0]), strict=True):
         segment = labels[start:stop]

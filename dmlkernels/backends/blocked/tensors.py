@@ -9,6 +9,7 @@ from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import Tile
+from dmlkernels.statistics.base import State
 
 
 class Fold:
@@ -17,7 +18,7 @@ class Fold:
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         self._statistic, self._rows = pairs.statistic, rows
         self._may_skip = pairs.statistic.sparse and pairs.rows.device.type == "cpu"
-        self._states = [pairs.statistic.empty(block.stop - block.start, rows.units) for block in rows.blocks]
+        self._states: list[State | None] = [None] * len(rows.blocks)
 
     def within(self, i: int, j: int) -> bool:
         tile = _tile_within(self._rows, i, j)
@@ -34,11 +35,16 @@ class Fold:
         self._merge(i, self._statistic.fold(columns.tile(self._rows, i)))
 
     def finish(self) -> Tensor:
-        finished = [self._statistic.finish(state) for state in self._states]
-        return torch.cat(finished or [self._rows.units.new_zeros(0, self._statistic.width)])
+        finished = [self._rows.units.new_empty(0, self._statistic.width)]
+        for block, state in zip(self._rows.blocks, self._states, strict=True):
+            if state is None:
+                state = self._statistic.empty(block.stop - block.start, self._rows.units)
+            finished.append(self._statistic.finish(state))
+        return torch.cat(finished)
 
-    def _merge(self, i: int, state: tuple[Tensor, ...]) -> None:
-        self._states[i] = self._statistic.merge(self._states[i], state)
+    def _merge(self, i: int, state: State) -> None:
+        known = self._states[i]
+        self._states[i] = state if known is None else self._statistic.merge(known, state)
 
 
 class Slope:
@@ -64,7 +70,10 @@ class Slope:
         slope = slope.reshape(-1, columns.units.shape[0])
         if of_rows is not None:
             target = of_rows[..., self._rows.blocks[i].slice, :]
-            target += (slope @ columns.units).view_as(target)
+            if target.dim() == 2:
+                target.addmm_(slope, columns.units)
+            else:
+                target += (slope @ columns.units).view_as(target)
         if of_units is not None:
             of_units.addmm_(slope.mT, self._rows.unit_block(i))
 

@@ -65,7 +65,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
             columns = Columns(pairs, block)
             of_units = torch.addmm(offset, columns.units - mean, matrix)
             of_columns[columns.span] = columns.gradient(of_units)
-        of_own = normalisation_backward(pairs.columns[own.columns], own.units, extra * rows.units[own.rows])
+        of_own = normalisation_backward(own.units, own.inverse, extra * rows.units[own.rows])
         of_columns.index_put_((own.columns,), of_own.to(of_columns.dtype), accumulate=True)
     return Gradients(of_rows, of_columns)
 
@@ -91,6 +91,7 @@ class _OwnPairs(NamedTuple):
     rows: Tensor  # (n,)
     columns: Tensor  # (n,)
     units: Tensor  # (n, D), the unit columns
+    inverse: Tensor  # (n,), reciprocals of their norms
     scores: Tensor  # (n,)
     num_rows: int
     valid: Tensor | None  # (n,) if there is one pair a row, in order, which may not be one
@@ -105,9 +106,9 @@ class _OwnPairs(NamedTuple):
             own_rows = torch.arange(rows.labels.shape[0], device=rows.labels.device)
             own_columns = rows.labels.clamp(0, pairs.num_columns - 1)
             valid = own_columns == rows.labels
-        units = normalise(pairs.columns[own_columns], pairs.dtype)
+        units, inverse = normalise(pairs.columns[own_columns], pairs.dtype)
         scores = (rows.units[own_rows] * units).sum(1)
-        return cls(own_rows, own_columns, units, scores, rows.labels.shape[0], valid)
+        return cls(own_rows, own_columns, units, inverse, scores, rows.labels.shape[0], valid)
 
     def mask(self, values: Tensor) -> Tensor:
         return values if self.valid is None else torch.where(self.valid, values, 0)
