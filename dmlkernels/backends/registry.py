@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from dmlkernels.backends import blocked, native
+from dmlkernels.backends import blocked, native, triton
 from dmlkernels.backends.pairs import Backend
 
-_BACKENDS: dict[str, Backend] = {"torch": blocked}
+_BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton}
 _NAMES = ("torch", "triton", "native")
 _default: ContextVar[str] = ContextVar("dmlkernels_backend", default="auto")
 
@@ -69,9 +69,9 @@ def resolve(name: str, device_type: str) -> str:
     if name == "auto":
         name = _default.get()
     if name != "auto":
-        _require(name)
+        _require(name, device_type)
         return name
-    return "torch"
+    return "triton" if device_type == "cuda" and triton.unavailable_reason(device_type) is None else "torch"
 
 
 def get(name: str) -> Backend:
@@ -79,17 +79,19 @@ def get(name: str) -> Backend:
     return _BACKENDS[name]
 
 
-def _require(name: str) -> None:
+def _require(name: str, device_type: str | None = None) -> None:
     if name != "auto" and name not in _NAMES:
         raise ValueError(f"backend: got {name!r}, expected one of {('auto', *_NAMES)}")
-    if name != "auto" and not (availability := _availability(name)):
+    if name != "auto" and not (availability := _availability(name, device_type)):
         raise RuntimeError(f"backend {name!r} cannot run: {availability.reason}")
 
 
-def _availability(name: str) -> Availability:
+def _availability(name: str, device_type: str | None = None) -> Availability:
+    """On this kind of device; None: on any of this machine."""
+    if name == "triton":
+        missing = triton.unavailable_reason(device_type)
+        return Availability(missing is None, missing or "")
     if name in _BACKENDS:
         return Availability(True)
-    if name == "triton":
-        return Availability(False, "this version has no Triton kernels yet")
     reason = native.unavailable_reason() or "the native module has row norms only, no pair engine yet"
     return Availability(False, reason)

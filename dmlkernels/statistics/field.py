@@ -24,11 +24,11 @@ class Field(Statistic):
     def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
         self.alpha, self.delta_att, self.delta_rep, self.d_min = alpha, delta_att, delta_rep, d_min
         self.unit_depth = bool(unit_depth)
-        self._attraction = -(delta_att**alpha) if unit_depth else -1.0
-        self._repulsion = delta_rep**alpha if unit_depth else 1.0
+        self.attraction = -(delta_att**alpha) if unit_depth else -1.0
+        self.repulsion = delta_rep**alpha if unit_depth else 1.0
         # Squared distances, where each potential stops being flat.
-        self._wells = max(delta_att, d_min) ** 2, math.inf
-        self._hills = min(d_min, delta_rep) ** 2, delta_rep**2
+        self.wells = max(delta_att, d_min) ** 2, math.inf
+        self.hills = min(d_min, delta_rep) ** 2, delta_rep**2
 
     def parameters(self) -> list[float]:
         return [self.alpha, self.delta_att, self.delta_rep, self.d_min, float(self.unit_depth)]
@@ -36,7 +36,7 @@ class Field(Statistic):
     @property
     def rest(self) -> float:
         """Energy of a different-class pair that does not act: further apart than ``delta_rep``."""
-        return self._repulsion * self._hills[1] ** (-self.alpha / 2)
+        return self.repulsion * self.hills[1] ** (-self.alpha / 2)
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         return (like.new_zeros(num_rows),)
@@ -64,7 +64,7 @@ class Field(Statistic):
     def flat_both(self, tile: Tile) -> tuple[State, State] | None:
         _, excluded = tile.label_pairs
         # A NaN score fails the comparison and takes the general path, which passes it on.
-        if excluded.any() or not squared_distance(tile.scores.amax()) >= self._hills[1]:
+        if excluded.any() or not squared_distance(tile.scores.amax()) >= self.hills[1]:
             return None
         rows, columns = tile.scores.shape
         full = tile.scores.new_full
@@ -73,8 +73,8 @@ class Field(Statistic):
     def _energies(self, tile: Tile) -> Tensor:
         own, excluded = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = own.take(distance).clamp(*self._wells).pow(-self.alpha / 2) * self._attraction
-        energies = distance.clamp_(*self._hills).pow_(-self.alpha / 2).mul_(self._repulsion)
+        attraction = own.take(distance).clamp(*self.wells).pow(-self.alpha / 2) * self.attraction
+        energies = distance.clamp_(*self.hills).pow_(-self.alpha / 2).mul_(self.repulsion)
         excluded.fill_(energies, 0.0)
         own.put_(energies, attraction)
         return energies
@@ -82,8 +82,8 @@ class Field(Statistic):
     def _slopes(self, tile: Tile) -> Tensor:
         own, excluded = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = self._slope(own.take(distance), self._wells, self._attraction)
-        slopes = self._slope(distance, self._hills, self._repulsion)
+        attraction = self._slope(own.take(distance), self.wells, self.attraction)
+        slopes = self._slope(distance, self.hills, self.repulsion)
         excluded.fill_(slopes, 0.0)
         own.put_(slopes, attraction)
         return slopes

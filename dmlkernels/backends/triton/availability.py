@@ -1,0 +1,48 @@
+"""Whether Triton can run here, and why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+
+import torch
+
+MINIMUM_TRITON = (3, 6)
+
+
+def unavailable_reason(device_type: str | None = None) -> str | None:
+    """Why these kernels cannot run on this kind of device (None: on any of this machine), or None when they can."""
+    missing = _unusable_installation()
+    if missing is not None:
+        return missing
+    if interpreted():
+        return "TRITON_INTERPRET=1: kernels are interpreted, on CPU tensors only" if device_type == "cuda" else None
+    if device_type == "cuda" or (device_type is None and torch.cuda.is_available()):
+        return _unusable_gpu()
+    if device_type is None:
+        return "there is no CUDA or ROCm device (on a CPU kernels run interpreted, with TRITON_INTERPRET=1)"
+    return f"its kernels run on CUDA and ROCm tensors, not on {device_type} ones"
+
+
+def interpreted() -> bool:
+    """Whether kernels are interpreted: TRITON_INTERPRET=1 was set before they were imported."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+@lru_cache
+def _unusable_installation() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the triton package is not installed"
+    import triton
+
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < MINIMUM_TRITON:
+        return f"triton {triton.__version__} is too old: at least {'.'.join(map(str, MINIMUM_TRITON))} is needed"
+    return None
+
+
+def _unusable_gpu() -> str | None:
+    if torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+        return "the device is older than compute capability 8.0"
+    return None

@@ -1,0 +1,28 @@
+"""Two conversions that a compiled kernel and an interpreted one spell differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+if triton.knobs.runtime.interpret:
+
+    def loop_bound(value: Any) -> int:
+        """An integer to count to. The interpreter holds scalars in arrays, which numpy 2.4 no longer converts."""
+        return int(value.handle.data.item()) if hasattr(value, "handle") else int(value)
+
+    def number(numbers: Any, index: int, dtype: Any) -> Any:
+        """A hyper-parameter that came as two float32: see ``split_numbers``."""
+        return tl.full((), numbers[2 * int(index)] + numbers[2 * int(index) + 1], dtype)
+
+else:
+
+    @triton.jit
+    def loop_bound(value):  # noqa: ANN001, ANN201
+        return value
+
+    @triton.jit
+    def number(numbers, index: tl.constexpr, dtype: tl.constexpr):  # noqa: ANN001, ANN201
+        return numbers[2 * index].to(dtype) + numbers[2 * index + 1].to(dtype)

@@ -1,0 +1,121 @@
+"""Launches of the kernels. Nothing here reads a number from the device."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel, combine_kernel
+from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
+from dmlkernels.backends.triton.kernels.norms import norms_kernel
+from dmlkernels.backends.triton.plan import (
+    MEMORY_FLOOR,
+    Architecture,
+    backward_tiles,
+    forward_tiles,
+    next_power_of_2,
+    norm_tiles,
+    shares,
+)
+from dmlkernels.backends.triton.precision import first_precision, second_precision
+from dmlkernels.backends.triton.problem import Problem, Vectors
+
+
+def forward(pairs: Pairs, arch: Architecture) -> Forward:
+    """Finished statistics of every row; the memo is the reciprocal norms of all vectors."""
+    problem = Problem.of(pairs)
+    memo = _norms(problem, pairs.dtype)
+    rows, columns = problem.sides(memo)
+    epilogue, width = problem.epilogue, len(problem.epilogue.empty)
+    tiles = forward_tiles(pairs.dim, problem.operand, arch, rows.size, problem.group)
+    blocks = triton.cdiv(rows.size, tiles.M)
+    limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
+    count = shares(blocks, columns.size, tiles.N, arch, rows.size * width, limit)
+    out = memo.new_empty(count, rows.size, width)
+    forward_kernel[(blocks, count)](
+        rows.vectors, columns.vectors, out, rows.numbers, columns.numbers, rows.labels, columns.labels,
+        rows.size, columns.size, rows.stride, columns.stride, problem.borders, problem.hyper,
+        FOLD=epilogue.fold, MERGE=epilogue.merge, EMPTY=epilogue.empty, WEIGHTS=int(epilogue.weighted),
+        WITHIN=pairs.within, GROUP=problem.group, PRECISION=first_precision(epilogue, arch),
+        DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
+        num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+    )  # fmt: skip
+    statistics = out[0]
+    if count > 1:
+        statistics = torch.empty_like(out[0])
+        merge_kernel[(triton.cdiv(rows.size, 128),)](
+            out, statistics, rows.labels, rows.size, count, epilogue.merge, epilogue.empty, 128
+        )
+    return Forward(problem.give_statistics(statistics), memo)
+
+
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, arch: Architecture
+) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    problem = Problem.of(pairs)
+    statistics, gradient = (problem.take_statistics(given) for given in (forward.statistics, gradient))
+    values = torch.stack(list(problem.epilogue.values(pairs.statistic, statistics, gradient)))
+    rows, columns = problem.sides(forward.memo, values)
+    of_rows = of_columns = None
+    if needs_rows:
+        side = BOTH if pairs.within else ROWS
+        of_rows = problem.give_rows(_gradient(problem, rows, columns, side, problem.borders, pairs.rows.dtype, arch))
+    if needs_columns and pairs.columns is not None:
+        borders = problem.borders
+        if pairs.within:
+            columns = problem.true_columns(forward.memo)
+            borders = (borders[0], borders[1] - pairs.num_rows, borders[2] - pairs.num_rows)
+        of_columns = _gradient(problem, columns, rows, COLUMNS, borders, pairs.columns.dtype, arch)
+    return Gradients(of_rows, of_columns)
+
+
+def _gradient(
+    problem: Problem,
+    own: Vectors,
+    other: Vectors,
+    side: int,
+    borders: tuple[int, int, int],
+    dtype: torch.dtype,
+    arch: Architecture,
+) -> Tensor:
+    """Gradient of the vectors in ``own``, contiguous."""
+    epilogue, dim = problem.epilogue, own.vectors.shape[1]
+    tiles = backward_tiles(dim, problem.operand, arch, own.size, problem.group, side == COLUMNS)
+    places = own.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else own.size
+    blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
+    limit = max(MEMORY_FLOOR, own.vectors.numel() + other.vectors.numel())
+    count = shares(blocks * slices, other.size, tiles.N, arch, own.vectors.numel(), limit)
+    out = own.vectors.new_empty((own.size, dim), dtype=dtype)
+    partial = out if count == 1 else own.numbers.new_empty(count, own.size, dim)
+    backward_kernel[(blocks, slices, count)](
+        own.vectors, other.vectors, partial, own.numbers, other.numbers, own.labels, other.labels,
+        own.size, other.size, own.stride, other.stride, borders, problem.hyper,
+        SLOPE=epilogue.slope, NUMBERS=(epilogue.num_values, int(epilogue.weighted)), SIDE=side, GROUP=problem.group,
+        SPARSE=epilogue.sparse, PARTIAL=count > 1, PRECISION=second_precision(epilogue, problem.operand, arch),
+        DIM=dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D, SLICE=tiles.SLICE,
+        num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+    )  # fmt: skip
+    if count > 1:
+        m, block_d = norm_tiles(dim)
+        combine_kernel[(triton.cdiv(own.size, m),)](
+            partial, own.vectors, own.numbers, out, own.size, own.stride, count, DIM=dim, M=m, BLOCK_D=block_d
+        )
+    return out
+
+
+def _norms(problem: Problem, dtype: torch.dtype) -> Tensor:
+    """Reciprocal norms of the rows, where they are not columns too, and of the columns."""
+    sets = (problem.columns,) if problem.within else (problem.rows, problem.columns)
+    memo = problem.columns.new_empty(sum(len(vectors) for vectors in sets), dtype=dtype)
+    start = 0
+    for vectors in sets:
+        count, dim = vectors.shape
+        m, block_d = norm_tiles(dim)
+        norms_kernel[(triton.cdiv(count, m),)](
+            vectors, memo[start:], count, vectors.stride(0), DIM=dim, M=m, BLOCK_D=block_d
+        )
+        start += count
+    return memo

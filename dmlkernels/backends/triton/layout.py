@@ -1,0 +1,86 @@
+"""How the vectors of Pairs are laid out for the kernels, and what describes them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.pairs import Pairs
+from dmlkernels.statistics import IGNORED
+
+NOWHERE = 2**31 - 1  # a border that no index reaches
+INT32_IGNORED = torch.iinfo(torch.int32).min
+
+
+def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Rows, columns, their labels, and the order in which the rows were taken."""
+    if pairs.within:
+        return _points(pairs)
+    assert pairs.columns is not None, "rows meet columns or each other"
+    rows, columns = unit_stride(side_by_side(pairs.rows)), unit_stride(pairs.columns)
+    row_labels = pairs.row_labels
+    column_labels = pairs.column_labels if pairs.statistic.reads_labels else None
+    if column_labels is None and row_labels is not None:
+        row_labels = small_labels(row_labels, pairs.num_columns)
+    return rows, columns, row_labels, column_labels, None
+
+
+def _points(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    assert pairs.row_labels is not None, "points that meet each other have labels"
+    order = class_order(pairs.row_labels, pairs.row_splits)
+    columns, labels = pairs.rows.index_select(0, order), pairs.row_labels.index_select(0, order)
+    column_labels = labels
+    if pairs.columns is not None:
+        more = pairs.column_labels
+        if more is None:
+            more = torch.arange(pairs.num_columns, device=labels.device)
+        columns, column_labels = torch.cat((columns, pairs.columns)), torch.cat((labels, more))
+    return columns[: pairs.num_rows], columns, labels, column_labels, order
+
+
+def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Each number as two float32, since that is what a kernel is passed; a float64 kernel adds them up."""
+    halves: list[float] = []
+    for value in numbers:
+        high = torch.tensor(value, dtype=torch.float32).item()
+        halves += [high, value - high]
+    return tuple(halves)
+
+
+def unit_stride(vectors: Tensor) -> Tensor:
+    """Vectors whose numbers are adjacent: rows may lie anywhere, anything else is copied."""
+    return vectors if vectors.stride(-1) == 1 or vectors.shape[-1] == 1 else vectors.contiguous()
+
+
+def side_by_side(rows: Tensor) -> Tensor:
+    """The two views of each row, one after the other."""
+    return rows if rows.dim() == 2 else rows.transpose(0, 1).reshape(-1, rows.shape[2])
+
+
+def small_labels(labels: Tensor, num_columns: int) -> Tensor:
+    """Labels to compare with column numbers, in 32 bits: what is no column's number stays none."""
+    return labels.clamp(-1, num_columns).to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
+
+
+def class_order(labels: Tensor, splits: tuple[int, ...]) -> Tensor:
+    """Places of the points sorted by class within their segments."""
+    bounds = zip((0, *splits), (*splits, labels.shape[0]), strict=True)
+    return torch.cat([labels[start:stop].argsort(stable=True) + start for start, stop in bounds])
+
+
+def weights(pairs: Pairs) -> Tensor | None:
+    """Column weights; points have weight 0 as columns."""
+    if pairs.column_weights is None:
+        return torch.zeros(pairs.num_rows, dtype=pairs.dtype, device=pairs.rows.device) if pairs.within else None
+    given = pairs.column_weights.to(pairs.dtype)
+    return torch.cat((given.new_zeros(pairs.num_rows), given)) if pairs.within else given
+
+
+def borders(pairs: Pairs) -> tuple[int, int, int]:
+    """Where the second part of the rows and the two later parts of the columns begin: Pairs says how they count."""
+    row = pairs.row_splits[0] if pairs.row_splits else NOWHERE
+    if pairs.within:
+        return row, row, pairs.num_rows
+    return row, 0, pairs.column_splits[0] if pairs.column_splits else NOWHERE

@@ -1,0 +1,38 @@
+"""Precision of products of float32, as ``torch.get_float32_matmul_precision`` says. Products of halves are exact."""
+
+from __future__ import annotations
+
+import torch
+
+from dmlkernels.backends.triton.epilogues import Epilogue
+from dmlkernels.backends.triton.plan import Architecture
+
+# "medium" allows bfloat16; tf32 is the least that keeps a softmax of scale 64 in order.
+_FAST = {"cuda": "tf32", "hip": "bf16x3", "interpreter": "ieee"}
+_EXACT = {"cuda": "tf32x3", "hip": "bf16x6", "interpreter": "ieee"}
+
+
+def first_precision(epilogue: Epilogue, arch: Architecture) -> str:
+    """Of the scores."""
+    if _wants_float32():
+        return "ieee"
+    return (_EXACT if epilogue.exact_scores else _FAST)[arch.vendor]
+
+
+def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture) -> str:
+    """Of scores and gradient in backward. For float16 the gradient alone: its slopes are float32, see slope_type."""
+    if operand == torch.float16:
+        return _FAST[arch.vendor]
+    return first_precision(epilogue, arch)
+
+
+def _wants_float32() -> bool:
+    return matmul_precision() == "highest"
+
+
+def matmul_precision() -> str:
+    """What is set: "highest", "high" or "medium", whichever of torch's two sets of switches was used."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer switches are set, and the older getter refuses to say
+        return "high" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "highest"
