@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -54,6 +53,4 @@ def moments_values(statistic: Moments, statistics: Tensor, gradient: Tensor) -> 
     return values
 
 
-MOMENTS = Epilogue(
-    fold_moments, merge_moments, slope_moments, empty=(0.0,) * 6, num_values=6, values=moments_values
-)
+MOMENTS = Epilogue(fold_moments, merge_moments, slope_moments, empty=(0.0,) * 6, num_values=6, values=moments_values)

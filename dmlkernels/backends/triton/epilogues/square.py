@@ -29,6 +29,4 @@ def square_values(statistic: Square, statistics: Tensor, gradient: Tensor) -> li
     return [2 * gradient[:, 0]]
 
 
-SQUARE = Epilogue(
-    fold_square, merge_sum, slope_square, empty=(0.0,), num_values=1, values=square_values, weighted=True
-)
+SQUARE = Epilogue(fold_square, merge_sum, slope_square, empty=(0.0,), num_values=1, values=square_values, weighted=True)

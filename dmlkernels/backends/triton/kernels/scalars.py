@@ -20,9 +20,9 @@ if triton.knobs.runtime.interpret:
 else:
 
     @triton.jit
-    def loop_bound(value):  # noqa: ANN001, ANN201
+    def loop_bound(value):
         return value
 
     @triton.jit
-    def number(numbers, index: tl.constexpr, dtype: tl.constexpr):  # noqa: ANN001, ANN201
+    def number(numbers, index: tl.constexpr, dtype: tl.constexpr):
         return numbers[2 * index].to(dtype) + numbers[2 * index + 1].to(dtype)
