@@ -46,7 +46,7 @@ class Fused(Statistic):
     def fold(self, tile: Tile) -> State:
         rows = tile.scores.shape[0]
         parts = (
-            term.fold(tile) if here else term.empty(rows, tile.scores) for term, _, here, _ in self._applicable(tile)
+            term.fold(tile) if here else term.empty(rows, tile.scores) for term, _, here, _ in self.applicable(tile.row_segment, tile.column_segment)
         )
         return sum(parts, ())
 
@@ -56,7 +56,7 @@ class Fused(Statistic):
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         slopes = (
             term.slope(tile, statistics[:, part], gradient[:, part])
-            for term, part, here, _ in self._applicable(tile)
+            for term, part, here, _ in self.applicable(tile.row_segment, tile.column_segment)
             if here
         )
         return reduce(Tensor.add_, slopes)
@@ -74,7 +74,7 @@ class Fused(Statistic):
         self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]
     ) -> Tensor:
         slopes = []
-        for term, part, here, there in self._applicable(tile):
+        for term, part, here, there in self.applicable(tile.row_segment, tile.column_segment):
             rows = (row_side[0][:, part], row_side[1][:, part])
             columns = (column_side[0][:, part], column_side[1][:, part])
             if here and there:
@@ -90,7 +90,7 @@ class Fused(Statistic):
         num_rows, num_columns = tile.scores.shape
         row_state: State = ()
         column_state: State = ()
-        for term, _, here, there in self._applicable(tile):
+        for term, _, here, there in self.applicable(tile.row_segment, tile.column_segment):
             if here and there:
                 rows, columns = known[term] if term in known else term.fold_both(tile)
             else:
@@ -106,8 +106,8 @@ class Fused(Statistic):
             yield term, slice(start, start + term.width)
             start += term.width
 
-    def _applicable(self, tile: Tile) -> Iterator[tuple[Statistic, slice, bool, bool]]:
+    def applicable(self, row_segment: int, column_segment: int) -> Iterator[tuple[Statistic, slice, bool, bool]]:
         """Each term with its columns and whether it applies from the rows' and from the columns' side."""
-        cell, mirrored = (tile.row_segment, tile.column_segment), (tile.column_segment, tile.row_segment)
+        cell, mirrored = (row_segment, column_segment), (column_segment, row_segment)
         for term, part in self._parts():
             yield term, part, cell in self._terms[term], mirrored in self._terms[term]

@@ -18,32 +18,32 @@ class Columns:
 
     def __init__(self, pairs: Pairs, block: Block) -> None:
         assert pairs.columns is not None, "column blocks come from columns"
-        self._statistic, self._segment = pairs.statistic, block.segment
+        self._statistic, self.segment = pairs.statistic, block.segment
         self._group = pairs.statistic.group
         self.span = slice(block.start * self._group, block.stop * self._group)
         raw = self._swap(pairs.columns[self.span], self._group)
         self._kept: Tensor | None = None  # of a block with ignored columns, on a CPU
-        self._labels = self._labels_of(pairs, block)
-        if isinstance(self._labels, Tensor):
-            ignored = self._labels == IGNORED
+        self.labels = self._labels_of(pairs, block)
+        if isinstance(self.labels, Tensor):
+            ignored = self.labels == IGNORED
             if ignored.device.type != "cpu":
                 raw = raw.masked_fill(ignored[:, None], 0.0)
             elif ignored.any():
                 self._kept = (~ignored).nonzero()[:, 0]
-                raw, self._labels = raw[self._kept], self._labels[self._kept]
+                raw, self.labels = raw[self._kept], self.labels[self._kept]
         self.units, self._inverse = normalise(raw, pairs.dtype)
-        self._weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
+        self.given_weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
 
     @property
     def weights(self) -> Tensor:  # (c, 1)
         """Weights of these columns, to multiply their vectors."""
-        assert self._weights is not None, "this statistic needs column_weights"
-        return self._weights[:, None]
+        assert self.given_weights is not None, "this statistic needs column_weights"
+        return self.given_weights[:, None]
 
     def met_by(self, rows: Rows) -> Iterator[int]:
         """Row blocks that these columns concern."""
         for i, block in enumerate(rows.blocks):
-            if self._statistic.meets(block.segment, self._segment):
+            if self._statistic.meets(block.segment, self.segment):
                 yield i
 
     def tile(self, rows: Rows, i: int) -> Tile:
@@ -53,8 +53,8 @@ class Columns:
             scores = scores.view(scores.shape[0], self._group, -1)
         elif self._statistic.views > 1:
             scores = scores.view(self._statistic.views, -1, scores.shape[1])
-        own, excluded = rows.match(i, self._labels)
-        return Tile(scores, own, excluded, self._weights, rows.blocks[i].segment, self._segment)
+        own, excluded = rows.match(i, self.labels)
+        return Tile(scores, own, excluded, self.given_weights, rows.blocks[i].segment, self.segment)
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the raw columns of this block, in their order, from that of the unit columns."""
