@@ -9,7 +9,7 @@ from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.ops import center_spread
-from dmlkernels.statistics import SoftTriple
+from dmlkernels.statistics import LogSumExp, SoftTriple
 
 
 def soft_triple_loss(
@@ -86,10 +86,13 @@ def soft_triple_loss(
         proxies_name="centers", proxies_per_label=centers_per_class,
     )  # fmt: skip
     check_reduction(reduction, sample_weight, embeddings)
-    own, others = inputs.statistics(SoftTriple(scale, gamma, centers_per_class)).unbind(1)
+    # One centre is its class's similarity, whatever gamma.
+    grouped = centers_per_class > 1
+    statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
+    own, others = inputs.statistics(statistic).unbind(1)
     losses = F.softplus(others - own + scale * margin, threshold=50)
     loss = reduce_samples(losses, inputs, sample_weight, reduction)
-    if reduction == "none" or tau == 0 or centers_per_class == 1:
+    if reduction == "none" or tau == 0 or not grouped:
         return loss
     pairs = centers.shape[0] * (centers_per_class - 1)
     return loss + tau / pairs * center_spread(centers, centers_per_class)

@@ -41,9 +41,9 @@ class Columns:
         return self.given_weights[:, None]
 
     def met_by(self, rows: Rows) -> Iterator[int]:
-        """Row blocks that these columns concern."""
+        """Row blocks that these columns concern; none if every column is ignored."""
         for i, block in enumerate(rows.blocks):
-            if self._statistic.meets(block.segment, self.segment):
+            if self.units.shape[0] and self._statistic.meets(block.segment, self.segment):
                 yield i
 
     def tile(self, rows: Rows, i: int) -> Tile:
