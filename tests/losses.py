@@ -1,0 +1,145 @@
+"""The table of losses: every conformance test runs over it, so testing a new loss is one entry.
+
+An entry names the function, which must have a twin of the same name in the reference, and what of a Problem it takes.
+A branch is the same loss with other options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+import dmlkernels as dml
+from dmlkernels import reference
+from tests.cases import Case
+from tests.problem import CENTERS_PER_CLASS, Problem
+
+VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
+_SAMPLES, _PROXIES = ("embeddings", "labels"), {"proxy_labels": "proxy_labels"}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A public function and its reference twin."""
+
+    name: str
+    function: str
+    inputs: tuple[str, ...] = (*_SAMPLES, "proxies")  # fields of Problem, in the order of the arguments
+    keywords: Mapping[str, str] = field(default_factory=_PROXIES.copy)  # argument name -> field of Problem
+    options: Mapping[str, Any] = field(default_factory=dict)
+    held: tuple[str, ...] = ("atoms",)  # inputs that get no gradient
+    quadratic: bool = False  # has a closed form
+    meets_itself: bool = False  # points meet points: gradients of one group alone are not half of the work
+    applies: Callable[[Case], bool] = lambda case: True
+    tolerance: float = 1e-9  # in float64, against the reference
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Inputs that get a gradient."""
+        return tuple(name for name in self.inputs if name in VECTORS and name not in self.held)
+
+    def __call__(self, problem: Problem, backend: str = "auto", **options: Any) -> Tensor:
+        return self._call(dml, problem, {"backend": backend, **options})
+
+    def truth(self, problem: Problem, **options: Any) -> Tensor:
+        """What the reference says."""
+        return self._call(reference, problem, options)
+
+    def branch(self, suffix: str, keywords: Mapping[str, str] | None = None, **options: Any) -> Loss:
+        return replace(
+            self,
+            name=f"{self.name}_{suffix}",
+            keywords={**self.keywords, **(keywords or {})},
+            options={**self.options, **options},
+        )
+
+    def _call(self, where: Any, problem: Problem, options: Mapping[str, Any]) -> Tensor:
+        given = [getattr(problem, name) for name in self.inputs]
+        named = {argument: getattr(problem, name) for argument, name in self.keywords.items()}
+        found = getattr(where, self.function)(*given, **{**named, **self.options, **options})
+        return found[0] if isinstance(found, tuple) else found
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _in_order(case: Case) -> bool:
+    return case.classes_in_order
+
+
+def _several(case: Case) -> bool:
+    """Enough samples for an unbiased variance."""
+    return len(case.kept) > 1
+
+
+def _turns(case: Case) -> bool:
+    """Directions can change: else all cosines are +-1, where ArcFace's slope magnifies the reference's rounding."""
+    return case.dim > 1
+
+
+PD = Loss("pd", "pd_loss", quadratic=True)
+DECIDABILITY = Loss(
+    "decidability", "decidability_loss", _SAMPLES, {}, applies=lambda case: case.has_pairs, meets_itself=True
+)
+FIELD = Loss("field", "potential_field_loss", meets_itself=True, tolerance=1e-7)
+FIELD_ALONE = Loss("field_alone", "potential_field_loss", _SAMPLES, {}, meets_itself=True, tolerance=1e-7)
+ODBA = Loss("odba", "odba_penalty", ("embeddings", "atoms"), {}, quadratic=True)
+KL = Loss(
+    "symmetric_kl", "symmetric_kl_loss", ("embeddings", "intervened", "proxies"), {}, {"temperature": 0.1}, ("proxies",)
+)
+FUSED = Loss(
+    "fused", "fused_objective", (*_SAMPLES, "proxies", "atoms"),
+    options={"field_weight": 0.5, "odba_weight": 2.0}, meets_itself=True, tolerance=1e-7,
+)  # fmt: skip
+ANCHOR = Loss("anchor", "proxy_anchor_loss")
+SOFTMAX = Loss("softmax", "normalized_softmax_loss")
+NCA = Loss("nca", "proxy_nca_loss")
+COSFACE = Loss("cosface", "cosface_loss")
+ARCFACE = Loss("arcface", "arcface_loss", applies=_turns)
+SOFT_TRIPLE = Loss(
+    "soft_triple", "soft_triple_loss", (*_SAMPLES, "centers"), {}, {"centers_per_class": CENTERS_PER_CLASS},
+    applies=_in_order,
+)  # fmt: skip
+
+LOSSES = (
+    PD, DECIDABILITY, FIELD, FIELD_ALONE, ODBA, KL, FUSED, ANCHOR, SOFTMAX, NCA, COSFACE, ARCFACE, SOFT_TRIPLE,
+)  # fmt: skip
+
+_WIDE = {"delta_att": 0.6, "delta_rep": 1.1}
+_WEIGHTED = {"sample_weight": "weight"}
+
+BRANCHES = (
+    replace(PD, applies=_several).branch("neg", form="neg", temperature=0.5, correction=1),
+    PD.branch("inverse", form="inverse", eps=1e-3),
+    PD.branch("steep", min_gap=5.0),
+    DECIDABILITY.branch("neg_log", form="neg_log", correction=1),
+    DECIDABILITY.branch("inverse", form="inverse"),
+    FIELD.branch("wide", **_WIDE),
+    FIELD.branch("raw", unit_depth=False, reduction="sum", alpha=1.5, **_WIDE),
+    FIELD.branch("floored", d_min=0.7, delta_att=0.3, delta_rep=1.2),
+    FIELD.branch("unequal", delta_att=1.2, delta_rep=0.5),
+    FIELD_ALONE.branch("wide", reduction="sum", **_WIDE),
+    ODBA.branch("prior", {"prior": "prior", "active": "active"}),
+    ODBA.branch("sum", {"active": "active"}, reduction="sum"),
+    replace(KL, held=()).branch("proxies", detach_proxies=False),
+    replace(KL, held=()).branch("exact", detach_proxies=False, detach_targets=False),
+    FUSED.branch("wide", {"prior": "prior", "active": "active"}, form="neg", reduction="sum", **_WIDE),
+    replace(FUSED, meets_itself=False).branch("pd_odba", field_weight=0.0),
+    FUSED.branch("no_pd", pd_weight=0.0, **_WIDE),
+    ANCHOR.branch("soft", alpha=2.0, margin=0.3),
+    SOFTMAX.branch("weighted", _WEIGHTED, scale=5.0),
+    SOFTMAX.branch("sum", _WEIGHTED, reduction="sum"),
+    SOFTMAX.branch("none", _WEIGHTED, reduction="none"),
+    NCA.branch("original", include_positive=False),
+    COSFACE.branch("soft", scale=8.0, margin=0.1),
+    ARCFACE.branch("soft", scale=8.0),
+    ARCFACE.branch("wide", scale=8.0, margin=1.5),
+    SOFT_TRIPLE.branch("free", tau=0.0, gamma=0.5, scale=5.0),
+    SOFT_TRIPLE.branch("none", _WEIGHTED, reduction="none"),
+    SOFT_TRIPLE.branch("one", centers_per_class=1, margin=0.1),
+)
+
+EVERY = LOSSES + BRANCHES

@@ -1,0 +1,76 @@
+"""Everything a loss may be given, made from a case of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.cases import CASES, Case, make_inputs
+
+CENTERS_PER_CLASS = 2
+NAMED = {case.name: case for case in CASES}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loss picks its arguments from here by name."""
+
+    embeddings: Tensor  # (B, D)
+    intervened: Tensor  # (B, D)
+    labels: Tensor  # (B,)
+    proxies: Tensor  # (C, D)
+    proxy_labels: Tensor | None  # (C,)
+    centers: Tensor  # (C * CENTERS_PER_CLASS, D)
+    atoms: Tensor  # (C, D)
+    active: Tensor  # (C,) bool
+    prior: Tensor  # (C,)
+    weight: Tensor  # (B,)
+
+    def map(self, function: Callable[[Tensor], Tensor], *names: str) -> Problem:
+        """With ``function`` of the tensors so named; they are leaves that want a gradient if they were."""
+        changed = {}
+        for name in names:
+            before = getattr(self, name)
+            changed[name] = function(before.detach()).requires_grad_(before.requires_grad)
+        return replace(self, **changed)
+
+    def cast(self, dtype: torch.dtype, *names: str) -> Problem:
+        """With other dtypes; by default of everything that can have a gradient, and of the atoms."""
+        return self.map(lambda x: x.to(dtype), *(names or ("embeddings", "intervened", "proxies", "centers", "atoms")))
+
+    def frozen(self, *names: str) -> Problem:
+        """Without gradients of the tensors so named."""
+        return replace(self, **{name: getattr(self, name).detach() for name in names})
+
+
+def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int = 0) -> Problem:
+    """The inputs of a case, leaves that want gradients where that makes sense."""
+    case = NAMED[case] if isinstance(case, str) else case
+    embeddings, labels, proxies, proxy_labels = make_inputs(case, dtype, seed)
+    intervened = make_inputs(case, dtype, seed + 1)[0]
+    generator = torch.Generator().manual_seed(seed + 2)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    rows = proxies.repeat_interleave(CENTERS_PER_CLASS, 0)
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    aside = F.normalize(normal(*rows.shape), dim=1).to(dtype) * norms
+    prior = normal(len(proxies)).softmax(0)
+    weight = normal(len(embeddings)).exp()
+    return Problem(
+        embeddings.requires_grad_(),
+        intervened.requires_grad_(),
+        labels,
+        proxies.requires_grad_(),
+        proxy_labels,
+        (rows + 0.4 * aside).detach().requires_grad_(),
+        make_inputs(case, dtype, seed + 3)[2],
+        torch.arange(len(proxies)) % 3 != 1,
+        prior,
+        weight,
+    )
