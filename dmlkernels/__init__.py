@@ -6,6 +6,7 @@ from dmlkernels.backends import available_backends, use_backend
 from dmlkernels.functional.anchor import proxy_anchor_loss
 from dmlkernels.functional.decidability import decidability, decidability_loss, pd_loss
 from dmlkernels.functional.field import potential_field, potential_field_loss
+from dmlkernels.functional.fourier import fourier_intervention
 from dmlkernels.functional.fused import fused_objective
 from dmlkernels.functional.odba import odba_penalty
 from dmlkernels.functional.soft_triple import soft_triple_loss
@@ -13,10 +14,13 @@ from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 from dmlkernels.functional.validation import validation
 from dmlkernels.modules.anchor import ProxyAnchorLoss
+from dmlkernels.modules.couce import CouCE
 from dmlkernels.modules.decidability import DecidabilityLoss, PDLoss
 from dmlkernels.modules.dictionary import BackgroundDictionary
 from dmlkernels.modules.field import PotentialFieldLoss
 from dmlkernels.modules.fused import FusedObjective
+from dmlkernels.modules.intervention import FourierIntervention
+from dmlkernels.modules.second_view import captured, intervened_forward
 from dmlkernels.modules.soft_triple import SoftTripleLoss
 from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
 
@@ -29,7 +33,9 @@ __all__ = [
     "ArcFaceLoss",
     "BackgroundDictionary",
     "CosFaceLoss",
+    "CouCE",
     "DecidabilityLoss",
+    "FourierIntervention",
     "FusedObjective",
     "NormalizedSoftmaxLoss",
     "PDLoss",
@@ -39,10 +45,13 @@ __all__ = [
     "SoftTripleLoss",
     "arcface_loss",
     "available_backends",
+    "captured",
     "cosface_loss",
     "decidability",
     "decidability_loss",
+    "fourier_intervention",
     "fused_objective",
+    "intervened_forward",
     "normalized_softmax_loss",
     "odba_penalty",
     "pd_loss",

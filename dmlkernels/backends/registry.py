@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+
+import torch
 
 from dmlkernels.backends import blocked, native, triton
 from dmlkernels.backends.pairs import Backend
 
 _BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton}
 _NAMES = ("torch", "triton", "native")
-_default: ContextVar[str] = ContextVar("dmlkernels_backend", default="auto")
+_default = "auto"  # a plain global: torch.compile guards on it, and cannot trace a context variable
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def available_backends() -> dict[str, Availability]:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Make ``name`` the default backend within a block.
+    """Make ``name`` the default backend of the process within a block.
 
     Args:
         name: "auto", "torch", "triton" or "native".
@@ -56,18 +57,22 @@ def use_backend(name: str) -> Iterator[None]:
         >>> with dml.use_backend("torch"):
         ...     pass
     """
+    global _default
     _require(name)
-    token = _default.set(name)
+    before, _default = _default, name
     try:
         yield
     finally:
-        _default.reset(token)
+        _default = before
 
 
 def resolve(name: str, device_type: str) -> str:
     """The backend that a call on this kind of device gets."""
-    if name == "auto":
-        name = _default.get()
+    return _choose(_default if name == "auto" else name, device_type)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+def _choose(name: str, device_type: str) -> str:
     if name != "auto":
         _require(name, device_type)
         return name

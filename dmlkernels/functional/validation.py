@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
-_validating: ContextVar[bool] = ContextVar("dmlkernels_validation", default=False)
+_validating = False  # a plain global: torch.compile guards on it, and cannot trace a context variable
 
 
 @contextmanager
 def validation() -> Iterator[None]:
-    """Make the full label check on every device within a block, although the host then waits for a GPU.
+    """Make the full label check on every device, in the whole process within a block, although the host then waits for a GPU.
 
     Without it a bad label raises on a CPU, where looking costs nothing, and gives a NaN loss on a GPU.
 
@@ -20,13 +19,14 @@ def validation() -> Iterator[None]:
         >>> with dml.validation():
         ...     loss = dml.pd_loss(torch.randn(4, 8), torch.tensor([0, 1, 2, 0]), torch.randn(3, 8))
     """
-    token = _validating.set(True)
+    global _validating
+    before, _validating = _validating, True
     try:
         yield
     finally:
-        _validating.reset(token)
+        _validating = before
 
 
 def should_check(device_type: str, validate: bool) -> bool:
     """Whether a call on this kind of device reads labels on the host."""
-    return device_type == "cpu" or validate or _validating.get()
+    return device_type == "cpu" or validate or _validating

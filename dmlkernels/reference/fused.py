@@ -48,7 +48,9 @@ def fused_objective(
             embeddings, labels, proxies, proxy_labels=proxy_labels, alpha=alpha, delta_att=delta_att,
             delta_rep=delta_rep, reduction=reduction, unit_depth=unit_depth, d_min=d_min, ignore_index=ignore_index,
         )  # fmt: skip
-    if odba_weight != 0 and atoms is not None:
+    if odba_weight != 0:
+        if atoms is None:
+            raise ValueError(f"atoms: got None, expected (K, D) atoms for odba_weight={odba_weight}")
         odba = odba_penalty(embeddings[labels != ignore_index], atoms, prior=prior, active=active)
     total = pd_weight * pd + field_weight * field + odba_weight * odba
     return total, {"pd": pd.detach(), "field": field.detach(), "odba": odba.detach()}
