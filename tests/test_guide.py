@@ -52,8 +52,3 @@ def test_the_guides_statistic(contrastive: Any, tile_elements: int, monkeypatch:
 
     torch.testing.assert_close(ours(embeddings, proxies), dense(embeddings, labels, proxies))
     assert torch.autograd.gradcheck(ours, (embeddings, proxies))
-
-
-def test_the_guides_statistic_is_short() -> None:
-    (code,) = re.findall(r"```python\n(class Contrastive.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert len(code.splitlines()) <= 40
