@@ -21,6 +21,8 @@ def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None,
     assert pairs.columns is not None, "rows meet columns or each other"
     rows, columns = unit_stride(side_by_side(pairs.rows)), unit_stride(pairs.columns)
     row_labels = pairs.row_labels
+    if row_labels is not None and pairs.statistic.views > 1:
+        row_labels = row_labels.repeat_interleave(pairs.statistic.views)
     column_labels = pairs.column_labels if pairs.statistic.reads_labels else None
     if column_labels is None and row_labels is not None:
         row_labels = small_labels(row_labels, pairs.num_columns)

@@ -22,8 +22,8 @@ class Epilogue:
     Attributes:
         fold: ``(scores, own, other, weight, cell, hyper) -> state``. Scores are (rows, columns); ``own`` and ``other``
             mask the same-class and the different-class pairs that count; ``weight`` is a tuple of the columns' numbers;
-            ``cell`` the segments of rows and columns; ``hyper`` is read with ``number``. The state is a tuple of one
-            vector a statistic, which is what ``finish`` gives.
+            ``cell`` the segments of rows and columns and the columns to a label; ``hyper`` is read with ``number``. The
+            state is a tuple of vectors, one for each column that ``finish`` gives.
         merge: ``(state, state) -> state``.
         slope: ``(scores, own, other, values, weight, cell, hyper, AXIS) -> slope`` of the scores, whichever way round
             the tile lies: columns are along AXIS and everything else broadcasts. Zero where neither mask holds.

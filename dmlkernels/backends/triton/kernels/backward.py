@@ -92,20 +92,20 @@ def backward_kernel(
         if SIDE == COLUMNS:
             values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
             weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None])
+            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None], GROUP)
             slope = SLOPE(scores, same, different, values, weight, cell, hyper, 0)
         else:
             if SIDE == BOTH:
                 same = same & (place[:, None] != there[None, :])
             values = load_numbers(own_numbers_p, own_index, own_valid, num_own, 1, K, 1)
             weight = load_numbers(other_numbers_p, index, valid, num_other, WEIGHT, NUMBERS[1], 0)
-            cell = (row_segment(place, borders)[:, None], column_segment(there, borders)[None, :])
+            cell = (row_segment(place, borders)[:, None], column_segment(there, borders)[None, :], GROUP)
             slope = SLOPE(scores, same, different, values, weight, cell, hyper, 1)
         if SIDE == BOTH:
             points = (there < num_own)[None, :]
             values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
             weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None])
+            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None], GROUP)
             slope += SLOPE(scores, same & points, different & points, values, weight, cell, hyper, 0)
         if SPARSE:
             acts = tl.max(tl.max((slope != 0.0).to(tl.int32), 1), 0) > 0

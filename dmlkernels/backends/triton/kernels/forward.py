@@ -70,7 +70,7 @@ def forward_kernel(
         if WITHIN:
             own = own & (row[:, None] != column[None, :])
         weight = (tl.load(w_numbers_p + num_columns + w_index, mask=w_valid, other=0.0)[None, :],) if WEIGHTS else ()
-        cell = (row_segment(row, borders)[:, None], column_segment(column, borders)[None, :])
+        cell = (row_segment(row, borders)[:, None], column_segment(column, borders)[None, :], GROUP)
         state = MERGE(state, FOLD(scores, own, other, weight, cell, hyper))
     offset = tl.program_id(1).to(tl.int64) * num_rows + row
     store_state(out_p, state, offset, row < num_rows, x_valid, len(EMPTY))
