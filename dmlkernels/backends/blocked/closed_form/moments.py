@@ -58,7 +58,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
         of_units = (rows.units @ matrix).mul_(rate[:, None]).addcmul_(shift[:, None], pairs.num_columns * mean)
         of_rows = rows.gradient(of_units.index_add_(0, own.rows, extra * own.units))
     if needs_columns and pairs.columns is not None:
-        of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
+        of_columns = pairs.columns.new_empty(pairs.columns.shape, dtype=pairs.dtype)  # sums of two, so not yet rounded
         offset = shift @ rows.units
         matrix = (rows.units * rate[:, None]).mT @ rows.units
         for block in column_blocks(pairs, pairs.dim):
@@ -66,7 +66,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
             of_units = torch.addmm(offset, columns.units - mean, matrix)
             of_columns[columns.span] = columns.gradient(of_units)
         of_own = normalisation_backward(own.units, own.inverse, extra * rows.units[own.rows])
-        of_columns.index_put_((own.columns,), of_own.to(of_columns.dtype), accumulate=True)
+        of_columns = of_columns.index_put_((own.columns,), of_own, accumulate=True).to(pairs.columns.dtype)
     return Gradients(of_rows, of_columns)
 
 
