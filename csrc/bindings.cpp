@@ -1,12 +1,22 @@
 // Python bindings. Tensors arrive as addresses, sizes and strides (in elements), so neither torch's headers nor its
-// libraries are needed; every check is made on the Python side (dmlkernels/backends/native.py).
+// libraries are needed; every check is made on the Python side (dmlkernels/backends/native).
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 
 #include "cpu/norms.hpp"
+#include "cpu/tile.hpp"
 
 namespace py = pybind11;
+using dml::cpu::Kernels;
+using dml::cpu::Kind;
+using dml::cpu::Side;
+using dml::cpu::Term;
+using dml::cpu::Tile;
+using dml::cpu::Workspace;
 
 namespace {
 
@@ -18,15 +28,77 @@ void reciprocal_norms(std::uintptr_t x, std::uintptr_t out, std::int64_t rows, s
 }
 
 template <class Real>
-void define_for(py::module_& module, const char* name) {
+void define_norms(py::module_& module, const char* name) {
     module.def(name, &reciprocal_norms<Real>, py::arg("x"), py::arg("out"), py::arg("rows"), py::arg("dim"),
                py::arg("row_stride"), py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+}
+
+void set_terms(Tile& tile, const std::vector<Term>& terms) {
+    if (terms.size() > tile.terms.size()) throw std::invalid_argument("a tile has room for three terms");
+    tile.term_count = static_cast<int>(terms.size());
+    for (std::size_t k = 0; k < terms.size(); ++k) tile.terms[k] = terms[k];
+}
+
+void define_tile(py::module_& module) {
+    py::enum_<Kind>(module, "Kind")
+        .value("divergence", Kind::divergence)
+        .value("field", Kind::field)
+        .value("logsumexp", Kind::logsumexp)
+        .value("moments", Kind::moments)
+        .value("soft_triple", Kind::soft_triple)
+        .value("square", Kind::square);
+    py::class_<Term>(module, "Term")
+        .def(py::init<>())
+        .def_readwrite("kind", &Term::kind)
+        .def_readwrite("parameters", &Term::parameters)
+        .def_readwrite("first", &Term::first)
+        .def_readwrite("from_rows", &Term::from_rows)
+        .def_readwrite("from_columns", &Term::from_columns);
+    py::class_<Side>(module, "Side")
+        .def(py::init<>())
+        .def_readwrite("units", &Side::units)
+        .def_readwrite("size", &Side::size)
+        .def_readwrite("view_stride", &Side::view_stride)
+        .def_readwrite("labels", &Side::labels)
+        .def_readwrite("weights", &Side::weights)
+        .def_readwrite("states", &Side::states)
+        .def_readwrite("statistics", &Side::statistics)
+        .def_readwrite("gradient", &Side::gradient)
+        .def_readwrite("of_units", &Side::of_units);
+    py::class_<Tile>(module, "Tile")
+        .def(py::init<>())
+        .def_readwrite("wide", &Tile::wide)
+        .def_readwrite("dim", &Tile::dim)
+        .def_readwrite("views", &Tile::views)
+        .def_readwrite("group", &Tile::group)
+        .def_readwrite("diagonal", &Tile::diagonal)
+        .def_readwrite("width", &Tile::width)
+        .def_readwrite("threads", &Tile::threads)
+        .def_readwrite("rows", &Tile::rows)
+        .def_readwrite("columns", &Tile::columns)
+        .def("set_terms", &set_terms);
+    py::class_<Workspace>(module, "Workspace").def(py::init<>());
+}
+
+void define_kernels(py::module_& module) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    py::class_<Kernels>(module, "Kernels")
+        .def_property_readonly("name", [](const Kernels& kernels) { return std::string(kernels.name); })
+        .def("fold", [](const Kernels& k, const Tile& tile, Workspace& w) { return k.fold(tile, w); }, Release())
+        .def("slope", [](const Kernels& k, const Tile& tile, Workspace& w) { k.slope(tile, w); }, Release())
+        .def("exp", [](const Kernels& k, bool wide, std::uintptr_t x, std::uintptr_t out,
+                       std::int64_t count) { k.exp(wide, x, out, count); })
+        .def("power", [](const Kernels& k, bool wide, double exponent, std::uintptr_t x, std::uintptr_t out,
+                         std::int64_t count) { k.power(wide, exponent, x, out, count); });
+    module.def("kernels", &dml::cpu::kernels);
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled engines of dmlkernels; private, call them through dmlkernels.backends.native";
-    define_for<float>(module, "reciprocal_norms_float32");
-    define_for<double>(module, "reciprocal_norms_float64");
+    define_norms<float>(module, "reciprocal_norms_float32");
+    define_norms<double>(module, "reciprocal_norms_float64");
+    define_tile(module);
+    define_kernels(module);
 }

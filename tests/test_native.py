@@ -105,7 +105,7 @@ for i in range(rows):
     assert math.isclose(out[i], 1 / math.hypot(*x[i * dim : (i + 1) * dim]), rel_tol=1e-14), i
 assert "torch" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script, str(native._native.__file__)], check=True)
+    subprocess.run([sys.executable, "-c", script, str(native.module.compiled.__file__)], check=True)
 
 
 def test_without_the_module_it_says_why() -> None:

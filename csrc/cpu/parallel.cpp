@@ -73,4 +73,8 @@ void run_parts(std::int64_t parts, int threads, const std::function<void(std::in
     if (job.failure) std::rethrow_exception(job.failure);
 }
 
+void run_parts(std::int64_t parts, int threads, void (*work)(void*, std::int64_t), void* context) {
+    run_parts(parts, threads, [=](std::int64_t part) { work(context, part); });
+}
+
 }  // namespace dml::cpu

@@ -10,6 +10,7 @@ namespace dml::cpu {
 // Calls work(part) for every part in [0, parts), on up to `threads` threads, the caller's among them. Returns when all
 // parts have ended; rethrows the first exception of any.
 void run_parts(std::int64_t parts, int threads, const std::function<void(std::int64_t)>& work);
+void run_parts(std::int64_t parts, int threads, void (*work)(void* context, std::int64_t part), void* context);
 
 // Calls body(begin, end) on ranges that cover [0, rows), of at least `grain` rows each. The ranges depend on the
 // arguments alone, which thread takes which does not matter.

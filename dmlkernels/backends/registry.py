@@ -11,7 +11,7 @@ import torch
 from dmlkernels.backends import blocked, native, triton
 from dmlkernels.backends.pairs import Backend
 
-_BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton}
+_BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton, "native": native}
 _NAMES = ("torch", "triton", "native")
 _default = "auto"  # a plain global: torch.compile guards on it, and cannot trace a context variable
 
@@ -76,7 +76,9 @@ def _choose(name: str, device_type: str) -> str:
     if name != "auto":
         _require(name, device_type)
         return name
-    return "triton" if device_type == "cuda" and triton.unavailable_reason(device_type) is None else "torch"
+    if device_type == "cuda" and triton.unavailable_reason(device_type) is None:
+        return "triton"
+    return "native" if device_type == "cpu" and native.preferred() else "torch"
 
 
 def get(name: str) -> Backend:
@@ -93,10 +95,9 @@ def _require(name: str, device_type: str | None = None) -> None:
 
 def _availability(name: str, device_type: str | None = None) -> Availability:
     """On this kind of device; None: on any of this machine."""
+    missing = None
     if name == "triton":
         missing = triton.unavailable_reason(device_type)
-        return Availability(missing is None, missing or "")
-    if name in _BACKENDS:
-        return Availability(True)
-    reason = native.unavailable_reason() or "the native module has row norms only, no pair engine yet"
-    return Availability(False, reason)
+    elif name == "native":
+        missing = native.unavailable_reason(device_type)
+    return Availability(missing is None, missing or "")

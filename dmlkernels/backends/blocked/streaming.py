@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
@@ -83,20 +84,24 @@ def backward(
     """Gradients of rows and columns from that of the statistics."""
     rows = Rows(pairs)
     slope = engine.slope(pairs, rows, rows.take(forward.statistics), rows.take(gradient))
-    of_rows = torch.zeros_like(rows.units) if needs_rows else None
-    may_skip = pairs.statistic.sparse and pairs.rows.device.type == "cpu"
+    of_rows = _zeros_like(rows.units) if needs_rows else None
+    may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
     for i, j in _tiles_within(pairs, rows):
         if of_rows is not None and not (may_skip and not forward.memo[i, j]):
             slope.within(i, j, of_rows)
     of_columns = None if pairs.columns is None or not needs_columns else torch.zeros_like(pairs.columns)
     for block in scored_column_blocks(pairs):
         columns = Columns(pairs, block)
-        of_units = None if of_columns is None else torch.zeros_like(columns.units)
+        of_units = None if of_columns is None else _zeros_like(columns.units)
         for i in columns.met_by(rows):
             slope.columns(columns, i, of_rows, of_units)
         if of_columns is not None and of_units is not None:
             of_columns[columns.span] = columns.gradient(of_units)
     return Gradients(None if of_rows is None else rows.gradient(of_rows), of_columns)
+
+
+def _zeros_like(units: Tensor) -> Tensor:
+    return torch.zeros_like(units, memory_format=torch.contiguous_format)
 
 
 def _tiles_within(pairs: Pairs, rows: Rows) -> Iterator[tuple[int, int]]:

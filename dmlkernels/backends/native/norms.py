@@ -1,34 +1,22 @@
-"""The compiled CPU engine. All checks are made here: the C++ side trusts the addresses it gets."""
+"""Row norms, compiled."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-try:
-    import dmlkernels._native as _native
-
-    _reason: str | None = None
-except ImportError as error:
-    _reason = (
-        f"the native module is not in this installation ({error}); "
-        "reinstall with DMLKERNELS_NATIVE=1 to build it or see why it cannot be built"
-    )
-
-
-def unavailable_reason() -> str | None:
-    """Why the native engine cannot run here, or None when it can."""
-    return _reason
+from dmlkernels.backends.native import module
 
 
 def reciprocal_norms(
     x: Tensor,  # (N, D) float32 or float64, on the CPU
 ) -> Tensor:  # (N,)
     """1 / max(||x_i||, 1e-12) of every row; NaN where the norm is not finite. Squares are summed in double."""
-    if _reason is not None:
-        raise RuntimeError(_reason)
+    if module.reason is not None:
+        raise RuntimeError(module.reason)
     _check(x)
-    run = _native.reciprocal_norms_float32 if x.dtype == torch.float32 else _native.reciprocal_norms_float64
+    wide = x.dtype == torch.float64
+    run = module.compiled.reciprocal_norms_float64 if wide else module.compiled.reciprocal_norms_float32
     rows, dim = x.shape
     out = x.new_empty(rows)
     run(x.data_ptr(), out.data_ptr(), rows, dim, x.stride(0), torch.get_num_threads())

@@ -1,0 +1,129 @@
+// As many numbers as a register holds, with the arithmetic of one number. Where the compiler has no vector types a pack
+// is a single number, and the same code is scalar.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/isa.hpp"
+
+namespace dml::DML_ISA {
+
+#if defined(__GNUC__)
+using FloatPack = float __attribute__((vector_size(DML_PACK_BYTES)));
+using FloatBits = std::int32_t __attribute__((vector_size(DML_PACK_BYTES)));
+using DoublePack = double __attribute__((vector_size(DML_PACK_BYTES)));
+using DoubleBits = std::int64_t __attribute__((vector_size(DML_PACK_BYTES)));
+#else
+using FloatPack = float;
+using FloatBits = std::int32_t;
+using DoublePack = double;
+using DoubleBits = std::int64_t;
+#endif
+
+template <class Real>
+struct PackOf;
+
+template <>
+struct PackOf<float> {
+    using type = FloatPack;
+    using Bits = FloatBits;
+    using Label = std::int32_t;
+};
+
+template <>
+struct PackOf<double> {
+    using type = DoublePack;
+    using Bits = DoubleBits;
+    using Label = std::int64_t;
+};
+
+template <class Real>
+using Pack = typename PackOf<Real>::type;
+template <class Real>
+using Bits = typename PackOf<Real>::Bits;  // integers of the same width; also masks, and labels
+template <class Real>
+using Label = typename PackOf<Real>::Label;
+template <class Real>
+inline constexpr int lanes = sizeof(Pack<Real>) / sizeof(Real);
+
+template <class To, class From>
+DML_INLINE To reinterpret(From from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &from, sizeof(To));
+    return to;
+}
+
+template <class Real>
+DML_INLINE Pack<Real> load(const Real* from) {
+    Pack<Real> pack;
+    std::memcpy(&pack, from, sizeof(pack));
+    return pack;
+}
+
+template <class Real>
+DML_INLINE Bits<Real> load_labels(const Label<Real>* from) {
+    Bits<Real> bits;
+    std::memcpy(&bits, from, sizeof(bits));
+    return bits;
+}
+
+template <class Real>
+DML_INLINE void store(Real* to, Pack<Real> pack) {
+    std::memcpy(to, &pack, sizeof(pack));
+}
+
+template <class Real>
+DML_INLINE Pack<Real> broadcast(Real value) {
+    return Pack<Real>{} + value;
+}
+
+// Comparisons give a mask; where(mask, a, b) takes a where it is set.
+template <class Mask, class V>
+DML_INLINE V where(Mask mask, V a, V b) {
+    return mask ? a : b;
+}
+
+// The larger one; `b` if `a` is NaN, so that clamp(x) of a NaN x stays NaN and a maximum over scores skips NaN.
+template <class V>
+DML_INLINE V larger(V a, V b) {
+    return where(a > b, a, b);
+}
+
+template <class V>
+DML_INLINE V clamp(V x, V low, V high) {
+    x = where(x < low, low, x);
+    return where(x > high, high, x);
+}
+
+template <class Real>
+DML_INLINE Real sum_lanes(Pack<Real> pack) {
+    Real values[lanes<Real>];
+    std::memcpy(values, &pack, sizeof(pack));
+    for (int width = lanes<Real> / 2; width > 0; width /= 2) {
+        for (int lane = 0; lane < width; ++lane) values[lane] += values[lane + width];
+    }
+    return values[0];
+}
+
+template <class Real>
+DML_INLINE Real largest_lane(Pack<Real> pack) {
+    Real values[lanes<Real>];
+    std::memcpy(values, &pack, sizeof(pack));
+    for (int width = lanes<Real> / 2; width > 0; width /= 2) {
+        for (int lane = 0; lane < width; ++lane) values[lane] = larger(values[lane + width], values[lane]);
+    }
+    return values[0];
+}
+
+template <class Real>
+DML_INLINE bool any(Bits<Real> mask) {
+    Label<Real> values[lanes<Real>];
+    std::memcpy(values, &mask, sizeof(mask));
+    Label<Real> all = 0;
+    for (const Label<Real> value : values) all |= value;
+    return all != 0;
+}
+
+}  // namespace dml::DML_ISA

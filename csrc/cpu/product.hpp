@@ -1,0 +1,112 @@
+// The matrix product inside a tile. Operands are packed into slivers, so that the innermost loop reads memory in order:
+// out(m, n) += sum_k left[k][m] right[k][n], for sliver_rows x sliver_columns numbers of `out` at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/pack.hpp"
+
+namespace dml::DML_ISA {
+
+#if DML_PACK_BYTES == 64
+inline constexpr int sliver_rows = 12, packs_per_row = 2;  // 24 of 32 registers hold sums
+#elif DML_PACK_BYTES == 32
+inline constexpr int sliver_rows = 6, packs_per_row = 2;  // 12 of 16
+#elif defined(__aarch64__)
+inline constexpr int sliver_rows = 8, packs_per_row = 3;  // 24 of 32
+#else
+inline constexpr int sliver_rows = 4, packs_per_row = 2;  // 8 of 16
+#endif
+
+template <class Real>
+inline constexpr int sliver_columns = packs_per_row * lanes<Real>;
+
+DML_INLINE std::int64_t slivers(std::int64_t size, std::int64_t of) { return (size + of - 1) / of; }
+DML_INLINE std::int64_t padded(std::int64_t size, std::int64_t to) { return slivers(size, to) * to; }
+
+// One sliver of `width` vectors, of which `count` exist: vector i is from + i * stride, its numbers adjacent.
+template <int width, class Real>
+DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length, Real* to) {
+    constexpr std::int64_t block = 16;  // of rows of `to`: they stay in the first-level cache
+    for (std::int64_t begin = 0; begin < length; begin += block) {
+        const std::int64_t end = begin + block < length ? begin + block : length;
+        for (int i = 0; i < width; ++i) {
+            if (i < count) {
+                for (std::int64_t k = begin; k < end; ++k) to[k * width + i] = from[i * stride + k];
+            } else {
+                for (std::int64_t k = begin; k < end; ++k) to[k * width + i] = 0;
+            }
+        }
+    }
+}
+
+// The same where number k of vector i is from[k * stride + i].
+template <int width, class Real>
+DML_INLINE void pack_adjacent(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length,
+                              Real* to) {
+    for (std::int64_t k = 0; k < length; ++k, from += stride, to += width) {
+        if (count >= width) {
+            for (int i = 0; i < width; ++i) to[i] = from[i];
+        } else {
+            for (int i = 0; i < width; ++i) to[i] = i < count ? from[i] : 0;
+        }
+    }
+}
+
+template <class Real>
+struct Sums {
+    Pack<Real> rows[sliver_rows][packs_per_row];
+};
+
+template <class Real>
+DML_INLINE Sums<Real> multiply(const Real* left, const Real* right, std::int64_t length) {
+    Sums<Real> sums = {};
+    for (std::int64_t k = 0; k < length; ++k, left += sliver_rows, right += sliver_columns<Real>) {
+        Pack<Real> packs[packs_per_row];
+        DML_UNROLL
+        for (int j = 0; j < packs_per_row; ++j) packs[j] = load(right + j * lanes<Real>);
+        DML_UNROLL
+        for (int i = 0; i < sliver_rows; ++i) {
+            const Pack<Real> number = broadcast(left[i]);
+            DML_UNROLL
+            for (int j = 0; j < packs_per_row; ++j) sums.rows[i][j] += number * packs[j];
+        }
+    }
+    return sums;
+}
+
+// A whole sliver of scores: `out` has room for sliver_rows x padded columns.
+template <class Real>
+void write_product(const Real* left, const Real* right, std::int64_t length, Real* out, std::int64_t stride) {
+    const Sums<Real> sums = multiply(left, right, length);
+    DML_UNROLL
+    for (int i = 0; i < sliver_rows; ++i) {
+        DML_UNROLL
+        for (int j = 0; j < packs_per_row; ++j) store(out + i * stride + j * lanes<Real>, sums.rows[i][j]);
+    }
+}
+
+// Adds to the rows x columns numbers that exist.
+template <class Real>
+void add_product(const Real* left, const Real* right, std::int64_t length, Real* out, std::int64_t stride,
+                 std::int64_t rows, std::int64_t columns) {
+    const Sums<Real> sums = multiply(left, right, length);
+    if (rows >= sliver_rows && columns >= sliver_columns<Real>) {
+        DML_UNROLL
+        for (int i = 0; i < sliver_rows; ++i) {
+            DML_UNROLL
+            for (int j = 0; j < packs_per_row; ++j) {
+                Real* const to = out + i * stride + j * lanes<Real>;
+                store(to, load(to) + sums.rows[i][j]);
+            }
+        }
+        return;
+    }
+    Real numbers[sliver_rows][sliver_columns<Real>];
+    std::memcpy(numbers, &sums, sizeof(numbers));
+    for (int i = 0; i < sliver_rows && i < rows; ++i) {
+        for (int j = 0; j < sliver_columns<Real> && j < columns; ++j) out[i * stride + j] += numbers[i][j];
+    }
+}
+
+}  // namespace dml::DML_ISA

@@ -1,0 +1,80 @@
+// A stretch of one row's scores, and how a statistic goes over it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "cpu/math.hpp"
+
+namespace dml::DML_ISA {
+
+template <class Real>
+inline constexpr Label<Real> no_label = std::numeric_limits<Label<Real>>::min();  // of a column that does not count
+
+template <class Real>
+struct Row {
+    const Real* scores;
+    std::int64_t stride;          // to the second view's, or to the next column of a group
+    std::int64_t count;           // of labels; scores and labels may be read up to whole packs
+    const Label<Real>* labels;    // no_label beyond `count`
+    const Real* weights;          // zero beyond `count`, or null
+    Label<Real> label;            // the row's own
+};
+
+// Where a stretch is folded to: the row's own state and the columns' sums, each null where its end does not count.
+template <class Real>
+struct Folded {
+    double* state;
+    Real* columns;  // `column_numbers` arrays, `stride` apart
+    std::int64_t stride;
+    Real* scratch;
+};
+
+// What a stretch's slopes come from, and `slopes`, which they are added to. An end with a null gradient does not count.
+template <class Real>
+struct Sloped {
+    const Real* statistics;
+    const Real* gradient;
+    const Real* columns;  // what `columns_slope` prepared: `column_numbers` arrays, `stride` apart
+    std::int64_t stride;
+    Real* slopes;
+    std::int64_t slopes_stride;  // to the second view's
+    Real* scratch;
+};
+
+template <class Real>
+struct Kinds {
+    Bits<Real> own, other;
+};
+
+template <class Real>
+DML_INLINE Kinds<Real> kinds(const Row<Real>& row, std::int64_t j) {
+    const Bits<Real> labels = load_labels<Real>(row.labels + j);
+    const Bits<Real> own = labels == row.label;
+    return {own, (labels != no_label<Real>) & ~own};
+}
+
+// Sums over lanes of Real, taken to double at the end.
+template <class Real>
+struct Sum {
+    Pack<Real> pack{};
+    DML_INLINE void add(Pack<Real> value) { pack += value; }
+    template <class Mask>
+    DML_INLINE void add(Mask mask, Pack<Real> value) {
+        pack += where(mask, value, Pack<Real>{});
+    }
+    DML_INLINE double total() const { return sum_lanes<Real>(pack); }
+};
+
+constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+
+// log(e^a + e^b)
+DML_INLINE double add_logs(double a, double b) {
+    if (a == minus_infinity) return b;
+    if (b == minus_infinity) return a;
+    const double high = a > b ? a : b, low = a > b ? b : a;  // NaN in either comes through
+    return high + std::log1p(std::exp(low - high));
+}
+
+}  // namespace dml::DML_ISA

@@ -1,0 +1,80 @@
+// What Python hands to the engine: addresses and sizes of one tile of scores. Every number is float, or double if `wide`.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace dml::cpu {
+
+enum class Kind { divergence, field, logsumexp, moments, soft_triple, square };
+
+// One statistic and which of a tile's pairs it counts.
+struct Term {
+    Kind kind{};
+    std::array<double, 5> parameters{};
+    std::int64_t first = 0;  // of its numbers among those of a row
+    bool from_rows = true;   // each row sees the columns
+    bool from_columns = false;
+};
+
+// The rows or the columns of a tile. Zero stands for "none" in every address.
+struct Side {
+    std::uintptr_t units = 0;  // (views, size, dim), adjacent numbers
+    std::int64_t size = 0;
+    std::int64_t view_stride = 0;
+    std::uintptr_t labels = 0;   // int64, one for each group of columns; those of rows must fit in 32 bits, or in less by 2
+    std::uintptr_t weights = 0;  // one for each column
+    // Forward: double (size, width), read and written. Backward: statistics and their gradient, (size, width).
+    std::uintptr_t states = 0;
+    std::uintptr_t statistics = 0;
+    std::uintptr_t gradient = 0;
+    std::uintptr_t of_units = 0;  // added to; laid out as units
+};
+
+struct Tile {
+    bool wide = false;
+    std::int64_t dim = 0;
+    int views = 1;
+    std::int64_t group = 1;  // columns of a label; column k of label j is k * (size / group) + j
+    bool diagonal = false;   // rows and columns are the same points; a point does not meet itself
+    std::int64_t width = 1;
+    int threads = 1;
+    Side rows, columns;
+    int term_count = 0;
+    std::array<Term, 3> terms;
+};
+
+// Memory that is kept from tile to tile.
+class Workspace {
+  public:
+    enum Use { scores, columns_by_dim, columns_by_row, rows_by_row, labels, column_side, parts, use_count };
+
+    // Aligned to a cache line; what was there is lost.
+    void* room(Use use, std::int64_t bytes);
+
+  private:
+    struct Buffer {
+        std::unique_ptr<unsigned char[]> memory;
+        std::size_t bytes = 0;
+    };
+    std::array<Buffer, use_count> buffers_;
+};
+
+// The engine for one instruction set.
+struct Kernels {
+    const char* name;
+    // Folds the tile into the states; whether its slope may be anywhere non-zero.
+    bool (*fold)(const Tile&, Workspace&);
+    // Adds the tile's share to the gradients of the units.
+    void (*slope)(const Tile&, Workspace&);
+    // For tests: out = e^x, out = x^exponent.
+    void (*exp)(bool wide, std::uintptr_t x, std::uintptr_t out, std::int64_t count);
+    void (*power)(bool wide, double exponent, std::uintptr_t x, std::uintptr_t out, std::int64_t count);
+};
+
+// All that this processor can run, the best one first.
+const std::vector<Kernels>& kernels();
+
+}  // namespace dml::cpu

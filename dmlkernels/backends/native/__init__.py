@@ -1,0 +1,30 @@
+"""The compiled CPU engine: the torch backend's blocks, each tile of them computed in one call of C++.
+
+All checks are made on this side: the C++ side trusts the addresses it gets.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dmlkernels.backends import blocked
+from dmlkernels.backends.blocked import memo_shape
+from dmlkernels.backends.blocked.streaming import Engine
+from dmlkernels.backends.native.module import preferred, unavailable_reason
+from dmlkernels.backends.native.norms import reciprocal_norms
+from dmlkernels.backends.native.tiles import Fold, Slope
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+
+__all__ = ["backward", "forward", "memo_shape", "preferred", "reciprocal_norms", "unavailable_reason"]
+
+_TILES = Engine(Fold, Slope)
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row."""
+    return blocked.forward(pairs, _TILES)
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, _TILES)

@@ -1,0 +1,29 @@
+"""The compiled module, or why it is not here."""
+
+from __future__ import annotations
+
+import platform
+
+try:
+    import dmlkernels._native as compiled
+
+    reason: str | None = None
+except ImportError as error:
+    reason = (
+        f"the native module is not in this installation ({error}); "
+        "reinstall with DMLKERNELS_NATIVE=1 to build it or see why it cannot be built"
+    )
+
+__all__ = ["compiled", "preferred", "reason", "unavailable_reason"]
+
+
+def unavailable_reason(device_type: str | None = None) -> str | None:
+    """Why the native engine cannot run on this kind of device, or None when it can; without one, on any of here."""
+    if reason is None and device_type not in (None, "cpu"):
+        return f"the native engine runs on the CPU, not on {device_type}"
+    return reason
+
+
+def preferred() -> bool:
+    """Whether it is faster than torch: on x86 it needs AVX2, without which torch's own matrix product wins."""
+    return reason is None and (compiled.kernels()[0].name != "baseline" or platform.machine() in ("aarch64", "arm64"))
