@@ -25,7 +25,12 @@ MARGIN = 0.2
 def contrastive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The class in the guide, registered as the guide says, while a test runs."""
     (code,) = re.findall(r"```python\n(class Contrastive\(Statistic\).*?)```", GUIDE.read_text(), re.DOTALL)
-    names: dict[str, Any] = {"Statistic": statistics.Statistic, "Tile": statistics.Tile, "State": State, "Tensor": Tensor}
+    names: dict[str, Any] = {
+        "Statistic": statistics.Statistic,
+        "Tile": statistics.Tile,
+        "State": State,
+        "Tensor": Tensor,
+    }
     exec(compile(code, str(GUIDE), "exec"), names)
     monkeypatch.setitem(statistics.CATALOGUE, "contrastive", names["Contrastive"])
     yield names["Contrastive"]

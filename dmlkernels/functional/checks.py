@@ -69,9 +69,7 @@ def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, 
     check_device(name, value, vectors, of)
 
 
-def check_number(
-    name: str, value: float, *, above: float | None = None, at_least: float | None = None
-) -> None:
+def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
     """``value`` is a finite number within its bound."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a number")

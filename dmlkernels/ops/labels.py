@@ -84,7 +84,9 @@ def _raise_if_unusable(
     if unknown.any():
         first = int(labels[unknown][0])
         classes = f"0 to {num_proxies - 1}" if proxy_labels is None else "the classes in proxy_labels"
-        raise ValueError(f"labels: {first} is the class of no proxy; expected {classes}, or ignore_index={ignore_index}")
+        raise ValueError(
+            f"labels: {first} is the class of no proxy; expected {classes}, or ignore_index={ignore_index}"
+        )
     if needs_samples and bool((labels == ignore_index).all()):
         raise ValueError(
             f"labels: the genuine set is empty: all {labels.numel()} labels are ignore_index={ignore_index}; "

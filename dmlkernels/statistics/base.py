@@ -26,7 +26,6 @@ class Statistic(ABC):
     views: ClassVar[int] = 1  # how many score matrices it folds together
     reads_labels: ClassVar[bool] = True
 
-
     @property
     def group(self) -> int:
         """Columns per label: above 1, labels belong to groups of so many neighbouring columns."""

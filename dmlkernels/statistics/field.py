@@ -54,9 +54,7 @@ class Field(Statistic):
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         return self._slopes(tile).mul_(gradient)
 
-    def slope_both(
-        self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def slope_both(self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]) -> Tensor:
         return self._slopes(tile).mul_(row_side[1] + column_side[1].mT)
 
     sparse = True

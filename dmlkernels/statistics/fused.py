@@ -46,7 +46,8 @@ class Fused(Statistic):
     def fold(self, tile: Tile) -> State:
         rows = tile.scores.shape[0]
         parts = (
-            term.fold(tile) if here else term.empty(rows, tile.scores) for term, _, here, _ in self.applicable(tile.row_segment, tile.column_segment)
+            term.fold(tile) if here else term.empty(rows, tile.scores)
+            for term, _, here, _ in self.applicable(tile.row_segment, tile.column_segment)
         )
         return sum(parts, ())
 
@@ -70,9 +71,7 @@ class Fused(Statistic):
         flat = self._field.flat_both(tile)
         return None if flat is None else self._join_both(tile, {self._field: flat})
 
-    def slope_both(
-        self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def slope_both(self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]) -> Tensor:
         slopes = []
         for term, part, here, there in self.applicable(tile.row_segment, tile.column_segment):
             rows = (row_side[0][:, part], row_side[1][:, part])

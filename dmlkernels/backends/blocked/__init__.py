@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,7 @@ def _by_shape(pairs: Pairs) -> bool:
     return closed_form.supports(pairs) and prefers_closed_form(pairs)
 
 
-def _exact(pairs: Pairs) -> torch.autocast:
+def _exact(pairs: Pairs) -> AbstractContextManager[object]:
     """Autocast would round scores to half precision inside these loops."""
-    return torch.autocast(pairs.rows.device.type, enabled=False)
+    device = pairs.rows.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

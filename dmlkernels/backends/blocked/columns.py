@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
 from dmlkernels.backends.blocked.plan import Block
 from dmlkernels.backends.blocked.rows import Rows
@@ -26,7 +27,7 @@ class Columns:
         self.labels = self._labels_of(pairs, block)
         if isinstance(self.labels, Tensor):
             ignored = self.labels == IGNORED
-            if ignored.device.type != "cpu":
+            if not host.readable(ignored):
                 raw = raw.masked_fill(ignored[:, None], 0.0)
             elif ignored.any():
                 self._kept = (~ignored).nonzero()[:, 0]

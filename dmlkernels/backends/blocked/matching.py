@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedPairs
 
 
@@ -17,7 +18,7 @@ def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> t
         columns: labels, or a range if columns have consecutive classes.
         diagonal: rows and columns are the same points, whose pairs with themselves are excluded.
     """
-    return _listed(rows, columns, diagonal) if rows.device.type == "cpu" else _masked(rows, columns, diagonal)
+    return _listed(rows, columns, diagonal) if host.readable(rows) else _masked(rows, columns, diagonal)
 
 
 def list_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +60,7 @@ def _masked(rows: Tensor, columns: Tensor | range, diagonal: bool) -> tuple[Labe
     if isinstance(columns, range):
         columns = torch.arange(columns.start, columns.stop, device=rows.device)
     rows, columns = rows[:, None], columns[None, :]
-    own = (rows == columns) & (rows != IGNORED)
-    itself = torch.eye(*own.shape, dtype=torch.bool, device=own.device) if diagonal else torch.zeros_like(own)
-    return MaskedPairs(own & ~itself), MaskedPairs(own | itself | (columns == IGNORED))
+    ignored = (rows == IGNORED) | (columns == IGNORED)  # either, since the tile may be seen from its columns too
+    same = (rows == columns) & ~ignored
+    itself = torch.eye(*same.shape, dtype=torch.bool, device=same.device) if diagonal else torch.zeros_like(same)
+    return MaskedPairs(same & ~itself), MaskedPairs(same | itself | ignored)

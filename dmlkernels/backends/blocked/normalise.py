@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
+
 NORM_FLOOR = 1e-12
 
 
@@ -31,7 +33,7 @@ def normalisation_backward(unit: Tensor, inverse: Tensor, gradient: Tensor) -> T
 
 def _reciprocal_norms(block: Tensor, dtype: torch.dtype) -> Tensor:
     """A float32 row of any scale has them: if squares overflow they are summed in float64."""
-    if block.device.type == "cpu":
+    if host.readable(block):
         norms = torch.linalg.vector_norm(block, dim=-1, dtype=dtype)
         if not norms.isinf().any():
             return norms.clamp_min_(NORM_FLOOR).reciprocal_()

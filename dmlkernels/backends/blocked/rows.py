@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.matching import match
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
 from dmlkernels.backends.blocked.plan import Block, row_blocks
@@ -25,12 +26,12 @@ class Rows:
         self._order: Tensor | None = None
         self.labels = pairs.row_labels
         splits: tuple[int, ...] = pairs.row_splits
-        if self.labels is not None and self.labels.device.type == "cpu":
+        if self.labels is not None and host.readable(self.labels):
             self._order, splits = _order(self.labels, splits, by_class=pairs.within)
         if self._order is not None and self.labels is not None:
             self.labels = self.labels[self._order]
         self.units, self._inverse = normalise(self.take(self._original, dim=-2), pairs.dtype)  # (..., R', D)
-        if self.labels is not None and self.labels.device.type != "cpu":
+        if self.labels is not None and not host.readable(self.labels):
             self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
         self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], splits)
 
@@ -58,7 +59,7 @@ class Rows:
         """Bring per-row values back; ignored rows get zeros."""
         if self._order is not None:
             return self._restore(per_row)
-        if self.labels is not None and self.labels.device.type != "cpu":
+        if self.labels is not None and not host.readable(self.labels):
             return per_row.masked_fill((self.labels == IGNORED)[:, None], 0.0)
         return per_row
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Pairs
@@ -17,7 +18,7 @@ class Fold:
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         self._statistic, self._rows = pairs.statistic, rows
-        self._may_skip = pairs.statistic.sparse and pairs.rows.device.type == "cpu"
+        self._may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
         self._states: list[State | None] = [None] * len(rows.blocks)
 
     def within(self, i: int, j: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.closed_form import moments, square
 from dmlkernels.backends.blocked.matching import count_pairs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
@@ -16,7 +17,7 @@ def supports(pairs: Pairs) -> bool:
     """Whether there is a closed form. Off the CPU own-class pairs must be known without asking: column j has class j."""
     if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_splits:
         return False
-    return pairs.column_labels is None or pairs.rows.device.type == "cpu"
+    return pairs.column_labels is None or host.readable(pairs.rows)
 
 
 def few_own_pairs(pairs: Pairs) -> bool:

@@ -66,8 +66,15 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
             of_units = torch.addmm(offset, columns.units - mean, matrix)
             of_columns[columns.span] = columns.gradient(of_units)
         of_own = normalisation_backward(own.units, own.inverse, extra * rows.units[own.rows])
-        of_columns = of_columns.index_put_((own.columns,), of_own, accumulate=True).to(pairs.columns.dtype)
+        of_columns = _add_rows(of_columns, own.columns, of_own).to(pairs.columns.dtype)
     return Gradients(of_rows, of_columns)
+
+
+def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """In place, to rows that may repeat, in a fixed order: each of the two ways has one on its device only."""
+    if target.device.type == "cpu":
+        return target.index_add_(0, index, rows)
+    return target.index_put_((index,), rows, accumulate=True)
 
 
 def _scatter(pairs: Pairs, like: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+"""The blocked backend where values cannot be read, as on a GPU: made to believe so on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import dmlkernels as dml
+from dmlkernels.backends import Pairs, blocked
+from dmlkernels.backends.blocked import host, plan
+from dmlkernels.statistics import (
+    IGNORED,
+    Divergence,
+    Field,
+    Fused,
+    LogSumExp,
+    Moments,
+    SoftTriple,
+    Square,
+)
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "pd": lambda x, y, p, q: dml.pd_loss(x, y, p, proxy_labels=q, backend="torch"),
+    "decidability": lambda x, y, p, q: dml.decidability_loss(x, y, backend="torch"),
+    "field": lambda x, y, p, q: dml.potential_field_loss(
+        x, y, p, proxy_labels=q, delta_att=0.9, delta_rep=1.1, backend="torch"
+    ),
+    "softmax": lambda x, y, p, q: dml.normalized_softmax_loss(x, y, p, proxy_labels=q, backend="torch"),
+    "anchor": lambda x, y, p, q: dml.proxy_anchor_loss(x, y, p, proxy_labels=q, backend="torch"),
+    "soft triple": lambda x, y, p, q: dml.soft_triple_loss(x, y, p, centers_per_class=4, backend="torch"),
+    "fused": lambda x, y, p, q: dml.fused_objective(
+        x, y, p, p.detach()[:3], proxy_labels=q, field_weight=1.0, odba_weight=1.0, delta_rep=0.9, backend="torch"
+    )[0],
+}
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "tiled"])
+def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param:
+        monkeypatch.setattr(plan, "TILE_ELEMENTS", 64)
+        monkeypatch.setattr(plan, "BLOCK_ROWS", 8)
+        monkeypatch.setattr(plan, "SQUARE_BLOCK", 8)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("own_proxies", [1, 4])
+@pytest.mark.parametrize("name", LOSSES)
+def test_masks_give_what_lists_give(name: str, own_proxies: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "soft triple" and own_proxies == 1:
+        pytest.skip("its centres come in groups")
+    torch.manual_seed(0)
+    proxies = torch.randn(40, 6, dtype=torch.float64)
+    classes = 40 // own_proxies
+    proxy_labels = None if own_proxies == 1 else torch.arange(classes).repeat(own_proxies)
+    labels = torch.randint(classes, (29,))
+    labels[1] = labels[0]
+    labels[[3, 17]] = -100
+    embeddings = torch.randn(29, 6, dtype=torch.float64)
+    embeddings[3] = torch.nan  # an ignored row may hold anything
+
+    def evaluate() -> list[Tensor]:
+        x, p = embeddings.clone().requires_grad_(), proxies.clone().requires_grad_()
+        loss = LOSSES[name](x, labels, p, proxy_labels)
+        loss.backward()
+        assert x.grad is not None
+        return [loss.detach(), x.grad[labels >= 0], *([] if p.grad is None else [p.grad])]
+
+    listed = evaluate()
+    monkeypatch.setattr(host, "readable", lambda tensor: False)
+    torch.testing.assert_close(evaluate(), listed, rtol=1e-10, atol=1e-10)
+
+
+STATISTICS = [Moments(), LogSumExp(20.0, 20.0), Field(3.0, 0.2, 0.2, 0.01, 1.0), Square(), SoftTriple(20.0, 0.1, 5)]
+
+
+@pytest.mark.parametrize(
+    "statistic", [*STATISTICS, Divergence(10.0, 1.0), Fused(3.0, 0.2, 0.2, 0.01, 1.0)], ids=lambda s: s.name
+)
+def test_nothing_is_read_on_the_host(statistic: object) -> None:
+    """Tensors of the meta device have no values: whatever looked at one would raise."""
+    assert isinstance(statistic, Moments | LogSumExp | Field | Square | SoftTriple | Divergence | Fused)
+    rows = torch.empty(*((2,) if statistic.views == 2 else ()), 30, 8, device="meta")
+    points = statistic.name in ("field", "fused")
+    pairs = Pairs(
+        statistic,
+        rows,
+        torch.empty(20, 8, device="meta"),
+        row_labels=torch.full((30,), IGNORED, device="meta"),
+        column_labels=None,
+        column_weights=torch.empty(20, device="meta"),
+        within=points,
+        row_splits=(10,) if points else (),
+    )
+    forward = blocked.forward(pairs)
+    assert forward.memo.shape == blocked.memo_shape(pairs)
+    found = blocked.backward(pairs, forward, torch.empty(30, statistic.width, device="meta"), True, True)
+    assert found.rows is not None and found.rows.shape == rows.shape
+    assert found.columns is not None and found.columns.shape == (20, 8)
