@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ MARGIN = 0.2
 
 
 @pytest.fixture
-def contrastive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def contrastive(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class in the guide, registered as the guide says, while a test runs."""
     (code,) = re.findall(r"```python\n(class Contrastive\(Statistic\).*?)```", GUIDE.read_text(), re.DOTALL)
     names: dict[str, Any] = {
@@ -33,7 +32,7 @@ def contrastive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }
     exec(compile(code, str(GUIDE), "exec"), names)
     monkeypatch.setitem(statistics.CATALOGUE, "contrastive", names["Contrastive"])
-    yield names["Contrastive"]
+    return names["Contrastive"]
 
 
 def dense(embeddings: Tensor, labels: Tensor, proxies: Tensor) -> Tensor:

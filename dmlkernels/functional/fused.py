@@ -43,9 +43,9 @@ def fused_objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of PD-Loss, potential-field loss and ODBA penalty.
 
-    ``pd_weight * pd_loss + field_weight * potential_field_loss + odba_weight * odba_penalty``, equal to the three apart.
-    With a field each score is computed once forward and once backward for all three. Without one nothing is shared,
-    since proxies and atoms are different columns, and each part is evaluated in its own cheapest way.
+    ``pd_weight * pd_loss + field_weight * potential_field_loss + odba_weight * odba_penalty``, equal to the three
+    apart. With a field each score is computed once forward and once backward for all three. Without one nothing is
+    shared, since proxies and atoms are different columns, and each part is evaluated in its own cheapest way.
 
     Args:
         embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.

@@ -1,4 +1,4 @@
-"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: a margin on the own score, then cross-entropy over the proxies."""
+"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: a margin on the own score, then cross-entropy over proxies."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _validating = False  # a plain global: torch.compile guards on it, and cannot tr
 
 @contextmanager
 def validation() -> Iterator[None]:
-    """Make the full label check on every device, in the whole process within a block, although the host then waits for a GPU.
+    """Make the full label check on every device, process-wide within a block; the host then waits for a GPU.
 
     Without it a bad label raises on a CPU, where looking costs nothing, and gives a NaN loss on a GPU.
 

@@ -1,4 +1,4 @@
-"""What every module that owns proxies shares: their making, their learning rate, and a warning when nobody trains them."""
+"""What every module that owns proxies shares: making them, their learning rate, a warning when nobody trains them."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ class ProxyLoss(nn.Module):
         """The proxies for a forward pass."""
         if self._awaits_class_means:
             raise RuntimeError("proxy_init='class_mean': call init_proxies_from(embeddings, labels) before training")
-        if self._untouched is not None and self.training and not torch.compiler.is_compiling():
-            if self._untouched.settled(self.proxies):
-                self._untouched = None
+        watched = None if torch.compiler.is_compiling() or not self.training else self._untouched
+        if watched is not None and watched.settled(self.proxies):
+            self._untouched = None
         return self.proxies
 
     def _evaluate(

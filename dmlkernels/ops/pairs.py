@@ -85,7 +85,18 @@ def _(
 
 def _unpack(*args: Any) -> tuple[Pairs, backends.Backend]:
     *tensors, within, row_splits, column_splits, statistic, parameters, backend = args
-    pairs = Pairs(build(statistic, parameters), *tensors, within, tuple(row_splits), tuple(column_splits))
+    rows, columns, row_labels, column_labels, column_weights = tensors
+    pairs = Pairs(
+        build(statistic, parameters),
+        rows,
+        columns,
+        row_labels=row_labels,
+        column_labels=column_labels,
+        column_weights=column_weights,
+        within=within,
+        row_splits=tuple(row_splits),
+        column_splits=tuple(column_splits),
+    )
     return pairs, backends.get(backend)
 
 

@@ -38,7 +38,7 @@ class LabelPairs(Protocol):
 
 @dataclass(frozen=True)
 class ListedPairs:
-    """Entries as index lists: cheap when they are few, as own-class pairs are. Making one reads its size on the host."""
+    """Entries as index lists: cheap when they are few, as own-class pairs are. Making one reads values on the host."""
 
     rows: Tensor  # (n,)
     columns: Tensor  # (n,)

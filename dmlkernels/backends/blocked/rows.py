@@ -58,7 +58,7 @@ class Rows:
     def give(self, per_row: Tensor) -> Tensor:
         """Bring per-row values back; ignored rows get zeros."""
         if self._order is not None:
-            return self._restore(per_row)
+            return self._restore(per_row, self._order)
         if self.labels is not None and not host.readable(self.labels):
             return per_row.masked_fill((self.labels == IGNORED)[:, None], 0.0)
         return per_row
@@ -66,11 +66,11 @@ class Rows:
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the caller's rows from that of the unit rows, which it overwrites."""
         gradient = normalisation_backward(self.units, self._inverse, of_units).to(self._original.dtype)
-        return gradient if self._order is None else self._restore(gradient)
+        return gradient if self._order is None else self._restore(gradient, self._order)
 
-    def _restore(self, per_row: Tensor) -> Tensor:
+    def _restore(self, per_row: Tensor, order: Tensor) -> Tensor:
         shape = (*per_row.shape[:-2], self._original.shape[-2], per_row.shape[-1])
-        return per_row.new_zeros(shape).index_copy_(-2, self._order, per_row)
+        return per_row.new_zeros(shape).index_copy_(-2, order, per_row)
 
 
 def _order(labels: Tensor, splits: tuple[int, ...], by_class: bool) -> tuple[Tensor | None, tuple[int, ...]]:

@@ -14,7 +14,7 @@ _FORMS = {Moments: moments, Square: square}
 
 
 def supports(pairs: Pairs) -> bool:
-    """Whether there is a closed form. Off the CPU own-class pairs must be known without asking: column j has class j."""
+    """Whether there is a closed form. Off the CPU own-class pairs must be known unseen: column j has class j."""
     if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_splits:
         return False
     return pairs.column_labels is None or host.readable(pairs.rows)
