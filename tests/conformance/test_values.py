@@ -1,4 +1,4 @@
-"""float64 values and gradients equal the reference over the whole hostile case table, whichever way they are computed."""
+"""float64 values and gradients equal the reference on the whole hostile case table, whichever way they come about."""
 
 from __future__ import annotations
 
