@@ -1,0 +1,1 @@
+"""How fast, how much memory, against what, and how does it grow: on the machine that runs it."""

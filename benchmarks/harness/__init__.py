@@ -1,0 +1,1 @@
+"""Measuring: knows nothing about losses."""

@@ -1,0 +1,1 @@
+"""What is measured: shapes, inputs, losses and the baselines beside them."""

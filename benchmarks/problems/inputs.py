@@ -1,0 +1,92 @@
+"""Embeddings, labels and proxies of a case, from its seed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.problems.shapes import Shape
+
+PATTERNS = ("random", "clustered", "collapsed")
+ATOMS = 64  # of the background dictionary
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem that variants are compared on. ``pattern`` says what the embeddings look like:
+
+    random      embeddings and proxies know nothing of each other: the softmax is flat
+    clustered   samples near their proxies: the softmax is peaked, the field is that of a trained network
+    collapsed   all points within a small cap, as a network gives them that has learned nothing: every hill acts
+    progress:t  between collapsed (0) and clustered (1)
+    """
+
+    loss: str
+    shape: Shape
+    pattern: str = "random"
+    dtype: str = "float32"
+    device: str = "cpu"
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> Case:
+        return Case(**fields | {"shape": Shape(**fields["shape"])})
+
+
+class Inputs(NamedTuple):
+    embeddings: Tensor  # (B, D)
+    labels: Tensor  # (B,)
+    proxies: Tensor  # (C, D)
+    proxy_labels: Tensor  # (C,)
+    atoms: Tensor  # (64, D)
+    second_view: Tensor  # (B, D)
+
+
+def make_inputs(case: Case) -> Inputs:
+    """Embeddings in the case's dtype, proxies in float32 beside half samples, as under autocast."""
+    shape = case.shape
+    generator = torch.Generator().manual_seed(case.seed)
+    wide = torch.float64 if case.dtype == "float64" else torch.float32
+
+    def normal(rows: int) -> Tensor:
+        # Drawn in float32 whatever the dtype, so that every dtype gets the same problem.
+        return torch.randn(rows, shape.dim, generator=generator).to(wide)
+
+    if shape.proxies:
+        labels = torch.randint(0, shape.classes, (shape.batch,), generator=generator)
+    else:  # four samples of each class, as samplers for pair losses give
+        labels = torch.arange(shape.batch) // 4
+    proxy_labels = torch.arange(shape.proxies) // shape.group
+    anchors = normal(shape.classes if shape.proxies else int(labels[-1]) + 1)
+    samples, proxies = normal(shape.batch), normal(shape.proxies)
+    if case.pattern != "random":
+        progress = {"clustered": 1.0, "collapsed": 0.0}.get(case.pattern)
+        progress = float(case.pattern.removeprefix("progress:")) if progress is None else progress
+        anchors = F.normalize(anchors)
+        center = F.normalize(normal(1))
+        samples = _place(anchors[labels], F.normalize(samples), center, progress, 0.5)
+        # One proxy per class is the class; several spread around it.
+        noise = 0.1 if shape.group > 1 else 0.0
+        proxies = _place(anchors[proxy_labels], F.normalize(proxies), center, progress, noise)
+    atoms, second = normal(ATOMS), samples + 0.1 * samples.std() * normal(shape.batch)
+    sample_dtype = getattr(torch, case.dtype)
+    return Inputs(
+        samples.to(case.device, sample_dtype),
+        labels.to(case.device),
+        proxies.to(case.device),
+        proxy_labels.to(case.device),
+        atoms.to(case.device),
+        second.to(case.device, sample_dtype),
+    )
+
+
+def _place(anchors: Tensor, noise: Tensor, center: Tensor, progress: float, spread: float) -> Tensor:
+    """Unit points: the anchor's share grows with progress, that of the common centre shrinks."""
+    return F.normalize(progress * (anchors + spread * noise) + (1 - progress) * (center + 0.05 * noise))
