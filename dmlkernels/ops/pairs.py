@@ -107,13 +107,23 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, gradient: Tensor | None, memo_gradient: None) -> tuple[Tensor | None, ...]:
-    needs_rows, needs_columns = ctx.needs_input_grad[:2]
+    needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
     unneeded = (None,) * 9
     if gradient is None:
         return None, None, *unneeded
     statistics, memo, *tensors = ctx.saved_tensors
     rows, columns = pair_backward(statistics, memo, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
     return rows if needs_rows else None, columns if needs_columns else None, *unneeded
+
+
+def _is_wanted(ctx: Any, position: int) -> bool:
+    """Whether this pass asks for the gradient of an input. ``needs_input_grad`` only says that some pass might."""
+    if not ctx.needs_input_grad[position]:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(ctx.next_functions[position][0])
+    except RuntimeError:  # not supported for a leaf that torch.autograd.grad asks for
+        return True
 
 
 pair_forward.register_autograd(_backward, setup_context=_setup_context)
