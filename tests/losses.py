@@ -32,6 +32,7 @@ class Loss:
     options: Mapping[str, Any] = field(default_factory=dict)
     held: tuple[str, ...] = ("atoms",)  # inputs that get no gradient
     quadratic: bool = False  # has a closed form
+    holds_targets: bool = False  # the gradient is not that of the value: part of it is held fixed
     meets_itself: bool = False  # points meet points: gradients of one group alone are not half of the work
     applies: Callable[[Case], bool] = lambda case: True
     tolerance: float = 1e-9  # in float64, against the reference
@@ -88,8 +89,9 @@ FIELD = Loss("field", "potential_field_loss", meets_itself=True, tolerance=1e-7)
 FIELD_ALONE = Loss("field_alone", "potential_field_loss", _SAMPLES, {}, meets_itself=True, tolerance=1e-7)
 ODBA = Loss("odba", "odba_penalty", ("embeddings", "atoms"), {}, quadratic=True)
 KL = Loss(
-    "symmetric_kl", "symmetric_kl_loss", ("embeddings", "intervened", "proxies"), {}, {"temperature": 0.1}, ("proxies",)
-)
+    "symmetric_kl", "symmetric_kl_loss", ("embeddings", "intervened", "proxies"), {}, {"temperature": 0.1},
+    held=("proxies",), holds_targets=True,
+)  # fmt: skip
 FUSED = Loss(
     "fused", "fused_objective", (*_SAMPLES, "proxies", "atoms"),
     options={"field_weight": 0.5, "odba_weight": 2.0}, meets_itself=True, tolerance=1e-7,
@@ -125,7 +127,7 @@ BRANCHES = (
     ODBA.branch("prior", {"prior": "prior", "active": "active"}),
     ODBA.branch("sum", {"active": "active"}, reduction="sum"),
     replace(KL, held=()).branch("proxies", detach_proxies=False),
-    replace(KL, held=()).branch("exact", detach_proxies=False, detach_targets=False),
+    replace(KL, held=(), holds_targets=False).branch("exact", detach_proxies=False, detach_targets=False),
     FUSED.branch("wide", {"prior": "prior", "active": "active"}, form="neg", reduction="sum", **_WIDE),
     replace(FUSED, meets_itself=False).branch("pd_odba", field_weight=0.0),
     FUSED.branch("no_pd", pd_weight=0.0, **_WIDE),

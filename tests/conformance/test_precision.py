@@ -1,5 +1,5 @@
-"""Three-way errors: against the float64 truth of the same rounded inputs the package errs no more than dense torch in the
-same dtype does, plus what is stated here.
+"""Three-way errors: against the float64 truth of the same rounded inputs the package errs no more than dense torch in
+the same dtype does, plus what is stated here.
 
 Errors of gradients are relative to the largest one (see ``errors``), errors of values to the value or 1.
 """
