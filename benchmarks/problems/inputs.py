@@ -71,11 +71,11 @@ def make_inputs(case: Case) -> Inputs:
         progress = float(case.pattern.removeprefix("progress:")) if progress is None else progress
         anchors = F.normalize(anchors)
         center = F.normalize(normal(1))
-        samples = _place(anchors[labels], F.normalize(samples), center, progress, 0.5)
+        samples = _place(anchors[labels], F.normalize(samples), center, progress, 1.5)
         # One proxy per class is the class; several spread around it.
         noise = 0.1 if shape.group > 1 else 0.0
         proxies = _place(anchors[proxy_labels], F.normalize(proxies), center, progress, noise)
-    atoms, second = normal(ATOMS), samples + 0.1 * samples.std() * normal(shape.batch)
+    atoms, second = normal(ATOMS), samples + 0.5 * samples.std() * normal(shape.batch)
     sample_dtype = getattr(torch, case.dtype)
     return Inputs(
         samples.to(case.device, sample_dtype),

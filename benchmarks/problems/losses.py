@@ -64,7 +64,7 @@ _ALL = (
     Loss("odba", "odba_penalty", ("embeddings", "atoms"), ("embeddings",)),
     Loss(
         "symmetric_kl", "symmetric_kl_loss", ("embeddings", "second_view", "proxies"), ("embeddings", "second_view"),
-        {"temperature": 0.05}, several_proxies="",
+        {"temperature": 0.2}, several_proxies="",
     ),
     Loss("fused", "fused_objective", ("embeddings", "labels", "proxies", "atoms"), options=_FUSED),
     Loss("proxy_anchor", "proxy_anchor_loss"),
