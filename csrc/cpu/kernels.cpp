@@ -102,6 +102,7 @@ class TileWork {
 
     void slope() {
         prepare_columns();
+        ranges_ = static_cast<Range*>(workspace_.room(Workspace::ranges, row_slivers_ * sizeof(Range)));
         Real* const slopes =
             static_cast<Real*>(workspace_.room(Workspace::scores, tile_.views * rows_ * stride_ * sizeof(Real)));
         const Real* columns_by_row = nullptr;
@@ -112,12 +113,13 @@ class TileWork {
             Part own = this->part(part);
             for (std::int64_t sliver = begin; sliver < end; ++sliver) {
                 score(sliver, own);
-                const bool acts = slope_sliver(sliver, own, slopes);
-                *own.acts |= acts;
-                if (acts && columns_by_row != nullptr) add_to_rows(sliver, own, slopes, columns_by_row);
+                ranges_[sliver] = slope_sliver(sliver, own, slopes);
+                if (!ranges_[sliver].empty() && columns_by_row != nullptr) {
+                    add_to_rows(sliver, own, slopes, columns_by_row);
+                }
             }
         });
-        if (tile_.columns.of_units != 0 && any_part_acts()) add_to_columns(slopes);
+        if (tile_.columns.of_units != 0) add_to_columns(slopes);
     }
 
   private:
@@ -127,11 +129,17 @@ class TileWork {
         Real* left;     // a packed sliver
         Real* scratch;  // of the statistic
         Label<Real>* labels;
-        Label<Real>* acts;  // whether any slope may be non-zero
+        Label<Real>* acts;  // of a fold: whether any slope may be non-zero
     };
 
     static std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
     static std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+    // On a diagonal whose pairs are seen once: those above it.
+    bool triangle() const { return tile_.diagonal && column_side_ > 0; }
+    std::int64_t first_column(std::int64_t sliver) const {
+        return triangle() ? sliver * sliver_rows / sliver_columns<Real> * sliver_columns<Real> : 0;
+    }
 
     std::int64_t rows_in(std::int64_t sliver) const { return smaller(rows_ - sliver * sliver_rows, sliver_rows); }
 
@@ -214,7 +222,7 @@ class TileWork {
         for (int view = 0; view < tile_.views; ++view) {
             const Real* const units = address<Real>(tile_.rows.units) + view * tile_.rows.view_stride + first * dim;
             pack_vectors<sliver_rows>(units, dim, rows_ - first, dim, own.left);
-            for (std::int64_t j = 0; j < columns_; j += sliver_columns<Real>) {
+            for (std::int64_t j = first_column(sliver); j < columns_; j += sliver_columns<Real>) {
                 write_product(own.left, columns_by_dim_ + j * dim, dim,
                               own.scores + view * sliver_rows * stride_ + j, stride_);
             }
@@ -227,8 +235,14 @@ class TileWork {
         const std::int64_t index = sliver * sliver_rows + i;
         const auto* labels = address<std::int64_t>(tile_.rows.labels);
         const std::int64_t length = soft_ ? labels_count_ : stretch;
-        if (tile_.diagonal) own.labels[index] = no_label<Real>;
-        for (std::int64_t j = 0; j < labels_count_; j += length) {
+        const std::int64_t first = first_column(sliver);
+        if (triangle()) {
+            const std::int64_t end = smaller((sliver + 1) * sliver_rows, labels_count_);
+            for (std::int64_t j = first; j < end; ++j) own.labels[j] = j <= index ? no_label<Real> : labels_[j];
+        } else if (tile_.diagonal) {
+            own.labels[index] = no_label<Real>;
+        }
+        for (std::int64_t j = first; j < labels_count_; j += length) {
             body(Row<Real>{own.scores + i * stride_ + j,
                            soft_ ? labels_count_ : sliver_rows * stride_,
                            smaller(length, labels_count_ - j),
@@ -237,7 +251,7 @@ class TileWork {
                            labels == nullptr ? Label<Real>(0) : static_cast<Label<Real>>(labels[index])},
                  j);
         }
-        if (tile_.diagonal) own.labels[index] = labels_[index];
+        if (tile_.diagonal && !triangle()) own.labels[index] = labels_[index];
     }
 
     bool fold_sliver(std::int64_t sliver, const Part& own, Real* columns) const {
@@ -261,28 +275,28 @@ class TileWork {
         return acts;
     }
 
-    bool slope_sliver(std::int64_t sliver, const Part& own, Real* slopes) const {
+    Range slope_sliver(std::int64_t sliver, const Part& own, Real* slopes) const {
         const std::int64_t first = sliver * sliver_rows;
         for (int view = 0; view < tile_.views; ++view) {
             Real* const to = slopes + (view * rows_ + first) * stride_;
             for (std::int64_t k = 0; k < rows_in(sliver) * stride_; ++k) to[k] = 0;
         }
-        bool acts = false;
+        Range acts;
         const Real* columns = column_slopes_;
         for (int k = 0; k < tile_.term_count; ++k) {
             const Term& term = tile_.terms[k];
-            acts |= with_statistic<Real>(term, [&](const auto& statistic) {
-                bool any = false;
+            with_statistic<Real>(term, [&](const auto& statistic) {
                 for (std::int64_t i = 0; i < rows_in(sliver); ++i) {
                     const std::int64_t place = (first + i) * tile_.width + term.first;
                     for_stretches(sliver, i, own, [&](const Row<Real>& row, std::int64_t j) {
-                        any |= statistic.slope(row, {address<Real>(tile_.rows.statistics) + place,
+                        const Range range = statistic.slope(row, {address<Real>(tile_.rows.statistics) + place,
                                                      term.from_rows ? address<Real>(tile_.rows.gradient) + place : nullptr,
                                                      term.from_columns ? columns + j : nullptr, stride_,
                                                      slopes + (first + i) * stride_ + j, rows_ * stride_, own.scratch});
+                        if (!range.empty()) acts.join(j + range.begin, j + range.end);
                     });
                 }
-                return any;
+                return true;
             });
             if (term.from_columns) columns += column_numbers(term.kind) * stride_;
         }
@@ -326,21 +340,36 @@ class TileWork {
 
     // of_rows += slopes @ columns, for the rows of a sliver.
     void add_to_rows(std::int64_t sliver, const Part& own, const Real* slopes, const Real* columns_by_row) const {
+        constexpr int width = sliver_columns<Real>;
         const std::int64_t first = sliver * sliver_rows, dim = tile_.dim;
+        const Range range = ranges_[sliver];
         for (int view = 0; view < tile_.views; ++view) {
             Real* const out =
                 reinterpret_cast<Real*>(tile_.rows.of_units) + view * tile_.rows.view_stride + first * dim;
-            pack_vectors<sliver_rows>(slopes + (view * rows_ + first) * stride_, stride_, rows_in(sliver), columns_,
-                                      own.left);
-            for (std::int64_t k = 0; k < dim; k += sliver_columns<Real>) {
-                add_product(own.left, columns_by_row + k * columns_, columns_, out + k, dim, rows_in(sliver), dim - k);
+            pack_vectors<sliver_rows>(slopes + (view * rows_ + first) * stride_ + range.begin, stride_,
+                                      rows_in(sliver), range.size(), own.left);
+            for (std::int64_t k = 0; k < dim; k += width) {
+                add_product(own.left, columns_by_row + k * columns_ + range.begin * width, range.size(), out + k, dim,
+                            rows_in(sliver), dim - k);
             }
         }
     }
 
+    Range rows_acting_on(std::int64_t first, std::int64_t last) const {
+        Range rows;
+        for (std::int64_t sliver = 0; sliver < row_slivers_; ++sliver) {
+            if (ranges_[sliver].meets(first, last)) {
+                rows.join(sliver * sliver_rows, smaller((sliver + 1) * sliver_rows, rows_));
+            }
+        }
+        return rows;
+    }
+
     // of_columns += slopes' @ rows.
     void add_to_columns(const Real* slopes) {
+        constexpr int width = sliver_columns<Real>;
         const std::int64_t dim = tile_.dim, all = slivers(columns_, sliver_rows);
+        if (rows_acting_on(0, columns_).empty()) return;
         for (int view = 0; view < tile_.views; ++view) {
             const std::uintptr_t units = tile_.rows.units + view * tile_.rows.view_stride * sizeof(Real);
             const Real* const rows_by_row = pack_adjacent_of(units, rows_, Workspace::rows_by_row);
@@ -348,11 +377,14 @@ class TileWork {
                 const Part own = part(k);
                 for (std::int64_t sliver = begin; sliver < end; ++sliver) {
                     const std::int64_t j = sliver * sliver_rows;
+                    const Range range = rows_acting_on(j, j + sliver_rows);
+                    if (range.empty()) continue;
                     Real* const out = reinterpret_cast<Real*>(tile_.columns.of_units) + j * dim;
-                    pack_adjacent<sliver_rows>(slopes + view * rows_ * stride_ + j, stride_, columns_ - j, rows_,
-                                               own.left);
-                    for (std::int64_t d = 0; d < dim; d += sliver_columns<Real>) {
-                        add_product(own.left, rows_by_row + d * rows_, rows_, out + d, dim, columns_ - j, dim - d);
+                    pack_adjacent<sliver_rows>(slopes + (view * rows_ + range.begin) * stride_ + j, stride_,
+                                               columns_ - j, range.size(), own.left);
+                    for (std::int64_t d = 0; d < dim; d += width) {
+                        add_product(own.left, rows_by_row + d * rows_ + range.begin * width, range.size(), out + d, dim,
+                                    columns_ - j, dim - d);
                     }
                 }
             });
@@ -373,6 +405,7 @@ class TileWork {
     unsigned char* memory_ = nullptr;
     const Real* columns_by_dim_ = nullptr;
     const Real* column_slopes_ = nullptr;
+    Range* ranges_ = nullptr;  // of each row sliver's slopes
 };
 
 bool fold(const Tile& tile, Workspace& workspace) {

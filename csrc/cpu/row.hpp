@@ -43,6 +43,19 @@ struct Sloped {
     Real* scratch;
 };
 
+// Columns outside which all slopes are zero.
+struct Range {
+    std::int64_t begin = std::numeric_limits<std::int64_t>::max(), end = 0;
+
+    DML_INLINE bool empty() const { return begin >= end; }
+    DML_INLINE std::int64_t size() const { return end - begin; }
+    DML_INLINE bool meets(std::int64_t first, std::int64_t last) const { return begin < last && first < end; }
+    DML_INLINE void join(std::int64_t first, std::int64_t last) {
+        begin = first < begin ? first : begin;
+        end = last > end ? last : end;
+    }
+};
+
 template <class Real>
 struct Kinds {
     Bits<Real> own, other;

@@ -24,7 +24,7 @@ struct Side {
     std::uintptr_t units = 0;  // (views, size, dim), adjacent numbers
     std::int64_t size = 0;
     std::int64_t view_stride = 0;
-    std::uintptr_t labels = 0;   // int64, one for each group of columns; those of rows must fit in 32 bits, or in less by 2
+    std::uintptr_t labels = 0;   // int64, one for each group of columns; those of rows within int32, its two lowest values excepted
     std::uintptr_t weights = 0;  // one for each column
     // Forward: double (size, width), read and written. Backward: statistics and their gradient, (size, width).
     std::uintptr_t states = 0;
@@ -38,7 +38,8 @@ struct Tile {
     std::int64_t dim = 0;
     int views = 1;
     std::int64_t group = 1;  // columns of a label; column k of label j is k * (size / group) + j
-    bool diagonal = false;   // rows and columns are the same points; a point does not meet itself
+    bool diagonal = false;   // rows and columns are the same points, a point does not meet itself, and if both ends of a
+                             // pair count it is seen once
     std::int64_t width = 1;
     int threads = 1;
     Side rows, columns;
@@ -49,7 +50,7 @@ struct Tile {
 // Memory that is kept from tile to tile.
 class Workspace {
   public:
-    enum Use { scores, columns_by_dim, columns_by_row, rows_by_row, labels, column_side, parts, use_count };
+    enum Use { scores, columns_by_dim, columns_by_row, rows_by_row, labels, column_side, parts, ranges, use_count };
 
     // Aligned to a cache line; what was there is lost.
     void* room(Use use, std::int64_t bytes);

@@ -48,7 +48,7 @@ class Divergence {
         return true;
     }
 
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Real *const statistics = of.statistics, *const gradient = of.gradient;
         Real *const out = of.slopes, *const out2 = of.slopes + of.slopes_stride;
         const Pack<Real> rate = scale_ * gradient[2], rate2 = scale_ * gradient[3];
@@ -65,7 +65,7 @@ class Divergence {
             store(out + j, load(out + j) + slope);
             store(out2 + j, load(out2 + j) + slope2);
         }
-        return true;
+        return {0, row.count};
     }
 
   private:

@@ -36,7 +36,9 @@ class Field {
                 if (to.state != nullptr) *to.state += rest_ * count;
                 if (columns != nullptr) {
                     const Pack<Real> rest = broadcast(static_cast<Real>(rest_));
-                    for (std::int64_t j = begin; j < end; j += lanes<Real>) store(columns + j, load(columns + j) + rest);
+                    for (std::int64_t j = begin; j < end; j += lanes<Real>) {
+                        store(columns + j, load(columns + j) + where(kinds(row, j).other, rest, Pack<Real>{}));
+                    }
                 }
                 return;
             }
@@ -57,12 +59,12 @@ class Field {
     }
 
     // Slopes times the row's gradient, unless null, plus the columns' gradients, unless null.
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        bool acts = false;
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
+        Range acts;
         const Pack<Real> of_row = broadcast(of.gradient == nullptr ? Real(0) : of.gradient[0]);
         for_stretches(row, [&](std::int64_t begin, std::int64_t end, bool hot, double) {
             if (!hot) return;
-            acts = true;
+            acts.join(begin, end);
             for (std::int64_t j = begin; j < end; j += lanes<Real>) {
                 const auto [own, other] = kinds(row, j);
                 const Pack<Real> distance = squared_distance(load(row.scores + j));

@@ -40,7 +40,7 @@ class LogSumExp {
         return true;
     }
 
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Pack<Real> own_lse = broadcast(finite(of.statistics[0])), other_lse = broadcast(finite(of.statistics[1]));
         const Pack<Real> own_rate = own_scale_ * of.gradient[0], other_rate = other_scale_ * of.gradient[1];
         for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
@@ -50,7 +50,7 @@ class LogSumExp {
             const Pack<Real> slope = weight * where(own, own_rate, other_rate);
             store(of.slopes + j, load(of.slopes + j) + where(own | other, slope, Pack<Real>{}));
         }
-        return true;
+        return {0, row.count};
     }
 
   private:

@@ -27,7 +27,7 @@ class Moments {
     }
 
     // Slopes as the row's statistics have them, unless its gradient is null, plus as the columns' have them.
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         Real of_row[column_numbers] = {};
         if (of.gradient != nullptr) columns_slope(of.statistics, of.gradient, of_row, 1);
         for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
@@ -41,7 +41,7 @@ class Moments {
             }
             store(of.slopes + j, load(of.slopes + j) + where(own | other, slope, Pack<Real>{}));
         }
-        return true;
+        return {0, row.count};
     }
 
     // (shift, rate, mean) with slope = shift + rate (s - mean), of own-class and of other scores.

@@ -20,7 +20,7 @@ class SoftTriple {
         return over_classes_.fold(relax(row, to.scratch), to);
     }
 
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Row<Real> relaxed = relax(row, of.scratch);
         const std::int64_t room = padded_count(row);
         const Real *const highest = of.scratch + room, *const total = of.scratch + 2 * room;
@@ -36,7 +36,7 @@ class SoftTriple {
                 store(of.slopes + k * row.stride + j, spread * share * load(class_slope + j));
             }
         }
-        return true;
+        return {0, group_ * row.count};
     }
 
   private:

@@ -23,13 +23,13 @@ class Square {
         return true;
     }
 
-    DML_INLINE bool slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Pack<Real> rate = broadcast(2 * of.gradient[0]);
         for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
             const Pack<Real> slope = rate * load(row.weights + j) * load(row.scores + j);
             store(of.slopes + j, load(of.slopes + j) + slope);
         }
-        return true;
+        return {0, row.count};
     }
 };
 

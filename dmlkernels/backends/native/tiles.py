@@ -51,7 +51,7 @@ class _Tiles:
         self._show_rows(self._tile.rows, i)
         self._show_rows(self._tile.columns, j)
         self._tile.diagonal = i == j
-        both_ends = i != j and serves_both_ends(self._statistic)
+        both_ends = serves_both_ends(self._statistic)
         self._set_terms(self._rows.blocks[i].segment, self._rows.blocks[j].segment, both_ends)
         return i != j and not both_ends
 
