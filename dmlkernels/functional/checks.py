@@ -73,7 +73,7 @@ def check_number(name: str, value: float, *, above: float | None = None, at_leas
     """``value`` is a finite number within its bound."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a number")
-    if not math.isfinite(value):
+    if not -math.inf < value < math.inf:  # torch.compile follows this, and not math.isfinite, for a float that varies
         raise ValueError(f"{name}: got {value}, expected a finite number")
     if above is not None and not value > above:
         raise ValueError(f"{name}: got {value}, expected a number above {above}")

@@ -48,7 +48,8 @@ def center_spread_backward(gradient: Tensor, centers: Tensor, group: int) -> Ten
         unit = flat.unflatten(0, (-1, group))
         slope = _distances(unit).reciprocal_().neg_()
         slope.diagonal(dim1=1, dim2=2).zero_()
-        of_unit = (slope.mul_(gradient) @ unit).flatten(0, 1)
+        with torch.autocast(unit.device.type, enabled=False):
+            of_unit = (slope.mul_(gradient) @ unit).flatten(0, 1)
         found[block] = normalisation_backward(flat, inverse, of_unit).to(found.dtype)
     return found
 

@@ -89,7 +89,9 @@ def backward(
     for i, j in _tiles_within(pairs, rows):
         if of_rows is not None and not (may_skip and not forward.memo[i, j]):
             slope.within(i, j, of_rows)
-    of_columns = None if pairs.columns is None or not needs_columns else torch.zeros_like(pairs.columns)
+    of_columns = None
+    if pairs.columns is not None and needs_columns:
+        of_columns = pairs.columns.new_zeros(pairs.columns.shape)  # contiguous, as the op promises
     for block in scored_column_blocks(pairs):
         columns = Columns(pairs, block)
         of_units = None if of_columns is None else _zeros_like(columns.units)
