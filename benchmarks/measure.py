@@ -90,7 +90,9 @@ def _fit(case: Case, name: str, mode: str, probe: Probe, plan: Plan, result: _Re
         result.reason = f"needs over {least / 2**30:.1f} GiB, {usable / 2**30:.1f} GiB may be used"
     elif mode in plan.memory_modes and (name != COMPILED or plan.memory_of_compiled):
         asked = {"case": case.to_json(), "name": name, "mode": mode}
-        memory = probe.peak("benchmarks.problems.variants:probe", asked, case.device, usable, plan.limit_seconds)
+        memory = probe.peak(
+            "benchmarks.problems.variants:probe", asked, case.device, usable_bytes("cpu"), plan.limit_seconds
+        )
         result.memory, result.status = memory, memory.status
         result.reason = memory.reason or (f"over {usable / 2**30:.1f} GiB" if memory.status == "does not fit" else "")
 

@@ -19,7 +19,6 @@ from benchmarks.problems.losses import LOSSES
 REFERENCE, COMPILED, PLAIN_TORCH = "reference", "reference, compiled", "plain PyTorch"
 PML, CHUNKED = "pytorch-metric-learning", "linear_cross_entropy, chunked"
 LIGER, CUT = "liger-kernel", "cut-cross-entropy"
-HALF_PRECISION_ONLY = {CUT}
 
 
 def ours(backend: str) -> str:
@@ -43,7 +42,8 @@ def variant_names(case: Case) -> list[str]:
     if case.loss == "normalized_softmax" and single:
         names += [CHUNKED] if libraries.has_linear_cross_entropy() else []
         names += [LIGER] if on_gpu and libraries.has("liger_kernel") else []
-        names += [CUT] if on_gpu and libraries.has("cut_cross_entropy") else []
+        half = case.dtype in ("bfloat16", "float16")  # it rounds both operands
+        names += [CUT] if on_gpu and half and libraries.has("cut_cross_entropy") else []
     return names
 
 

@@ -1,0 +1,130 @@
+"""Everything a GPU machine is asked for, in one command without network: ``python -m benchmarks.gpu --out FOLDER``.
+
+Runs the tests that use the GPU, measures what the device can do, then the benchmark list, and writes it all to one
+folder; ``python -m benchmarks.report --from FOLDER`` renders it again. It stops starting measurements when the
+time is up and records what it left out. Written without a GPU at hand: it has never run on one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness.memory import Probe
+from benchmarks.harness.records import Record, provenance, write
+from benchmarks.harness.steps import BOTH, FORWARD
+from benchmarks.measure import PRELOAD, Plan, measure
+from benchmarks.problems.inputs import Case
+from benchmarks.problems.shapes import SHAPES, Shape
+from benchmarks.problems.variants import COMPILED, is_ours, variant_names
+from benchmarks.roofline import measure_device
+from benchmarks.tables import describe
+
+ROOT = Path(__file__).resolve().parents[1]
+_TESTS = ("tests/triton", "tests/conformance")
+_TEST_SECONDS = 150
+_ORDER = (  # the most telling first, since time may run out
+    ("pd", "faces128"), ("normalized_softmax", "faces128"), ("field", "field_sop"), ("proxy_anchor", "faces128"),
+    ("pd", "cub"), ("normalized_softmax", "cub"), ("pd", "sop"), ("normalized_softmax", "faces"), ("pd", "million"),
+    ("normalized_softmax", "million"), ("arcface", "faces"), ("cosface", "faces128"), ("soft_triple", "centers"),
+    ("proxy_anchor", "cub"), ("field", "field1600"), ("symmetric_kl", "faces128"), ("fused", "field_sop"),
+    ("odba", "faces"), ("decidability", "pairs_large"), ("proxy_nca", "sop"),
+)  # fmt: skip
+_DTYPES = ("bfloat16", "float32")
+
+
+def run_tests(folder: Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *_TESTS]
+    with (folder / "tests.txt").open("w") as log:
+        try:
+            code = subprocess.run(
+                command, cwd=ROOT, stdout=log, stderr=log, timeout=_TEST_SECONDS, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"stopped after {_TEST_SECONDS} s"
+    return "passed" if code == 0 else f"FAILED, exit status {code}"
+
+
+def measurements(probe: Probe, device: dict[str, float], deadline: float) -> Iterator[list[Record]]:
+    """One list for every case and mode; what there was no time for has that as its status."""
+    plan = Plan(budget=0.4, min_rounds=5, max_rounds=100, limit_seconds=60)
+    for loss, shape in _ORDER:
+        for dtype in _DTYPES:
+            case = Case(loss, SHAPES[shape], "clustered", dtype, "cuda")
+            names = [name for name in variant_names(case) if name != COMPILED or shape in ("cub", "faces128")]
+            for mode in (BOTH, FORWARD):
+                if time.monotonic() > deadline:
+                    yield [_left_out(case, mode)]
+                    continue
+                try:
+                    records = measure(case, mode, probe, plan, names)
+                except torch.OutOfMemoryError as error:
+                    records = [_left_out(case, mode) | {"status": "does not fit", "reason": str(error)[:200]}]
+                yield [record | _shares(record, device) for record in records]
+                torch.cuda.empty_cache()
+
+
+def _left_out(case: Case, mode: str) -> Record:
+    return {
+        "kind": "time", "loss": case.loss, "variant": "all", "default": False, "mode": mode,
+        "shape": vars(case.shape), "pattern": case.pattern, "dtype": case.dtype, "seed": case.seed,
+        "status": "not measured", "reason": "out of time", "extra_bytes": None,
+    } | provenance("cuda")  # fmt: skip
+
+
+def _shares(record: Record, device: dict[str, float]) -> Record:
+    """What of the device's measured matmul rate and copy bandwidth one of our passes reaches."""
+    if not is_ours(record["variant"]) or "median_s" not in record:
+        return {}
+    rate = record["flops_executed"] / record["median_s"]
+    traffic = least_traffic(Shape(**record["shape"]), record["dtype"], record["mode"]) / record["median_s"]
+    return {
+        "share_of_bfloat16_matmul": rate / device["bfloat16_matmul_flops_per_s"],
+        "share_of_float32_matmul": rate / device["float32_matmul_flops_per_s"],
+        "share_of_copy_bandwidth": traffic / device["copy_bytes_per_s"],
+    }
+
+
+def least_traffic(shape: Shape, dtype: str, mode: str) -> int:
+    """Bytes: every vector read once forward, once backward, and its gradient written once."""
+    half = dtype in ("bfloat16", "float16")
+    once = shape.dim * (shape.batch * (2 if half else 4) + shape.proxies * 4)
+    return once if mode == FORWARD else 3 * once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
+    parser.add_argument("--minutes", type=float, default=7.0, help="start no measurement after this")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("no GPU that torch can use")
+    started = time.monotonic()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "gpu.jsonl"
+    file.unlink(missing_ok=True)
+    with (options.out / "environment.txt").open("w") as text:
+        subprocess.run([sys.executable, "-m", "dmlkernels"], cwd=ROOT, stdout=text, stderr=text, check=False)
+    tests = run_tests(options.out)
+    print(f"tests {tests} ({options.out / 'tests.txt'})", flush=True)
+    device = measure_device()
+    write(file, [{"kind": "roofline", "tests": tests, "dtype": "all"} | device | provenance("cuda")])
+    print(*(f"{name}: {value:.3e}" for name, value in device.items()), sep="\n", flush=True)
+    with Probe(PRELOAD) as probe:
+        for records in measurements(probe, device, started + 60 * options.minutes):
+            write(file, records)
+            print(*describe(records), sep="\n", flush=True)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.report", "--from", str(options.out.resolve())], cwd=ROOT, check=False
+    )
+    print(f"everything is in {options.out}, after {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

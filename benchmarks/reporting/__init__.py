@@ -1,0 +1,1 @@
+"""Recorded JSON lines made into tables and pictures."""

@@ -1,0 +1,147 @@
+"""Markdown tables of records of one kind of device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from benchmarks.harness.records import Record
+from benchmarks.problems.shapes import Shape
+from benchmarks.problems.variants import CHUNKED, COMPILED, CUT, LIGER, PLAIN_TORCH, PML, REFERENCE, is_ours
+from benchmarks.tables import seconds, size
+
+BASELINES = (REFERENCE, COMPILED, PLAIN_TORCH, PML, CHUNKED, LIGER, CUT)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The first columns are text, the rest numbers."""
+    yield "| " + " | ".join(header) + " |"
+    yield "| " + " | ".join("---" if i < 2 else "---:" for i in range(len(header))) + " |"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def origin(records: Sequence[Record]) -> str:
+    """Where a set of records comes from, in a sentence; several commits or devices are all named."""
+
+    def all_of(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(record[key]) for record in records))
+
+    versions = ", ".join(dict.fromkeys(f"torch {record['versions']['torch']}" for record in records))
+    loads = [record["load"] for record in records]
+    return (
+        f"{all_of('device')}; {all_of('threads')} threads; {versions}; {all_of('dtype')}; commit {all_of('commit')}"
+        f"{' with changes not committed' if any(record['modified'] for record in records) else ''}; "
+        f"load of the machine {min(loads):.1f} to {max(loads):.1f}."
+    )
+
+
+def ratios(records: Sequence[Record], mode: str) -> Iterator[str]:
+    """Ours beside every baseline: how many times slower and larger each is. Below 1 the baseline is better."""
+    chosen = [record for record in records if record["kind"] == "time" and record["mode"] == mode]
+    present = [name for name in BASELINES if any(record["variant"] == name for record in chosen)]
+    rows = []
+    for key, found in groupby(chosen, _case):
+        members = {record["variant"]: record for record in found}
+        mine = next((record for record in members.values() if record["default"]), None)
+        if mine is None:
+            continue
+        cells = [_absolute(mine)] + [_ratio(members.get(name), mine) for name in present]
+        rows.append([*key, mine["variant"].removeprefix("ours, "), *cells])
+    header = ["loss", "shape B x C x D", "embeddings", "backend", "ours", *present]
+    return table(header, rows)
+
+
+def in_full(records: Sequence[Record]) -> Iterator[str]:
+    """Every record on a line."""
+    rows = []
+    for record in records:
+        if record["kind"] != "time":
+            continue
+        loss, shape, pattern = _case(record)
+        if "median_s" in record:
+            executed = record.get("flops_executed")
+            cells = [
+                seconds(record["median_s"]),
+                seconds(record["iqr_s"]),
+                str(record["rounds"]),
+                size(record["extra_bytes"]),
+                f"{record['flops_exact'] / 1e9:.3g}",
+                "-" if executed is None else f"{executed / 1e9:.3g}",
+                f"{record['exact_flops_per_s'] / 1e9:.3g}",
+            ]
+        else:
+            cells = [f"{record['status']}: {record['reason']}", *[""] * 6]
+        rows.append([loss, shape, pattern, record["mode"], record["variant"], *cells])
+    header = ["loss", "shape", "embeddings", "mode", "variant", "median", "IQR", "rounds", "extra memory"]
+    return table([*header, "GFLOP needed", "GFLOP executed", "GFLOP/s needed"], rows)
+
+
+def targets(records: Sequence[Record]) -> Iterator[str]:
+    rows = []
+    for record in records:
+        if record["kind"] == "target":
+            shape = Shape(**record["shape"])
+            mark = {True: "met", False: "**missed**", None: ""}[record["met"]]
+            variant = record["variant"].removeprefix("ours, ")
+            rows.append(
+                [record["loss"], shape.label, record["pattern"], variant, record["claim"], record["found"], mark]
+            )
+    return table(["loss", "shape", "embeddings", "backend", "wanted", "found", ""], rows)
+
+
+def largest(records: Sequence[Record]) -> Iterator[str]:
+    rows = []
+    for record in records:
+        if record["kind"] == "largest":
+            head = [record["loss"], record["variant"]]
+            if record["status"] != "ok":
+                rows.append([*head, record["status"], *[""] * 4])
+                continue
+            parts = [size(record[f"{part}_bytes"]) for part in ("proxies", "gradient", "optimiser", "work")]
+            rows.append([*head, f"{record['largest']:,}", *parts])
+    return table(["loss", "variant", "largest C", "proxies", "their gradient", "Adam", "the loss"], rows)
+
+
+def slower(records: Sequence[Record]) -> Iterator[str]:
+    """Where a baseline beats ours by more than the spread of both."""
+    for key, found in groupby((r for r in records if r["kind"] == "time" and "median_s" in r), _case_and_mode):
+        members = list(found)
+        mine = next((record for record in members if record["default"]), None)
+        for other in members:
+            if mine is None or is_ours(other["variant"]):
+                continue
+            if other["quartiles_s"][1] < mine["quartiles_s"][0]:
+                ratio = mine["median_s"] / other["median_s"]
+                yield (
+                    f"- {' '.join(key)}: {other['variant']} is {ratio:.2f} times as fast "
+                    f"({seconds(other['median_s'])} against {seconds(mine['median_s'])})"
+                )
+
+
+def _case(record: Record) -> tuple[str, str, str]:
+    shape = Shape(**record["shape"])
+    group = f" ({shape.group} per class)" if shape.group > 1 else ""
+    return record["loss"], shape.label + group, record["pattern"]
+
+
+def _case_and_mode(record: Record) -> tuple[str, ...]:
+    return (*_case(record), record["mode"])
+
+
+def _absolute(record: Record) -> str:
+    if "median_s" not in record:
+        return f"{record['status']}"
+    memory = "" if record["extra_bytes"] is None else f", {size(record['extra_bytes'])}"
+    return f"{seconds(record['median_s'])}{memory}"
+
+
+def _ratio(record: Record | None, mine: Record) -> str:
+    if record is None:
+        return ""
+    if "median_s" not in record or "median_s" not in mine:
+        return record["status"]
+    shown = f"{record['median_s'] / mine['median_s']:.2f}"
+    if record["extra_bytes"] is not None and mine["extra_bytes"]:
+        shown += f" / {record['extra_bytes'] / mine['extra_bytes']:.1f}"
+    return shown

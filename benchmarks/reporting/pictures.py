@@ -1,0 +1,89 @@
+"""Pictures of growth, readable on light and on dark pages: transparent, in colours that stand out from both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.fitting import exponent
+from benchmarks.harness.records import Record
+
+_INK = "#808890"  # contrast above 3 with white and with GitHub's dark grey
+_COLOURS = {
+    "ours, native": "#e8663c",
+    "ours, torch": "#d19a00",
+    "ours, triton": "#e8663c",
+    "reference": "#4f8fdd",
+    "plain PyTorch": "#2fa37c",
+    "pytorch-metric-learning": "#b06fd8",
+}
+_STYLE = {
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
+    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "legend.labelcolor": _INK, "grid.color": _INK, "grid.alpha": 0.25, "axes.grid": True, "font.size": 11,
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 2, "figure.dpi": 110,
+}  # fmt: skip
+
+
+def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]:
+    """One picture per loss, a column per axis, time above memory; and one of the field against training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    growth = [record for record in records if record["kind"] == "growth" and "median_s" in record]
+    with plt.rc_context(_STYLE):
+        for loss in dict.fromkeys(record["loss"] for record in growth):
+            of_loss = [record for record in growth if record["loss"] == loss and record["axis"] != "progress"]
+            sweeps = list(dict.fromkeys(record["sweep"] for record in of_loss))
+            figure, axes = plt.subplots(2, len(sweeps), figsize=(4.6 * len(sweeps), 7), squeeze=False)
+            for column, sweep in enumerate(sweeps):
+                found = [record for record in of_loss if record["sweep"] == sweep]
+                _lines(axes[0][column], found, "median_s", 1.0, "seconds" if column == 0 else "")
+                _lines(axes[1][column], found, "extra_bytes", 2**20, "extra MiB" if column == 0 else "")
+                axes[0][column].set_title(sweep.replace("against", "vs"), fontsize=11)
+                axes[1][column].set_xlabel(found[0]["axis"])
+            yield _save(figure, folder / f"{prefix}-growth-{loss}.png")
+            plt.close(figure)
+        progress = [record for record in growth if record["axis"] == "progress"]
+        if progress:
+            figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+            _training(axes, progress)
+            yield _save(figure, folder / f"{prefix}-field-training.png")
+            plt.close(figure)
+
+
+def _lines(axis: Any, records: Sequence[Record], key: str, scale: float, label: str) -> None:
+    """Log-log, with the fitted exponent (the smallest size left out) in the legend."""
+    for variant in dict.fromkeys(record["variant"] for record in records):
+        found = [record for record in records if record["variant"] == variant and record[key]]
+        sizes, values = [record["value"] for record in found], [record[key] / scale for record in found]
+        name = f"{variant}  ^{exponent(sizes[1:], values[1:]):.2f}"
+        axis.loglog(sizes, values, marker="o", markersize=4, color=_COLOURS.get(variant, _INK), label=name)
+    axis.set_ylabel(label)
+    axis.legend(fontsize=8)
+
+
+def _training(axes: Any, records: Sequence[Record]) -> None:
+    for variant in dict.fromkeys(record["variant"] for record in records):
+        found = [record for record in records if record["variant"] == variant]
+        axes[0].plot(
+            [record["value"] for record in found], [record["median_s"] for record in found],
+            marker="o", markersize=4, color=_COLOURS.get(variant, _INK), label=variant,
+        )  # fmt: skip
+    shares = {record["value"]: 100 * record["skipped"] for record in records}
+    axes[1].plot(list(shares), list(shares.values()), marker="o", markersize=4, color=_COLOURS["ours, native"])
+    for axis, label in zip(axes, ("seconds", "% of the tiles skipped in backward"), strict=True):
+        axis.set_xlabel("training: all points together (0), classes apart (1)")
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+    axes[0].legend(fontsize=8)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(path, transparent=True)
+    return path

@@ -1,0 +1,38 @@
+"""What a GPU can do at best: measured, not read from a data sheet. Never run here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.harness.clocks import CudaClock
+
+_ROUNDS = 15
+_COPY_BYTES = 2**30
+_MATMUL = 8192
+
+
+def measure_device() -> dict[str, float]:
+    """Copy bandwidth (bytes read and written) and dense matmul rates."""
+    clock = CudaClock()
+    found = {"copy_bytes_per_s": 2 * _COPY_BYTES / _copy_seconds(clock)}
+    for dtype in (torch.bfloat16, torch.float32):
+        a, b = (torch.randn(_MATMUL, _MATMUL, device="cuda").to(dtype) for _ in range(2))
+        name = str(dtype).removeprefix("torch.")
+        found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, lambda a=a, b=b: a @ b)
+    torch.cuda.empty_cache()
+    return found
+
+
+def _copy_seconds(clock: CudaClock) -> float:
+    source = torch.empty(_COPY_BYTES, dtype=torch.int8, device="cuda")
+    target = torch.empty_like(source)
+    return _median(clock, lambda: target.copy_(source))
+
+
+def _median(clock: CudaClock, run: Callable[[], object]) -> float:
+    for _ in range(3):
+        run()
+    return statistics.median(clock.time(run) for _ in range(_ROUNDS))

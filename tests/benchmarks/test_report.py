@@ -1,0 +1,117 @@
+"""Reports are made from records alone, with every device in tables of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.harness.fitting import exponent, linear
+from benchmarks.harness.records import Record, read, write
+from benchmarks.harness.steps import BOTH
+from benchmarks.report import END, START, between_markers, in_full, summary
+from benchmarks.reporting import markdown
+from benchmarks.reporting.pictures import draw
+from benchmarks.targets import Promise, Target, verdicts
+
+
+def record(variant: str, median: float | None, **changed: Any) -> Record:
+    made: Record = {
+        "kind": "time", "loss": "pd", "variant": variant, "mode": BOTH, "pattern": "random", "dtype": "float32",
+        "shape": {"name": "cub", "batch": 128, "proxies": 100, "dim": 512, "reason": "", "group": 1},
+        "seed": 0, "status": "ok", "reason": "", "extra_bytes": 2**20, "default": variant == "ours, torch",
+        "flops_exact": 10**9, "commit": "abc", "modified": False, "device": "a CPU", "device_type": "cpu",
+        "versions": {"torch": "2.13"}, "threads": 2, "load": 0.1,
+    }  # fmt: skip
+    if median is not None:
+        made |= {
+            "median_s": median, "iqr_s": 0.0, "quartiles_s": [median, median], "rounds": 3, "seconds": [median] * 3,
+            "exact_flops_per_s": 1e9 / median,
+        }  # fmt: skip
+    return made | changed
+
+
+def test_records_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "results.jsonl"
+    write(path, [record("reference", 1.0)])
+    write(path, [record("reference", 2.0)])
+    assert [found["median_s"] for found in read([path])] == [1.0, 2.0]
+
+
+def test_ratios_are_against_ours_and_missing_ones_say_why() -> None:
+    records = [
+        record("ours, torch", 0.01),
+        record("reference", 0.04, extra_bytes=3 * 2**20),
+        record("plain PyTorch", None, status="does not fit", reason="needs over 10 GiB", extra_bytes=None),
+    ]
+    *_, row = markdown.ratios(records, BOTH)
+    assert row == "| pd | 128 x 100 x 512 | random | torch | 10 ms, 1 MiB | 4.00 / 3.0 | does not fit |"
+
+
+def test_a_wrong_variant_has_no_number_in_the_tables() -> None:
+    records = [record("ours, torch", 0.01), record("reference", None, status="wrong", reason="loss: relative error")]
+    *_, row = markdown.ratios(records, BOTH)
+    assert row.endswith("| wrong |")
+    assert "wrong: loss: relative error" in "\n".join(markdown.in_full(records))
+
+
+def test_slower_cases_are_listed_when_the_spreads_do_not_overlap() -> None:
+    ours = record("ours, torch", 0.03, quartiles_s=[0.02, 0.04])
+    (line,) = markdown.slower([ours, record("reference", 0.01)])
+    assert "reference is 3.00 times as fast" in line
+    assert not list(markdown.slower([ours, record("reference", 0.025)]))
+
+
+def test_devices_never_share_a_table() -> None:
+    records = [record("ours, torch", 0.01), record("ours, torch", 0.001, device_type="cuda", device="a GPU")]
+    text = "\n".join(summary(records, []))
+    cpu, gpu = text.split("### GPU")
+    assert "10 ms" in cpu and "1 ms," not in cpu
+    assert "1 ms," in gpu and "10 ms" not in gpu
+    assert "a CPU" in cpu and "a GPU" in gpu
+    assert "## GPU" in "\n".join(in_full(records))
+
+
+def test_only_what_is_between_the_markers_is_replaced() -> None:
+    text = f"before\n{START}\nold\n{END}\nafter\n"
+    once = between_markers(text, "new")
+    assert once == f"before\n{START}\n\nnew\n\n{END}\nafter\n"
+    assert between_markers(once, "new") == once
+    for broken in ("no markers", f"{END} {START}", f"{START} {START} {END}"):
+        with pytest.raises(ValueError, match="expected one"):
+            between_markers(broken, "new")
+
+
+def test_fits() -> None:
+    assert exponent([1, 10, 100], [3, 300, 30_000]) == pytest.approx(2)
+    assert exponent([1], [1]) != exponent([1], [1])  # NaN
+    assert linear([1, 2, 3], [12, 22, 32]) == pytest.approx((10, 2))
+
+
+@pytest.mark.parametrize(("theirs", "met"), [(0.05, True), (0.02, False)])
+def test_targets_are_met_or_missed(theirs: float, met: bool) -> None:
+    target = Target("pd", "cub", (Promise("reference", 4, 0.5),))
+    other = record("reference", theirs, extra_bytes=4 * 2**20)
+    (found,) = verdicts(target, [record("ours, torch", 0.01), other])
+    assert found["met"] is met
+    assert found["speed"] == pytest.approx(theirs / 0.01)
+
+
+def test_a_target_without_a_baseline_that_fits_is_neither_met_nor_missed() -> None:
+    target = Target("pd", "cub", (Promise("reference", 4),), all_gib=0.01)
+    other = record("reference", None, status="does not fit", extra_bytes=None)
+    against, within = verdicts(target, [record("ours, torch", 0.01), other])
+    assert against["met"] is None and "does not fit" in against["found"]
+    assert within["met"] is True
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    growth = [
+        record("ours, torch", value, kind="growth", axis=axis, value=value, sweep=f"field against {axis}", loss="field",
+               skipped=0.5)
+        for axis in ("points", "progress")
+        for value in (0.25, 0.5, 1.0)
+    ]  # fmt: skip
+    names = [path.name for path in draw(growth, tmp_path, "cpu")]
+    assert names == ["cpu-growth-field.png", "cpu-field-training.png"]
+    assert all((tmp_path / name).stat().st_size > 5000 for name in names)
