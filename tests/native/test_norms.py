@@ -11,13 +11,6 @@ from dmlkernels.backends import native
 built = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
 
 
-@pytest.fixture
-def threads() -> int:
-    before = torch.get_num_threads()
-    yield before
-    torch.set_num_threads(before)
-
-
 def expected(x: Tensor) -> Tensor:
     return (1 / x.double().norm(dim=1).clamp_min(1e-12)).to(x.dtype)
 
