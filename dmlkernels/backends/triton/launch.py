@@ -29,7 +29,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     memo = _norms(problem, pairs.dtype)
     rows, columns = problem.sides(memo)
     epilogue, width = problem.epilogue, len(problem.epilogue.empty)
-    tiles = forward_tiles(pairs.dim, problem.operand, arch, rows.size, problem.group)
+    tiles = forward_tiles(problem.work(), arch, rows.size)
     blocks = triton.cdiv(rows.size, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
     count = shares(blocks, columns.size, tiles.N, arch, rows.size * width, limit)
@@ -83,7 +83,7 @@ def _gradient(
 ) -> Tensor:
     """Gradient of the vectors in ``own``, contiguous."""
     epilogue, dim = problem.epilogue, own.vectors.shape[1]
-    tiles = backward_tiles(dim, problem.operand, arch, own.size, problem.group, side == COLUMNS)
+    tiles = backward_tiles(problem.work(), arch, own.size, side == COLUMNS)
     places = own.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else own.size
     blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, own.vectors.numel() + other.vectors.numel())
@@ -101,8 +101,9 @@ def _gradient(
     if count > 1:
         m, block_d = norm_tiles(dim)
         combine_kernel[(triton.cdiv(own.size, m),)](
-            partial, own.vectors, own.numbers, out, own.size, own.stride, count, DIM=dim, M=m, BLOCK_D=block_d
-        )
+            partial, own.vectors, own.numbers, own.labels, out, own.size, own.stride, count,
+            GROUP=problem.group if side == COLUMNS else 1, DIM=dim, M=m, BLOCK_D=block_d,
+        )  # fmt: skip
     return out
 
 

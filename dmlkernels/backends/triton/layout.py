@@ -39,6 +39,8 @@ def _points(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None,
         if more is None:
             more = torch.arange(pairs.num_columns, device=labels.device)
         columns, column_labels = torch.cat((columns, pairs.columns)), torch.cat((labels, more))
+    column_labels = ranks(column_labels)
+    labels = column_labels[: pairs.num_rows]
     return columns[: pairs.num_rows], columns, labels, column_labels, order
 
 
@@ -64,6 +66,12 @@ def side_by_side(rows: Tensor) -> Tensor:
 def small_labels(labels: Tensor, num_columns: int) -> Tensor:
     """Labels to compare with column numbers, in 32 bits: what is no column's number stays none."""
     return labels.clamp(-1, num_columns).to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
+
+
+def ranks(labels: Tensor) -> Tensor:
+    """32-bit numbers that are equal where the labels are."""
+    found = torch.searchsorted(labels.sort().values, labels)
+    return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
 
 
 def class_order(labels: Tensor, splits: tuple[int, ...]) -> Tensor:

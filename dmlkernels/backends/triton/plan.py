@@ -8,6 +8,7 @@ import torch
 
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
 DEFAULT_MULTIPROCESSORS = 132
+_BLOCK_BYTES, _SLICE_BYTES = 256, 512  # of one vector's numbers that are multiplied, and accumulated, at a time
 MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
 
 
@@ -34,6 +35,15 @@ class Tiles(NamedTuple):
     num_stages: int
 
 
+class Work(NamedTuple):
+    """What the tiles of a problem depend on."""
+
+    dim: int
+    operand: torch.dtype
+    live_tiles: int = 1  # see Epilogue
+    group: int = 1
+
+
 def next_power_of_2(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
@@ -44,33 +54,35 @@ def norm_tiles(dim: int) -> tuple[int, int]:
     return max(1, 2048 // block_d), block_d
 
 
-def forward_tiles(dim: int, operand: torch.dtype, arch: Architecture, owned: int, group: int = 1) -> Tiles:
+def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel."""
     if arch.vendor == "interpreter":
-        return Tiles(16, max(16, next_power_of_2(group)), 16, 16, 4, 1)
-    return _tiles(dim, operand, arch, owned, group, backward=False)
+        return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
+    size, light = work.operand.itemsize, work.live_tiles == 1
+    block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
+    m = min(128 if light and size == 2 else 64, max(16, next_power_of_2(owned)))
+    n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
+    return Tiles(m, n, block_d, block_d, _warps(m, n), 3 if size == 2 else 2)
 
 
-def backward_tiles(
-    dim: int, operand: torch.dtype, arch: Architecture, owned: int, group: int = 1, owns_columns: bool = False
-) -> Tiles:
+def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: bool = False) -> Tiles:
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
+    group = next_power_of_2(work.group)
     own_group, other_group = (group, 1) if owns_columns else (1, group)
     if arch.vendor == "interpreter":
-        return Tiles(max(16, next_power_of_2(own_group)), max(16, next_power_of_2(other_group)), 16, 16, 4, 1)
-    tiles = _tiles(dim, operand, arch, owned * own_group, other_group, backward=True)
-    return tiles._replace(M=max(tiles.M, next_power_of_2(own_group)))
+        return Tiles(max(16, own_group), max(16, other_group), 16, 16, 4, 1)
+    size, light = work.operand.itemsize, work.live_tiles == 1
+    block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
+    slice_d = block_d
+    if work.dim > block_d:
+        slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
+    m = max(min(64 if size < 8 else 32, next_power_of_2(owned)), 16, own_group)
+    n = max(64 if light and size == 2 else 32, other_group)
+    return Tiles(m, n, block_d, slice_d, _warps(m, n), 2)
 
 
-def _tiles(dim: int, operand: torch.dtype, arch: Architecture, owned: int, group: int, backward: bool) -> Tiles:
-    size = operand.itemsize
-    block_d = min(max(16, next_power_of_2(dim)), {2: 128, 4: 64, 8: 32}[size])
-    m = min(128 if size == 2 else 64, max(16, next_power_of_2(owned)))
-    n = max({2: 64, 4: 64, 8: 32}[size], next_power_of_2(group))
-    if backward:
-        slice_d = block_d if dim <= block_d else min(next_power_of_2(dim), {2: 256, 4: 128, 8: 64}[size])
-        return Tiles(min(m, 64), n, block_d, slice_d, 8 if size < 8 else 4, 2)
-    return Tiles(m, n, block_d, block_d, 8 if m >= 64 else 4, 3 if size == 2 else 2)
+def _warps(m: int, n: int) -> int:
+    return 8 if m * n >= 2048 else 4
 
 
 def shares(blocks: int, streamed: int, tile: int, arch: Architecture, memory: int, limit: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
+from dmlkernels.backends.triton.plan import Work
 
 
 class Vectors(NamedTuple):
@@ -74,6 +75,10 @@ class Problem:
             layout.split_numbers(epilogue.hyper(statistic)),
             torch.promote_types(rows.dtype, columns.dtype) if rows.dtype == columns.dtype else pairs.dtype,
         )
+
+    def work(self) -> Work:
+        """What tile sizes follow from."""
+        return Work(self.rows.shape[1], self.operand, self.epilogue.live_tiles, self.group)
 
     def sides(self, norms: Tensor, values: Tensor | None = None) -> tuple[Vectors, Vectors]:
         """Rows and columns with their numbers; ``values`` (k, R) are the epilogue's for backward."""

@@ -33,6 +33,8 @@ class Epilogue:
         hyper: the statistic's numbers for ``fold`` and ``slope``.
         weighted: whether columns carry a weight.
         sparse: whether slopes are often zero on a whole tile, whose second product is then skipped.
+        live_tiles: 1, or 2 or 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
+            are the smaller for it.
         exact_scores: whether scores need float32 precision whatever the matmul precision.
     """
 
@@ -46,6 +48,7 @@ class Epilogue:
     weighted: bool = False
     sparse: bool = False
     exact_scores: bool = False
+    live_tiles: int = 1
 
 
 _EPILOGUES: dict[type[Statistic], Epilogue] = {}

@@ -66,4 +66,5 @@ FIELD = Epilogue(
     hyper=field_hyper,
     sparse=True,
     exact_scores=True,
+    live_tiles=2,
 )

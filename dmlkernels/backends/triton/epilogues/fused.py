@@ -43,7 +43,7 @@ def fold_fused(scores, own, other, weight, cell, hyper):
 
 @triton.jit
 def merge_fused(a, b):
-    return merge_moments(a, b) + (a[6] + b[6], a[7] + b[7])
+    return merge_moments(a, b) + (a[6] + b[6], a[7] + b[7])  # noqa: RUF005
 
 
 @triton.jit
@@ -83,4 +83,5 @@ FUSED = Epilogue(
     weighted=True,
     sparse=True,
     exact_scores=True,
+    live_tiles=4,
 )

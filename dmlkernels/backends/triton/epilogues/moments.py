@@ -53,4 +53,6 @@ def moments_values(statistic: Moments, statistics: Tensor, gradient: Tensor) -> 
     return values
 
 
-MOMENTS = Epilogue(fold_moments, merge_moments, slope_moments, empty=(0.0,) * 6, num_values=6, values=moments_values)
+MOMENTS = Epilogue(
+    fold_moments, merge_moments, slope_moments, empty=(0.0,) * 6, num_values=6, values=moments_values, live_tiles=2
+)

@@ -23,10 +23,9 @@ def grouped(tile, GROUP: tl.constexpr, AXIS: tl.constexpr):
     """The tile with its columns, along AXIS, as classes of centres: the centres are along AXIS + 1."""
     PADDED: tl.constexpr = padded_group(GROUP)
     if AXIS == 1:
-        shape: tl.constexpr = [tile.shape[0], tile.shape[1] // PADDED, PADDED]
+        return tl.reshape(tile, [tile.shape[0], tile.shape[1] // PADDED, PADDED])
     else:
-        shape: tl.constexpr = [tile.shape[0] // PADDED, PADDED, tile.shape[1]]
-    return tl.reshape(tile, shape)
+        return tl.reshape(tile, [tile.shape[0] // PADDED, PADDED, tile.shape[1]])
 
 
 @triton.jit
@@ -77,4 +76,5 @@ SOFT_TRIPLE = Epilogue(
     num_values=4,
     values=logsumexp_values,
     hyper=soft_triple_hyper,
+    live_tiles=2,
 )

@@ -48,7 +48,7 @@ def through_norm(gradient, bracket, unit, norm):
     return (gradient - bracket[:, None] * unit) * inverse[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_own", "num_other"])
 def backward_kernel(
     own_p, other_p, out_p,  # out: (own, DIM), or (shares, own, DIM) of unit vectors if PARTIAL
     own_numbers_p, other_numbers_p,  # (k, count): norms, then NUMBERS[0] of each as row and NUMBERS[1] as column
@@ -92,23 +92,25 @@ def backward_kernel(
         if SIDE == COLUMNS:
             values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
             weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None], GROUP)
-            slope = SLOPE(scores, same, different, values, weight, cell, hyper, 0)
+            row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
+            slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0)
         else:
             if SIDE == BOTH:
                 same = same & (place[:, None] != there[None, :])
             values = load_numbers(own_numbers_p, own_index, own_valid, num_own, 1, K, 1)
             weight = load_numbers(other_numbers_p, index, valid, num_other, WEIGHT, NUMBERS[1], 0)
-            cell = (row_segment(place, borders)[:, None], column_segment(there, borders)[None, :], GROUP)
-            slope = SLOPE(scores, same, different, values, weight, cell, hyper, 1)
+            row_part, column_part = row_segment(place, borders)[:, None], column_segment(there, borders)[None, :]
+            slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 1)
         if SIDE == BOTH:
             points = (there < num_own)[None, :]
             values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
             weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            cell = (row_segment(there, borders)[None, :], column_segment(place, borders)[:, None], GROUP)
-            slope += SLOPE(scores, same & points, different & points, values, weight, cell, hyper, 0)
+            row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
+            slope += tl.where(
+                points, SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0), 0.0
+            )
         if SPARSE:
-            acts = tl.max(tl.max((slope != 0.0).to(tl.int32), 1), 0) > 0
+            acts = tl.max((slope != 0.0).to(tl.int32)) > 0
         else:
             acts = True
         if acts:
@@ -130,15 +132,16 @@ def backward_kernel(
         store_gradient(out_p, gradient, own_index, inside, numbers, DIM)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_own", "num_shares"])
 def combine_kernel(
-    shares_p, own_p, own_norm_p, out_p, num_own, own_stride, num_shares,
-    DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    shares_p, own_p, own_norm_p, own_label_p, out_p, num_own, own_stride, num_shares,
+    GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Add the shares of a gradient of unit vectors, always in the same order, and take it through the norm."""
     SUM: tl.constexpr = shares_p.dtype.element_ty
     row = tl.program_id(0) * M + tl.arange(0, M)
-    valid = row < num_own
+    inside = row < num_own
+    _, _, valid = alive(own_label_p, row // GROUP, num_own // GROUP, 1)
     norm = tl.load(own_norm_p + row, mask=valid, other=0.0)
     bracket = tl.zeros([M], SUM)
     for start in tl.range(0, DIM, BLOCK_D):
@@ -149,7 +152,7 @@ def combine_kernel(
         total = add_shares(shares_p, row, valid, num_own, num_shares, start, DIM, M, BLOCK_D)
         unit = load_vectors(own_p, row, valid, own_stride, start, SUM, DIM, BLOCK_D) * norm[:, None]
         gradient = through_norm(total, bracket, unit, norm)
-        store_gradient(out_p, gradient, row, valid, start + tl.arange(0, BLOCK_D), DIM)
+        store_gradient(out_p, gradient, row, inside, start + tl.arange(0, BLOCK_D), DIM)
 
 
 @triton.jit

@@ -36,7 +36,7 @@ def store_state(out_p, state, offset, stored, valid, WIDTH: tl.constexpr):
         tl.store(out_p + offset * WIDTH + k, tl.where(valid, state[k], 0.0), mask=stored)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_columns"])
 def forward_kernel(
     x_p, w_p, out_p,  # out: (shares, rows, WIDTH)
     x_norm_p, w_numbers_p,  # w_numbers: (1 + WEIGHTS, columns), norms first
@@ -70,13 +70,13 @@ def forward_kernel(
         if WITHIN:
             own = own & (row[:, None] != column[None, :])
         weight = (tl.load(w_numbers_p + num_columns + w_index, mask=w_valid, other=0.0)[None, :],) if WEIGHTS else ()
-        cell = (row_segment(row, borders)[:, None], column_segment(column, borders)[None, :], GROUP)
-        state = MERGE(state, FOLD(scores, own, other, weight, cell, hyper))
+        row_part, column_part = row_segment(row, borders)[:, None], column_segment(column, borders)[None, :]
+        state = MERGE(state, FOLD(scores, own, other, weight, (row_part, column_part, GROUP), hyper))
     offset = tl.program_id(1).to(tl.int64) * num_rows + row
     store_state(out_p, state, offset, row < num_rows, x_valid, len(EMPTY))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_shares"])
 def merge_kernel(
     shares_p, out_p, label_p, num_rows, num_shares, MERGE: tl.constexpr, EMPTY: tl.constexpr, M: tl.constexpr
 ):

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def norms_kernel(p, out_p, count, stride, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
     """1 / max(norm, 1e-12), NaN where the norm is not finite. Squares are summed in float64: any scale has a norm."""
     index = tl.program_id(0) * M + tl.arange(0, M)

@@ -1,0 +1,142 @@
+"""Compile what the backend would launch, for a GPU that is not there, and read what the compiler made of it.
+
+The launches are the real ones: ``compiled`` runs the backend on tensors without memory while a stub stands in for the
+driver and every kernel stops after compilation.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from dmlkernels.backends.triton.plan import Architecture
+
+TARGETS = {
+    "sm_80": (GPUTarget("cuda", 80, 32), Architecture("cuda", 80)),
+    "sm_90": (GPUTarget("cuda", 90, 32), Architecture("cuda", 90)),
+    "sm_100": (GPUTarget("cuda", 100, 32), Architecture("cuda", 100)),
+    "gfx942": (GPUTarget("hip", "gfx942", 64), Architecture("hip")),
+}
+SHARED_LIMIT = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
+TENSOR_CORE = {
+    "sm_80": r"\bHMMA|\bDMMA",
+    "sm_90": r"\bHGMMA|\bHMMA|\bDMMA",
+    "sm_100": r"\bUTC\w*MMA|\bHMMA|\bDMMA",
+    "gfx942": r"v_mfma_\w+",
+}
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel for one target."""
+
+    kernel: str
+    target: str
+    registers: int
+    spilled: int  # bytes
+    shared: int  # bytes
+    tensor_core: dict[str, int]  # how often each instruction occurs
+
+
+class _NoDevice:
+    """Driver enough to compile."""
+
+    def __init__(self, target: GPUTarget) -> None:
+        self._target = target
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@contextmanager
+def compiled(target: str) -> Iterator[list[Compiled]]:
+    """Within the block launches only compile; the list is what they compiled to."""
+    found: dict[str, Compiled] = {}
+    run = JITFunction.run
+
+    def only_compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        kernel = run(self, *args, grid=grid, warmup=True, **options)
+        key = kernel.hash
+        if key not in found:
+            found[key] = _describe(self.__name__, target, kernel)
+            results.append(found[key])
+        return kernel
+
+    results: list[Compiled] = []
+    previous = driver._active
+    driver.set_active(_NoDevice(TARGETS[target][0]))
+    try:
+        with mock.patch.object(JITFunction, "run", only_compile):
+            yield results
+    finally:
+        driver._active = previous
+        for name in list(_jit_functions()):
+            name.device_caches.clear()
+
+
+def _jit_functions() -> Iterator[JITFunction]:
+    from dmlkernels.backends.triton.kernels import backward, forward, norms
+
+    for module in (backward, forward, norms):
+        for value in vars(module).values():
+            if isinstance(value, JITFunction):
+                yield value
+
+
+def _describe(name: str, target: str, kernel: Any) -> Compiled:
+    if target == "gfx942":
+        return _describe_amd(name, target, kernel.asm["amdgcn"], kernel.metadata.shared)
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(kernel.asm["cubin"])
+        usage = _run("cuobjdump", "-res-usage", str(cubin))
+        code = _run("cuobjdump", "-sass", str(cubin))
+    found = re.findall(r"REG:(\d+) STACK:(\d+)", usage)[-1]
+    return Compiled(name, target, int(found[0]), int(found[1]), kernel.metadata.shared, _count(target, code))
+
+
+def _describe_amd(name: str, target: str, code: str, shared: int) -> Compiled:
+    def number(field: str) -> int:
+        found = re.search(rf"\.{field}:\s*(\d+)", code)
+        return int(found.group(1)) if found else 0
+
+    return Compiled(
+        name,
+        target,
+        number("vgpr_count"),
+        number("private_segment_fixed_size"),
+        shared,
+        _count(target, code),
+    )
+
+
+def _count(target: str, code: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for line in code.splitlines():
+        found = re.search(TENSOR_CORE[target], line)
+        if found:
+            counts[found.group(0)] = counts.get(found.group(0), 0) + 1
+    return counts
+
+
+def _run(tool: str, *arguments: str) -> str:
+    return subprocess.run([_TOOLS / tool, *arguments], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,40 @@
+"""Kernels run interpreted with TRITON_INTERPRET=1, on the GPU where there is one, and else are only compiled."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+NEED_KERNELS = ["test_guards.py", "test_losses.py", "test_shapes.py", "test_statistics.py", "test_toy.py"]
+
+if INTERPRETED:
+    collect_ignore = ["test_compiled.py"]
+elif not torch.cuda.is_available():
+    collect_ignore = NEED_KERNELS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The interpreter's numpy warns where a GPU computes in silence: logarithms of empty sums, maxima of NaN."""
+    quiet = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow|All-NaN):RuntimeWarning")
+    for item in items:
+        if "tests/triton" in item.path.as_posix():
+            item.add_marker(quiet)
+
+
+@pytest.fixture
+def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No closed form, whatever the operation count says."""
+    from dmlkernels.backends.triton import run
+
+    monkeypatch.setattr(run, "has_closed_form", lambda pairs: False)
+
+
+@pytest.fixture
+def many_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three programs stream each block's counterpart, however small it is."""
+    from dmlkernels.backends.triton import launch
+
+    monkeypatch.setattr(launch, "shares", lambda *args: 3)

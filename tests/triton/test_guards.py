@@ -1,0 +1,80 @@
+"""Kernels read and write nothing outside their tensors: these lie in buffers filled with a canary, found intact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.triton import launch
+from tests.triton.common import KINDS, Maker, every_kind, outcome, upstream
+
+GUARD = 64
+CANARY = {True: torch.nan, False: 77}
+
+
+class Launch:
+    """Stands in for a kernel: launches it on copies of its tensors, each within a guarded buffer."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self.launches = 0
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        def guarded(*args: Any, **options: Any) -> None:
+            buffers = [_guard(arg) if isinstance(arg, Tensor) else None for arg in args]
+            inside = [arg if buffer is None else buffer[1] for arg, buffer in zip(args, buffers, strict=True)]
+            self._kernel[grid](*inside, **options)
+            self.launches += 1
+            for arg, buffer in zip(args, buffers, strict=True):
+                if buffer is not None:
+                    assert _untouched(buffer[0])
+                    arg.copy_(buffer[1]) if _is_dense(arg) else None
+
+        return guarded
+
+
+def _is_dense(x: Tensor) -> bool:
+    return x.is_contiguous()
+
+
+def _guard(x: Tensor) -> tuple[Tensor, Tensor]:
+    size = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) + 1 if x.numel() else 0
+    buffer = x.new_full((size + 2 * GUARD,), CANARY[x.dtype.is_floating_point])
+    inside = buffer.as_strided(x.shape, x.stride(), GUARD)
+    inside.copy_(x)
+    return buffer, inside
+
+
+def _untouched(buffer: Tensor) -> bool:
+    edges = torch.cat((buffer[:GUARD], buffer[-GUARD:]))
+    return bool(edges.isnan().all() if edges.dtype.is_floating_point else (edges == CANARY[False]).all())
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    names = ("norms_kernel", "forward_kernel", "merge_kernel", "backward_kernel", "combine_kernel")
+    stand_ins = [Launch(getattr(launch, name)) for name in names]
+    for name, stand_in in zip(names, stand_ins, strict=True):
+        monkeypatch.setattr(launch, name, stand_in)
+    return stand_ins
+
+
+@pytest.mark.usefixtures("tiles_only")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("split", [False, True])
+def test_guard_bands(
+    kind: str, dtype: torch.dtype, split: bool, guarded: list[Launch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value read from a guard is NaN and would show in the results; a written one shows in the guard."""
+    if split:
+        monkeypatch.setattr(launch, "shares", lambda *args: 2)
+    pairs = every_kind(Maker(18, 19, 17, dtype))[kind]
+    found = outcome("triton", pairs, upstream(pairs))
+    assert not found.statistics.isnan().any()
+    assert found.rows is not None and found.rows.isfinite().all()
+    assert found.columns is None or found.columns.isfinite().all()
+    assert all(stand_in.launches for stand_in in (guarded if split else (guarded[0], guarded[1], guarded[3])))

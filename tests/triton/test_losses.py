@@ -1,0 +1,70 @@
+"""Public losses through the kernels, against the reference in float64, over the small cases of the hostile table."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.cases import CASES, Case
+from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
+from tests.losses import BRANCHES, DECIDABILITY, FIELD, FUSED, LOSSES, Loss
+from tests.problem import NAMED, make_problem
+
+BRANCH_CASES = ("unordered_proxies", "some_ignored")
+SMALL = tuple(case for case in CASES if case.small)
+
+
+def _pairs(losses: tuple[Loss, ...], cases: tuple[Case, ...]) -> pytest.MarkDecorator:
+    wanted = [(loss, case) for loss in losses for case in cases if loss.applies(case)]
+    return pytest.mark.parametrize(("loss", "case"), wanted, ids=str)
+
+
+@pytest.mark.usefixtures("tiles_only")
+@_pairs(LOSSES, SMALL)
+def test_float64(loss: Loss, case: Case) -> None:
+    problem = make_problem(case)
+    assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
+
+
+@_pairs(BRANCHES, tuple(NAMED[name] for name in BRANCH_CASES))
+def test_branches(loss: Loss, case: Case) -> None:
+    """With the closed form where it is cheaper."""
+    problem = make_problem(case)
+    assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
+
+
+_NARROW = tuple(NAMED[name] for name in ("plain", "some_ignored", "clustered", "collapsed", "zero_rows", "sliced"))
+
+
+@pytest.mark.usefixtures("tiles_only")
+@_pairs(LOSSES, (*_NARROW, NAMED["mixed_scales"]))
+def test_float32(loss: Loss, case: Case) -> None:
+    """No worse than dense torch in float32, and a little."""
+    problem = make_problem(case, torch.float32)
+    true = truth(loss, problem)
+    found, dense = (
+        errors(way, true, problem) for way in (ours(loss, problem, "triton"), evaluate(loss.truth, loss, problem))
+    )
+    slack = 1e-4 if loss in (FIELD, FUSED) else 2e-5
+    assert found.value <= dense.value + 1e-5
+    for name in true.gradients:
+        assert found.gradients[name] <= dense.gradients[name] + slack, name
+
+
+@pytest.mark.usefixtures("tiles_only")
+@_pairs(LOSSES, _NARROW)
+def test_float16(loss: Loss, case: Case) -> None:
+    """The value is as good as float32's, gradients as good as float16 can say."""
+    problem = make_problem(case, torch.float16)
+    true = truth(loss, problem)
+    found = errors(ours(loss, problem, "triton"), true, problem)
+    assert found.value <= 1e-5
+    for name, error in found.gradients.items():
+        assert error <= torch.finfo(torch.float16).eps, name
+
+
+def test_bfloat16_is_refused_by_the_interpreter() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("runs on this device")
+    with pytest.raises(TypeError, match="bfloat16"):
+        ours(DECIDABILITY, make_problem("plain", torch.bfloat16), "triton")

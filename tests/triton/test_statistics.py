@@ -1,0 +1,94 @@
+"""Every statistic against the torch backend in float64; gradients against finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmlkernels import ops
+from tests.triton.common import KINDS, Maker, assert_agrees, every_kind, outcome, upstream
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 2e-3}
+every_statistic = pytest.mark.parametrize("kind", KINDS)
+pytestmark = pytest.mark.usefixtures("tiles_only")
+
+
+@every_statistic
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_agrees_with_torch(kind: str, dtype: torch.dtype) -> None:
+    assert_agrees(every_kind(Maker(dtype=dtype))[kind], TOLERANCE[dtype])
+
+
+@every_statistic
+def test_shares_merge(kind: str, many_shares: None) -> None:
+    """Columns, and in backward either side, split over several programs."""
+    assert_agrees(every_kind(Maker(21, 70, 20))[kind], 1e-10)
+
+
+@every_statistic
+def test_several_blocks_of_numbers(kind: str) -> None:
+    assert_agrees(every_kind(Maker(9, 11, 50))[kind], 1e-10)
+
+
+@every_statistic
+def test_mixed_dtypes_are_computed_in_float32(kind: str) -> None:
+    pairs = every_kind(Maker(dtype=torch.float16))[kind]
+    if pairs.columns is None:
+        pytest.skip("one set of vectors")
+    assert_agrees(replace(pairs, columns=pairs.columns.float()), 2e-3)
+
+
+@every_statistic
+def test_gradcheck(kind: str) -> None:
+    if kind == "divergence":
+        pytest.skip("its targets are held fixed: the gradient is not that of the value")
+    pairs = every_kind(Maker(5, 4, 3))[kind]
+    columns = () if pairs.columns is None else (pairs.columns.requires_grad_(),)
+
+    def call(rows: Tensor, *columns: Tensor) -> Tensor:
+        found = ops.pair_statistics(
+            pairs.statistic, rows, *columns, backend="triton", row_labels=pairs.row_labels,
+            column_labels=pairs.column_labels, column_weights=pairs.column_weights, within=pairs.within,
+            row_splits=pairs.row_splits, column_splits=pairs.column_splits,
+        )  # fmt: skip
+        if kind == "divergence_exact":
+            found = found[:, 2:]  # the normalisers have no gradient: no loss reads them
+        return found.where(found.isfinite(), 0)
+
+    assert torch.autograd.gradcheck(call, (pairs.rows.requires_grad_(), *columns))
+
+
+@every_statistic
+def test_repeats_bit_for_bit(kind: str, many_shares: None) -> None:
+    pairs = every_kind(Maker(21, 40, 9, torch.float32))[kind]
+    first, second = (outcome("triton", pairs, upstream(pairs)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+
+
+@every_statistic
+def test_a_nan_is_passed_on(kind: str) -> None:
+    """A row that is not finite spoils its own statistics and gradient, and never looks plausible."""
+    pairs = every_kind(Maker(dtype=torch.float32))[kind]
+    for poison in (torch.nan, torch.inf):
+        rows = pairs.rows.clone()
+        rows[..., 0, 3] = poison
+        found = outcome("triton", replace(pairs, rows=rows), upstream(pairs))
+        assert found.statistics[0].isnan().any()
+        assert found.rows is not None and found.rows[..., 0, :].isnan().any()
+
+
+@every_statistic
+def test_ignored_rows_may_hold_anything(kind: str) -> None:
+    pairs = every_kind(Maker(dtype=torch.float32))[kind]
+    if pairs.row_labels is None:
+        pytest.skip("no labels")
+    ignored = pairs.row_labels < 0
+    rows = pairs.rows.masked_fill(ignored[:, None], torch.nan)
+    found, clean = (outcome("triton", replace(pairs, rows=given), upstream(pairs)) for given in (rows, pairs.rows))
+    for one, other in zip(found, clean, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+    assert found.rows is not None and not found.rows[ignored].any() and not found.statistics[ignored].any()
