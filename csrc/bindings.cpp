@@ -21,16 +21,25 @@ using dml::cpu::Workspace;
 namespace {
 
 template <class Real>
-void reciprocal_norms(std::uintptr_t x, std::uintptr_t out, std::int64_t rows, std::int64_t dim,
-                      std::int64_t row_stride, int threads) {
-    dml::cpu::reciprocal_norms(reinterpret_cast<const Real*>(x), reinterpret_cast<Real*>(out), rows, dim, row_stride,
-                               threads);
-}
-
-template <class Real>
-void define_norms(py::module_& module, const char* name) {
-    module.def(name, &reciprocal_norms<Real>, py::arg("x"), py::arg("out"), py::arg("rows"), py::arg("dim"),
-               py::arg("row_stride"), py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+void define_norms(py::module_& module, const char* normalise, const char* backward) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    using std::int64_t;
+    using std::uintptr_t;
+    module.def(
+        normalise,
+        [](uintptr_t x, uintptr_t unit, uintptr_t inverse, int64_t rows, int64_t dim, int64_t row_stride, int threads) {
+            dml::cpu::normalise(reinterpret_cast<const Real*>(x), reinterpret_cast<Real*>(unit),
+                                reinterpret_cast<Real*>(inverse), rows, dim, row_stride, threads);
+        },
+        Release());
+    module.def(
+        backward,
+        [](uintptr_t unit, uintptr_t inverse, uintptr_t gradient, int64_t rows, int64_t dim, int threads) {
+            dml::cpu::normalisation_backward(reinterpret_cast<const Real*>(unit),
+                                             reinterpret_cast<const Real*>(inverse),
+                                             reinterpret_cast<Real*>(gradient), rows, dim, threads);
+        },
+        Release());
 }
 
 void set_terms(Tile& tile, const std::vector<Term>& terms) {
@@ -97,8 +106,8 @@ void define_kernels(py::module_& module) {
 
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled engines of dmlkernels; private, call them through dmlkernels.backends.native";
-    define_norms<float>(module, "reciprocal_norms_float32");
-    define_norms<double>(module, "reciprocal_norms_float64");
+    define_norms<float>(module, "normalise_float32", "normalisation_backward_float32");
+    define_norms<double>(module, "normalise_float64", "normalisation_backward_float64");
     define_tile(module);
     define_kernels(module);
 }

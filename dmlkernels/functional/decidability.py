@@ -201,10 +201,11 @@ def decidability_objective(
     total = count.sum(0)
     pooled_mean = (count * mean).sum(0) / total
     within = torch.addcmul(deviation, count, (mean - pooled_mean).square()).sum(0)
-    variance = within / (total - ends * correction)  # ends cancels in within / total
-    genuine_mean, impostor_mean = (pooled_mean / temperature).unbind()
-    gap = genuine_mean - impostor_mean
-    spread = variance.sum() / temperature**2
+    variance = within / (total - ends * correction if correction else total)  # ends cancels in within / total
+    genuine_mean, impostor_mean = pooled_mean.unbind()
+    gap, spread = genuine_mean - impostor_mean, variance.sum()
+    if temperature != 1:
+        gap, spread = gap / temperature, spread / temperature**2
     if form == "neg_log":
         above = gap.clamp_min(min_gap)
         return (spread + eps).log() / 2 - above.log() - (gap - above) / min_gap

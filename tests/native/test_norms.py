@@ -7,8 +7,16 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends import native
+from dmlkernels.backends.blocked import normalise
+from dmlkernels.backends.native import norms
 
 built = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
+
+
+def inverse_norms(x: Tensor) -> Tensor:
+    unit, inverse = norms.normalise(x, x.dtype)
+    torch.testing.assert_close(unit, x.detach() * inverse[:, None], rtol=0, atol=0, equal_nan=True)
+    return inverse
 
 
 def expected(x: Tensor) -> Tensor:
@@ -26,7 +34,7 @@ def test_built_where_the_build_was_required() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (7, 31), (5, 32), (5, 33), (2, 100), (300, 512), (4, 0), (0, 8)])
 def test_equals_torch(shape: tuple[int, int], dtype: torch.dtype) -> None:
     x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(native.reciprocal_norms(x), expected(x), rtol=torch.finfo(dtype).eps * 4, atol=0)
+    torch.testing.assert_close(inverse_norms(x), expected(x), rtol=torch.finfo(dtype).eps * 4, atol=0)
 
 
 @built
@@ -35,13 +43,13 @@ def test_strided_and_expanded_rows(dtype: torch.dtype) -> None:
     wide = torch.randn(40, 96, dtype=dtype)
     tolerance = {"rtol": torch.finfo(dtype).eps * 4, "atol": 0}
     for x in (wide[::3, 5:70], wide[:, :1], wide[:1].expand(6, 96)):
-        torch.testing.assert_close(native.reciprocal_norms(x), expected(x), **tolerance)
+        torch.testing.assert_close(inverse_norms(x), expected(x), **tolerance)
 
 
 @built
 def test_zero_tiny_huge_and_non_finite_rows() -> None:
     x = torch.tensor([[0.0, 0.0], [1e-30, 0.0], [3e38, 3e38], [float("nan"), 1.0], [float("inf"), 1.0]])
-    r = native.reciprocal_norms(x)
+    r = inverse_norms(x)
     torch.testing.assert_close(r[:2], torch.full((2,), 1e12))
     torch.testing.assert_close(r[2], torch.tensor(1 / (3e38 * 2**0.5), dtype=torch.float64).float())
     assert r[3:].isnan().all()
@@ -53,7 +61,7 @@ def test_bits_do_not_depend_on_the_thread_count(threads: int) -> None:
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(native.reciprocal_norms(x))
+        results.append(inverse_norms(x))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 
@@ -62,24 +70,29 @@ def test_bits_do_not_depend_on_the_thread_count(threads: int) -> None:
 def test_input_is_not_changed_and_needs_no_detach() -> None:
     x = torch.randn(10, 8, requires_grad=True)
     before = x.detach().clone()
-    assert not native.reciprocal_norms(x).requires_grad
+    assert not inverse_norms(x).requires_grad
     assert torch.equal(x.detach(), before)
 
 
 @built
-@pytest.mark.parametrize(
-    ("x", "error", "message"),
-    [
-        (torch.ones(3), ValueError, r"shape \(N, D\), got \(3,\)"),
-        (torch.ones(3, 4).T, ValueError, r"adjacent numbers in its rows, got strides \(1, 4\)"),
-        (torch.ones(3, 4, dtype=torch.float16), TypeError, "float32 or float64, got torch.float16"),
-        (torch.ones(3, 4, dtype=torch.int64), TypeError, "float32 or float64, got torch.int64"),
-        (torch.ones(3, 4, device="meta"), ValueError, "on the CPU, got meta"),
-    ],
-)
-def test_bad_input(x: Tensor, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        native.reciprocal_norms(x)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(9, 33), (2, 9, 33)])
+def test_twin_of_the_torch_version(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    block = torch.randn(shape).to(dtype)
+    block[..., 3, :] = 0
+    unit, inverse = norms.normalise(block, torch.float64)
+    expected_unit, expected_inverse = normalise.normalise(block, torch.float64)
+    torch.testing.assert_close((unit, inverse), (expected_unit, expected_inverse))
+    gradient = torch.randn(shape, dtype=torch.float64)
+    found = norms.normalisation_backward(unit, inverse, gradient.clone())
+    torch.testing.assert_close(found, normalise.normalisation_backward(unit, inverse, gradient.clone()))
+    assert not found[..., 3, :].any()
+
+
+@built
+def test_transposed_rows() -> None:
+    x = torch.randn(33, 9).T
+    torch.testing.assert_close(inverse_norms(x), expected(x))
 
 
 @built
@@ -92,8 +105,8 @@ native = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(native)
 rows, dim = 4000, 100
 x = array.array("d", [1 + k % 7 for k in range(rows * dim)])
-out = array.array("d", bytes(8 * rows))
-native.reciprocal_norms_float64(x.buffer_info()[0], out.buffer_info()[0], rows, dim, dim, 4)
+unit, out = array.array("d", bytes(8 * rows * dim)), array.array("d", bytes(8 * rows))
+native.normalise_float64(*(a.buffer_info()[0] for a in (x, unit, out)), rows, dim, dim, 4)
 for i in range(rows):
     assert math.isclose(out[i], 1 / math.hypot(*x[i * dim : (i + 1) * dim]), rel_tol=1e-14), i
 assert "torch" not in sys.modules
@@ -107,9 +120,12 @@ import sys
 sys.modules["dmlkernels._native"] = None
 import torch
 from dmlkernels.backends import native
+from dmlkernels.backends.blocked import normalise
+from dmlkernels.backends.native import norms
 assert "not in this installation" in native.unavailable_reason()
+import dmlkernels as dml
 try:
-    native.reciprocal_norms(torch.ones(2, 2))
+    dml.pd_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), backend="native")
 except RuntimeError as error:
     assert "DMLKERNELS_NATIVE=1" in str(error)
 else:

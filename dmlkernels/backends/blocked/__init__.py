@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.blocked import closed_form, streaming
+from dmlkernels.backends.blocked import closed_form, normalise, streaming
+from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.blocked.plan import prefers_closed_form
-from dmlkernels.backends.blocked.streaming import Engine
 from dmlkernels.backends.blocked.tensors import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
-TENSORS = Engine(Fold, Slope)
+TENSORS = Engine(normalise, Fold, Slope)
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
         if not _by_shape(pairs):
             return streaming.forward(pairs, engine)
         if closed_form.few_own_pairs(pairs):
-            return closed_form.forward(pairs)
+            return closed_form.forward(pairs, engine.norms)
         statistics, _ = streaming.forward(pairs, engine)
         return Forward(statistics, statistics.new_zeros(memo_shape(pairs)))
 
@@ -43,7 +43,7 @@ def backward(
     """Gradients of rows and columns from that of the statistics."""
     with _exact(pairs):
         if _by_shape(pairs) and closed_form.few_own_pairs(pairs):
-            return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns)
+            return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, engine.norms)
         return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
 
 

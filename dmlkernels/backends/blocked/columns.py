@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dmlkernels.backends.blocked import host
-from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
+from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import Block
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Pairs
@@ -17,7 +17,8 @@ from dmlkernels.statistics import IGNORED, Tile
 class Columns:
     """Unit columns of one block. Groups of k columns are laid out (k, c), so that sums over a group are contiguous."""
 
-    def __init__(self, pairs: Pairs, block: Block) -> None:
+    def __init__(self, pairs: Pairs, block: Block, norms: Norms) -> None:
+        self._norms = norms
         assert pairs.columns is not None, "column blocks come from columns"
         self._statistic, self.segment = pairs.statistic, block.segment
         self._group = pairs.statistic.group
@@ -32,7 +33,7 @@ class Columns:
             elif ignored.any():
                 self._kept = (~ignored).nonzero()[:, 0]
                 raw, self.labels = raw[self._kept], self.labels[self._kept]
-        self.units, self._inverse = normalise(raw, pairs.dtype)
+        self.units, self._inverse = norms.normalise(raw, pairs.dtype)
         self.given_weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
 
     @property
@@ -59,7 +60,7 @@ class Columns:
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the raw columns of this block, in their order, from that of the unit columns."""
-        gradient = normalisation_backward(self.units, self._inverse, of_units)
+        gradient = self._norms.normalisation_backward(self.units, self._inverse, of_units)
         if self._kept is not None:
             whole = gradient.new_zeros(self.span.stop - self.span.start, gradient.shape[1])
             return whole.index_copy_(0, self._kept, gradient)

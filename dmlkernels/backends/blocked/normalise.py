@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked import host
 
 NORM_FLOOR = 1e-12
+
+
+class Norms(Protocol):
+    """Who normalises: this module, or its compiled twin."""
+
+    def normalise(self, block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]: ...
+
+    def normalisation_backward(self, unit: Tensor, inverse: Tensor, gradient: Tensor) -> Tensor: ...
 
 
 def normalise(block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # (..., rows, D), (..., rows)

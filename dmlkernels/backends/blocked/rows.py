@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.matching import match
-from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
+from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import Block, row_blocks
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import IGNORED
@@ -21,7 +21,8 @@ class Rows:
     that own-class pairs gather in few tiles. Elsewhere that would make the host wait: rows stay, ignored ones as zeros.
     """
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Pairs, norms: Norms) -> None:
+        self._norms = norms
         self._original, self._all_labels = pairs.rows, pairs.row_labels
         self._order: Tensor | None = None
         self.labels = pairs.row_labels
@@ -30,7 +31,7 @@ class Rows:
             self._order, splits = _order(self.labels, splits, by_class=pairs.within)
         if self._order is not None and self.labels is not None:
             self.labels = self.labels[self._order]
-        self.units, self._inverse = normalise(self.take(self._original, dim=-2), pairs.dtype)  # (..., R', D)
+        self.units, self._inverse = norms.normalise(self.take(self._original, dim=-2), pairs.dtype)  # (..., R', D)
         if self.labels is not None and not host.readable(self.labels):
             self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
         self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], splits)
@@ -65,7 +66,7 @@ class Rows:
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the caller's rows from that of the unit rows, which it overwrites."""
-        gradient = normalisation_backward(self.units, self._inverse, of_units).to(self._original.dtype)
+        gradient = self._norms.normalisation_backward(self.units, self._inverse, of_units).to(self._original.dtype)
         return gradient if self._order is None else self._restore(gradient, self._order)
 
     def _restore(self, per_row: Tensor, order: Tensor) -> Tensor:

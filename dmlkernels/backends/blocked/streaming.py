@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.columns import Columns
+from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-
-
-class Fold(Protocol):
-    """Folds tiles into the states of the row blocks, which it keeps."""
-
-    def __init__(self, pairs: Pairs, rows: Rows) -> None: ...
-
-    def within(self, i: int, j: int) -> bool:
-        """Fold row block i against row block j, for both ends; whether its slope may be anywhere non-zero."""
-
-    def columns(self, columns: Columns, i: int) -> None:
-        """Fold row block i against these columns."""
-
-    def finish(self) -> Tensor:  # (R', width)
-        """The statistics of all rows."""
-
-
-class Slope(Protocol):
-    """Recomputes tiles and adds their share to the gradients of unit rows and columns."""
-
-    def __init__(
-        self,
-        pairs: Pairs,
-        rows: Rows,
-        statistics: Tensor,  # (R', width)
-        gradient: Tensor,  # (R', width)
-    ) -> None: ...
-
-    def within(self, i: int, j: int, of_rows: Tensor) -> None:
-        """Row block i against row block j, for both ends."""
-
-    def columns(self, columns: Columns, i: int, of_rows: Tensor | None, of_units: Tensor | None) -> None:
-        """Row block i against these columns, of which ``of_units`` is the gradient."""
-
-
-class Engine(NamedTuple):
-    """Who computes the tiles."""
-
-    fold: type[Fold]
-    slope: type[Slope]
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
@@ -65,14 +25,14 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
 
 def forward(pairs: Pairs, engine: Engine) -> Forward:
     """Finished statistics of every row."""
-    rows = Rows(pairs)
+    rows = Rows(pairs, engine.norms)
     fold = engine.fold(pairs, rows)
     acts = rows.units.new_ones(memo_shape(pairs))
     for i, j in _tiles_within(pairs, rows):
         if not fold.within(i, j):
             acts[i, j] = 0.0
     for block in scored_column_blocks(pairs):
-        columns = Columns(pairs, block)
+        columns = Columns(pairs, block, engine.norms)
         for i in columns.met_by(rows):
             fold.columns(columns, i)
     return Forward(rows.give(fold.finish()), acts)
@@ -82,7 +42,7 @@ def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, engine: Engine
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    rows = Rows(pairs)
+    rows = Rows(pairs, engine.norms)
     slope = engine.slope(pairs, rows, rows.take(forward.statistics), rows.take(gradient))
     of_rows = _zeros_like(rows.units) if needs_rows else None
     may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
@@ -91,9 +51,9 @@ def backward(
             slope.within(i, j, of_rows)
     of_columns = None
     if pairs.columns is not None and needs_columns:
-        of_columns = pairs.columns.new_zeros(pairs.columns.shape)  # contiguous, as the op promises
+        of_columns = pairs.columns.new_empty(pairs.columns.shape)  # contiguous, as the op promises
     for block in scored_column_blocks(pairs):
-        columns = Columns(pairs, block)
+        columns = Columns(pairs, block, engine.norms)
         of_units = None if of_columns is None else _zeros_like(columns.units)
         for i in columns.met_by(rows):
             slope.columns(columns, i, of_rows, of_units)

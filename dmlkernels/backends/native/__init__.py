@@ -9,22 +9,22 @@ from torch import Tensor
 
 from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import memo_shape
-from dmlkernels.backends.blocked.streaming import Engine
+from dmlkernels.backends.blocked.engine import Engine
+from dmlkernels.backends.native import norms
 from dmlkernels.backends.native.module import preferred, unavailable_reason
-from dmlkernels.backends.native.norms import reciprocal_norms
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
-__all__ = ["backward", "forward", "memo_shape", "preferred", "reciprocal_norms", "unavailable_reason"]
+__all__ = ["backward", "forward", "memo_shape", "preferred", "unavailable_reason"]
 
-_TILES = Engine(Fold, Slope)
+_COMPILED = Engine(norms, Fold, Slope)
 
 
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
-    return blocked.forward(pairs, _TILES)
+    return blocked.forward(pairs, _COMPILED)
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, _TILES)
+    return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, _COMPILED)

@@ -1,4 +1,4 @@
-"""Row norms, compiled."""
+"""Row-wise L2 normalisation, compiled: the twin of ``dmlkernels.backends.blocked.normalise``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,39 @@ from torch import Tensor
 from dmlkernels.backends.native import module
 
 
-def reciprocal_norms(
-    x: Tensor,  # (N, D) float32 or float64, on the CPU
-) -> Tensor:  # (N,)
-    """1 / max(||x_i||, 1e-12) of every row; NaN where the norm is not finite. Squares are summed in double."""
-    if module.reason is not None:
-        raise RuntimeError(module.reason)
-    _check(x)
-    wide = x.dtype == torch.float64
-    run = module.compiled.reciprocal_norms_float64 if wide else module.compiled.reciprocal_norms_float32
-    rows, dim = x.shape
-    out = x.new_empty(rows)
-    run(x.data_ptr(), out.data_ptr(), rows, dim, x.stride(0), torch.get_num_threads())
-    return out
+def normalise(block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # (..., rows, D), (..., rows)
+    """A normalised copy of a block and the reciprocals of its norms; squares are summed in double."""
+    block = block.detach().to(dtype)
+    if block.dim() != 2 or block.stride(1) != 1:
+        block = block.contiguous()
+    run = module.compiled.normalise_float64 if dtype == torch.float64 else module.compiled.normalise_float32
+    unit = block.new_empty(block.shape)
+    inverse = block.new_empty(block.shape[:-1])
+    dim = block.shape[-1]
+    row_stride = block.stride(0) if block.dim() == 2 else dim
+    run(
+        block.data_ptr(),
+        unit.data_ptr(),
+        inverse.data_ptr(),
+        inverse.numel(),
+        dim,
+        row_stride,
+        torch.get_num_threads(),
+    )
+    return unit, inverse
 
 
-def _check(x: Tensor) -> None:
-    if x.device.type != "cpu":
-        raise ValueError(f"x must be on the CPU, got {x.device}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"x must be float32 or float64, got {x.dtype}")
-    if x.dim() != 2:
-        raise ValueError(f"x must have shape (N, D), got {tuple(x.shape)}")
-    if x.shape[1] > 1 and x.stride(1) != 1:
-        raise ValueError(f"x must have adjacent numbers in its rows, got strides {x.stride()}")
+def normalisation_backward(unit: Tensor, inverse: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient of raw rows from that of unit rows, which it overwrites; zero for rows at the norm floor."""
+    wide = unit.dtype == torch.float64
+    run = module.compiled.normalisation_backward_float64 if wide else module.compiled.normalisation_backward_float32
+    unit, inverse, gradient = unit.contiguous(), inverse.contiguous(), gradient.contiguous()
+    run(
+        unit.data_ptr(),
+        inverse.data_ptr(),
+        gradient.data_ptr(),
+        inverse.numel(),
+        unit.shape[-1],
+        torch.get_num_threads(),
+    )
+    return gradient

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -12,12 +12,18 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.native import module
 from dmlkernels.backends.native.terms import class_ids, number, serves_both_ends, terms
 from dmlkernels.backends.pairs import Pairs
+from dmlkernels.statistics import Statistic
 
 
 @cache
 def kernels() -> module.compiled.Kernels:
     """The best the processor can run."""
     return module.compiled.kernels()[0]
+
+
+@lru_cache(maxsize=64)
+def _empty_state(statistic: Statistic) -> Tensor:  # (1, width)
+    return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64)), dim=1)
 
 
 class _Tiles:
@@ -81,8 +87,7 @@ class Fold(_Tiles):
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         super().__init__(pairs, rows)
-        empty = pairs.statistic.empty(rows.units.shape[-2], rows.units.new_empty(0, dtype=torch.float64))
-        self._states = torch.stack(empty, dim=1)
+        self._states = _empty_state(pairs.statistic).repeat(rows.units.shape[-2], 1)
         self._per_row["states"] = self._states
 
     def within(self, i: int, j: int) -> bool:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.blocked import closed_form
+from dmlkernels.backends.blocked import closed_form, normalise
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture
@@ -31,7 +31,7 @@ def forward(pairs: Pairs) -> Forward:
     with _on(pairs.rows.device):
         if has_closed_form(pairs):
             with full_float32(pairs.rows.device):
-                return closed_form.forward(pairs)
+                return closed_form.forward(pairs, normalise)
         from dmlkernels.backends.triton import launch
 
         return launch.forward(pairs, arch)
@@ -43,7 +43,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     with _on(pairs.rows.device):
         if has_closed_form(pairs):
             with full_float32(pairs.rows.device):
-                return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns)
+                return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, normalise)
         from dmlkernels.backends.triton import launch
 
         return launch.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)

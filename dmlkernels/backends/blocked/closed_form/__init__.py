@@ -7,6 +7,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.closed_form import moments, square
 from dmlkernels.backends.blocked.matching import count_pairs
+from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Moments, Square
 
@@ -32,11 +33,13 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     return (pairs.dim + 1, pairs.dim)
 
 
-def forward(pairs: Pairs) -> Forward:
+def forward(pairs: Pairs, norms: Norms) -> Forward:
     """Finished statistics of every row; the memo is the sums over the columns."""
-    return _FORMS[type(pairs.statistic)].forward(pairs)
+    return _FORMS[type(pairs.statistic)].forward(pairs, norms)
 
 
-def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
+) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    return _FORMS[type(pairs.statistic)].backward(pairs, forward, gradient, needs_rows, needs_columns)
+    return _FORMS[type(pairs.statistic)].backward(pairs, forward, gradient, needs_rows, needs_columns, norms)

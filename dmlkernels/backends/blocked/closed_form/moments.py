@@ -14,20 +14,20 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.matching import list_pairs
-from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
+from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Moments
 
 
-def forward(pairs: Pairs) -> Forward:
-    rows = Rows(pairs)
-    memo = _scatter(pairs, rows.units)
+def forward(pairs: Pairs, norms: Norms) -> Forward:
+    rows = Rows(pairs, norms)
+    memo = _scatter(pairs, norms, rows.units)
     mean = rows.units @ memo[0]
     deviation = ((rows.units @ memo[1:]) * rows.units).sum(1)
 
-    own = _OwnPairs.gather(pairs, rows)
+    own = _OwnPairs.gather(pairs, rows, norms)
     own_count = own.sum(torch.ones_like(own.scores))
     own_mean = own.sum(own.scores) / own_count.clamp_min(1)
     own_deviation = own.sum((own.scores - own_mean[own.rows]).square())
@@ -41,12 +41,14 @@ def forward(pairs: Pairs) -> Forward:
     return Forward(rows.give(torch.stack(finished, dim=1)), memo)
 
 
-def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
-    rows = Rows(pairs)
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
+) -> Gradients:
+    rows = Rows(pairs, norms)
     statistics, gradient = rows.take(forward.statistics), rows.take(gradient)
     mean, matrix = forward.memo[0], forward.memo[1:]
     (own_shift, own_rate), (shift, rate) = (Moments.affine(statistics, gradient, kind) for kind in (0, 1))
-    own = _OwnPairs.gather(pairs, rows)
+    own = _OwnPairs.gather(pairs, rows, norms)
     # What own pairs get beyond the slope that the impostors' formula gives them too.
     extra = own_shift[own.rows] + own_rate[own.rows] * (own.scores - statistics[own.rows, 1])
     extra -= shift[own.rows] + rate[own.rows] * (own.scores - statistics[own.rows, 4])
@@ -62,10 +64,10 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
         offset = shift @ rows.units
         matrix = (rows.units * rate[:, None]).mT @ rows.units
         for block in column_blocks(pairs, pairs.dim):
-            columns = Columns(pairs, block)
+            columns = Columns(pairs, block, norms)
             of_units = torch.addmm(offset, columns.units - mean, matrix)
             of_columns[columns.span] = columns.gradient(of_units)
-        of_own = normalisation_backward(own.units, own.inverse, extra * rows.units[own.rows])
+        of_own = norms.normalisation_backward(own.units, own.inverse, extra * rows.units[own.rows])
         of_columns = _add_rows(of_columns, own.columns, of_own).to(pairs.columns.dtype)
     return Gradients(of_rows, of_columns)
 
@@ -77,12 +79,12 @@ def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     return target.index_put_((index,), rows, accumulate=True)
 
 
-def _scatter(pairs: Pairs, like: Tensor) -> Tensor:
+def _scatter(pairs: Pairs, norms: Norms, like: Tensor) -> Tensor:
     """m above K, merged block by block (Chan, with matrices)."""
     memo = like.new_zeros(pairs.dim + 1, pairs.dim)
     mean, matrix = memo[0], memo[1:]
     for block in column_blocks(pairs, pairs.dim):
-        units = Columns(pairs, block).units
+        units = Columns(pairs, block, norms).units
         block_mean = units.mean(0)
         matrix.addmm_(units.sub_(block_mean).mT, units)
         step = block_mean - mean
@@ -104,7 +106,7 @@ class _OwnPairs(NamedTuple):
     valid: Tensor | None  # (n,) if there is one pair a row, in order, which may not be one
 
     @classmethod
-    def gather(cls, pairs: Pairs, rows: Rows) -> _OwnPairs:
+    def gather(cls, pairs: Pairs, rows: Rows, norms: Norms) -> _OwnPairs:
         assert rows.labels is not None and pairs.columns is not None
         valid = None
         if pairs.column_labels is not None:
@@ -113,7 +115,7 @@ class _OwnPairs(NamedTuple):
             own_rows = torch.arange(rows.labels.shape[0], device=rows.labels.device)
             own_columns = rows.labels.clamp(0, pairs.num_columns - 1)
             valid = own_columns == rows.labels
-        units, inverse = normalise(pairs.columns[own_columns], pairs.dtype)
+        units, inverse = norms.normalise(pairs.columns[own_columns], pairs.dtype)
         scores = (rows.units[own_rows] * units).sum(1)
         return cls(own_rows, own_columns, units, inverse, scores, rows.labels.shape[0], valid)
 

@@ -6,23 +6,26 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked.columns import Columns
+from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
-def forward(pairs: Pairs) -> Forward:
-    rows = Rows(pairs)
+def forward(pairs: Pairs, norms: Norms) -> Forward:
+    rows = Rows(pairs, norms)
     memo = rows.units.new_zeros(pairs.dim + 1, pairs.dim)
     for block in column_blocks(pairs, pairs.dim):
-        columns = Columns(pairs, block)
+        columns = Columns(pairs, block, norms)
         memo[1:].addmm_((columns.units * columns.weights).mT, columns.units)
     energy = ((rows.units @ memo[1:]) * rows.units).sum(1, keepdim=True)
     return Forward(rows.give(energy), memo)
 
 
-def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
-    rows = Rows(pairs)
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
+) -> Gradients:
+    rows = Rows(pairs, norms)
     weighted = rows.units * (2 * rows.take(gradient))
     of_rows = rows.gradient(weighted @ forward.memo[1:]) if needs_rows else None
     if not needs_columns or pairs.columns is None:
@@ -30,6 +33,6 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
     matrix = weighted.mT @ rows.units
     for block in column_blocks(pairs, pairs.dim):
-        columns = Columns(pairs, block)
+        columns = Columns(pairs, block, norms)
         of_columns[columns.span] = columns.gradient((columns.units * columns.weights) @ matrix)
     return Gradients(of_rows, of_columns)
