@@ -48,7 +48,7 @@ def test_exp_at_the_ends(kernels: module.compiled.Kernels, dtype: torch.dtype) -
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("exponent", [-0.05, -0.5, -1.0, -1.5, -2.5, -3.7, -6.0])
 def test_powers_within_a_few_ulps(kernels: module.compiled.Kernels, dtype: torch.dtype, exponent: float) -> None:
-    """On squared distances, 1e-8 to 4, of which the field takes them: rounding those costs up to |exponent| ulps already."""
+    """Of squared distances, 1e-8 to 4, as the field takes them: rounding those may cost |exponent| ulps already."""
     x = torch.logspace(-8, 0.61, 100_001, dtype=torch.float64).to(dtype)
     x = x[x.pow(exponent).isfinite()]
     assert ulps(evaluate(kernels, x, exponent), x.double().pow(exponent)).max() <= max(2.0, 1 + abs(exponent))

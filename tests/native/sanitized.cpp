@@ -1,0 +1,162 @@
+// Runs every kernel of the CPU engine on tiles whose memory ends exactly where it must, for the sanitizers to watch; and
+// checks a few numbers against the obvious loops. Built and run by .ci/sanitize.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "cpu/tile.hpp"
+
+using dml::cpu::Kernels;
+using dml::cpu::Kind;
+using dml::cpu::Term;
+using dml::cpu::Tile;
+using dml::cpu::Workspace;
+
+namespace {
+
+std::mt19937 generator(1);
+
+void expect(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "failed: %s\n", what);
+    std::exit(1);
+}
+
+template <class T>
+std::uintptr_t address(std::vector<T>& values) {
+    return reinterpret_cast<std::uintptr_t>(values.data());
+}
+
+template <class Real>
+std::vector<Real> unit_vectors(std::int64_t count, std::int64_t dim) {
+    std::normal_distribution<double> normal;
+    std::vector<Real> units(static_cast<std::size_t>(count * dim));
+    for (std::int64_t i = 0; i < count; ++i) {
+        double squares = 0;
+        for (std::int64_t k = 0; k < dim; ++k) {
+            const double value = normal(generator);
+            units[i * dim + k] = static_cast<Real>(value);
+            squares += value * value;
+        }
+        for (std::int64_t k = 0; k < dim; ++k) units[i * dim + k] /= static_cast<Real>(std::sqrt(squares) + 1e-12);
+    }
+    return units;
+}
+
+struct Statistic {
+    Kind kind;
+    std::array<double, 5> parameters;
+    int width, views;
+    std::int64_t group;
+    double empty;  // of a state
+};
+
+const Statistic statistics[] = {
+    {Kind::divergence, {10, 0}, 4, 2, 1, -std::numeric_limits<double>::infinity()},
+    {Kind::field, {3, 0.9, 1.2, 0.01, 1}, 1, 1, 1, 0},
+    {Kind::logsumexp, {-32, 32}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
+    {Kind::moments, {}, 6, 1, 1, 0},
+    {Kind::soft_triple, {20, 0.1, 3}, 2, 1, 3, -std::numeric_limits<double>::infinity()},
+    {Kind::square, {}, 1, 1, 1, 0},
+};
+
+template <class Real>
+void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels, std::int64_t dim,
+         int threads, bool both_ends, bool diagonal) {
+    const std::int64_t columns = labels * statistic.group;
+    auto row_units = unit_vectors<Real>(rows * statistic.views, dim);
+    auto column_units = diagonal ? row_units : unit_vectors<Real>(columns, dim);
+    std::vector<std::int64_t> row_labels(rows), column_labels(labels);
+    for (auto& label : row_labels) label = static_cast<std::int64_t>(generator() % 5);
+    for (auto& label : column_labels) label = static_cast<std::int64_t>(generator() % 5);
+    if (diagonal) column_labels = row_labels;
+    std::vector<Real> weights(labels, Real(0.5));
+    std::vector<double> row_states(rows * statistic.width, statistic.empty);
+    if (statistic.kind == Kind::divergence) {
+        for (std::int64_t i = 0; i < rows; ++i) row_states[i * 4 + 2] = row_states[i * 4 + 3] = 0;
+    }
+    std::vector<double> column_states(columns * statistic.width, statistic.empty);
+    std::vector<Real> gradient(rows * statistic.width, Real(1)), column_gradient(columns * statistic.width, Real(1));
+    std::vector<Real> of_rows(row_units.size()), of_columns(column_units.size());
+
+    Tile tile;
+    tile.wide = sizeof(Real) == sizeof(double);
+    tile.dim = dim;
+    tile.views = statistic.views;
+    tile.group = statistic.group;
+    tile.diagonal = diagonal;
+    tile.width = statistic.width;
+    tile.threads = threads;
+    tile.term_count = 1;
+    tile.terms[0].kind = statistic.kind;
+    tile.terms[0].parameters = statistic.parameters;
+    tile.terms[0].from_columns = both_ends;
+    tile.rows.units = address(row_units);
+    tile.rows.size = rows;
+    tile.rows.view_stride = rows * dim;
+    tile.rows.labels = address(row_labels);
+    tile.rows.states = address(row_states);
+    tile.rows.gradient = address(gradient);
+    tile.rows.of_units = address(of_rows);
+    tile.columns.units = address(column_units);
+    tile.columns.size = columns;
+    tile.columns.labels = address(column_labels);
+    tile.columns.weights = address(weights);
+    tile.columns.states = diagonal ? address(row_states) : address(column_states);
+    tile.columns.gradient = diagonal ? address(gradient) : address(column_gradient);
+    tile.columns.of_units = diagonal ? address(of_rows) : address(of_columns);
+
+    Workspace workspace;
+    kernels.fold(tile, workspace);
+    std::vector<Real> row_statistics(row_states.begin(), row_states.end());
+    std::vector<Real> column_statistics(column_states.begin(), column_states.end());
+    tile.rows.statistics = address(row_statistics);
+    tile.columns.statistics = diagonal ? address(row_statistics) : address(column_statistics);
+    kernels.slope(tile, workspace);
+    for (const Real value : of_rows) expect(std::isfinite(value), "finite gradients of rows");
+    for (const Real value : of_columns) expect(std::isfinite(value), "finite gradients of columns");
+
+    if (statistic.kind != Kind::moments || diagonal) return;
+    for (std::int64_t i = 0; i < rows; ++i) {
+        double sum = 0, count = 0;
+        for (std::int64_t j = 0; j < columns; ++j) {
+            if (row_labels[i] == column_labels[j]) continue;
+            for (std::int64_t k = 0; k < dim; ++k) sum += row_units[i * dim + k] * column_units[j * dim + k];
+            count += 1;
+        }
+        expect(row_states[i * 6 + 3] == count, "count of a row");
+        if (count > 0) expect(std::abs(row_states[i * 6 + 4] - sum / count) < 1e-5, "mean of a row");
+    }
+}
+
+template <class Real>
+void run_all(const Kernels& kernels) {
+    const std::int64_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {13, 33, 17}, {25, 540, 31}, {70, 90, 130}};
+    for (const Statistic& statistic : statistics) {
+        const bool pairs = statistic.kind == Kind::field || statistic.kind == Kind::moments;
+        for (const auto& [rows, labels, dim] : sizes) {
+            for (const int threads : {1, 3}) {
+                run<Real>(kernels, statistic, rows, labels, dim, threads, false, false);
+                if (pairs) run<Real>(kernels, statistic, rows, labels, dim, threads, true, false);
+                if (pairs) run<Real>(kernels, statistic, rows, rows, dim, threads, true, true);
+                if (statistic.kind == Kind::logsumexp) {
+                    run<Real>(kernels, statistic, rows, rows, dim, threads, false, true);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+int main() {
+    for (const Kernels& kernels : dml::cpu::kernels()) {
+        run_all<float>(kernels);
+        run_all<double>(kernels);
+        std::printf("%s: clean\n", kernels.name);
+    }
+}
