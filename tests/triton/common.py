@@ -84,7 +84,7 @@ def _assert_close(found: Tensor, true: Tensor, tolerance: float) -> None:
 class Maker:
     """Pairs of each kind from one generator."""
 
-    def __init__(self, rows: int = 37, columns: int = 53, dim: int = 20, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, rows: int = 21, columns: int = 35, dim: int = 20, dtype: torch.dtype = torch.float64) -> None:
         self._generator = torch.Generator().manual_seed(rows * 10007 + columns * 101 + dim)
         self.num_rows, self.num_columns, self.dim, self.dtype = rows, columns, dim, dtype
 
@@ -100,7 +100,7 @@ class Maker:
 
     def to_columns(self, statistic: Statistic, labelled: bool = False) -> Pairs:
         """Rows against columns."""
-        groups = self.num_columns
+        groups = max(2, self.num_columns // statistic.group)
         columns = self.normal(groups * statistic.group, self.dim)
         rows = self.normal(self.num_rows, self.dim)
         if statistic.views == 2:
