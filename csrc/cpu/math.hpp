@@ -32,7 +32,7 @@ struct Format<double> {
 
 template <class Real>
 DML_INLINE Pack<Real> power_of_two(Bits<Real> exponent) {
-    return reinterpret<Pack<Real>>((exponent + Format<Real>::bias) << Format<Real>::mantissa_bits);
+    return reinterpret<Pack<Real>>(shift_left<Real>(exponent + Format<Real>::bias, Format<Real>::mantissa_bits));
 }
 
 // e^r for |r| <= 0.35 by its Taylor series, times 2^n.
@@ -89,7 +89,7 @@ class Power {
         const Bits<Real> bits = reinterpret<Bits<Real>>(x);
         const Bits<Real> sqrt_half = reinterpret<Bits<Real>>(broadcast(static_cast<Real>(0.70710678118654752)));
         const Bits<Real> exponent = (bits - sqrt_half) >> F::mantissa_bits;
-        const Pack<Real> mantissa = reinterpret<Pack<Real>>(bits - (exponent << F::mantissa_bits));
+        const Pack<Real> mantissa = reinterpret<Pack<Real>>(bits - shift_left<Real>(exponent, F::mantissa_bits));
         const Bits<Real> round = reinterpret<Bits<Real>>(broadcast(F::round));
         const Pack<Real> e = reinterpret<Pack<Real>>(exponent + round) - F::round;
         const Pack<Real> log = log2_of_mantissa(mantissa);

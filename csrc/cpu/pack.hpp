@@ -4,12 +4,13 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/isa.hpp"
 
 namespace dml::DML_ISA {
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(DML_SCALAR)  // DML_SCALAR: to test the other case
 using FloatPack = float __attribute__((vector_size(DML_PACK_BYTES)));
 using FloatBits = std::int32_t __attribute__((vector_size(DML_PACK_BYTES)));
 using DoublePack = double __attribute__((vector_size(DML_PACK_BYTES)));
@@ -79,7 +80,18 @@ DML_INLINE Pack<Real> broadcast(Real value) {
     return Pack<Real>{} + value;
 }
 
-// Comparisons give a mask; where(mask, a, b) takes a where it is set.
+// Of any sign.
+template <class Real>
+DML_INLINE Bits<Real> shift_left(Bits<Real> bits, int by) {
+#if defined(__GNUC__) && !defined(DML_SCALAR)
+    return bits << by;
+#else
+    return static_cast<Bits<Real>>(static_cast<std::make_unsigned_t<Bits<Real>>>(bits) << by);
+#endif
+}
+
+// Comparisons give a mask; where(mask, a, b) takes a where it is set. Of masks only `&`
+// and `|` give masks: a scalar one is 0 or 1, a vector one 0 or -1.
 template <class Mask, class V>
 DML_INLINE V where(Mask mask, V a, V b) {
     return mask ? a : b;

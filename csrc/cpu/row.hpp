@@ -65,7 +65,7 @@ template <class Real>
 DML_INLINE Kinds<Real> kinds(const Row<Real>& row, std::int64_t j) {
     const Bits<Real> labels = load_labels<Real>(row.labels + j);
     const Bits<Real> own = labels == row.label;
-    return {own, (labels != no_label<Real>) & ~own};
+    return {own, (labels != no_label<Real>) & (labels != row.label)};
 }
 
 // Sums over lanes of Real, taken to double at the end.

@@ -71,7 +71,7 @@ class Field {
                 const Pack<Real> low = where(own, own_.low, other_.low), high = where(own, own_.high, other_.high);
                 const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN, which passes
                 Pack<Real> slope = force_(clamp(distance, low, high)) * where(own, own_.rate, other_.rate);
-                slope = where(flat | ~(own | other), Pack<Real>{}, slope);
+                slope = where(own | other, where(flat, Pack<Real>{}, slope), Pack<Real>{});
                 Pack<Real> both = of_row;
                 if (of.columns != nullptr) both += load(of.columns + j);
                 store(of.slopes + j, load(of.slopes + j) + slope * both);
@@ -109,7 +109,8 @@ class Field {
             Sum<Real> count;
             for (std::int64_t j = begin; j < end; j += lanes<Real>) {
                 const auto [own, other] = kinds(row, j);
-                hot |= own | (other & ~(squared_distance(load(row.scores + j)) >= hills_end_));
+                const Pack<Real> distance = squared_distance(load(row.scores + j));
+                hot |= own | (other & ((distance < hills_end_) | (distance != distance)));  // NaN is to come through
                 count.add(other, broadcast(Real(1)));
             }
             body(begin, end, any<Real>(hot), count.total());
