@@ -25,7 +25,7 @@ from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.statistics import Field
 
 _BASE = Shape("sweep", 256, 4000, 128, "growth")
-_PROGRESS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0)
+_PROGRESS = (0.0, 0.1, 0.12, 0.14, 0.15, 0.16, 0.18, 0.2, 0.4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def run(sweeps: tuple[Sweep, ...], probe: Probe, plan: Plan) -> Iterator[Record]
     for sweep in sweeps:
         for value in sweep.values:
             case = sweep.case(value)
-            names = [*(ours(backend) for backend in our_backends(case.device)), REFERENCE, PLAIN_TORCH]
+            names = [ours(backend) for backend in our_backends(case.device)]
+            names += [PLAIN_TORCH] if sweep.axis == "progress" else [REFERENCE, PLAIN_TORCH]  # dense: no progress
             for record in measure(case, BOTH, probe, plan, names):
                 record |= {"kind": "growth", "axis": sweep.axis, "value": value, "sweep": _name(sweep)}
                 if sweep.loss == "field":

@@ -38,13 +38,10 @@ def summary(records: Sequence[Record], pictures: Sequence[str]) -> Iterator[str]
             "baseline is. A number below 1 means that the baseline is better.\n"
         )
         yield from markdown.ratios(found, BOTH)
-        behind = list(markdown.slower([record for record in found if record.get("mode") == BOTH]))
+        behind = list(markdown.slower(found, BOTH))
         if behind:
             yield "\nSlower than a baseline, beyond the spread of both:\n"
             yield from behind
-        if any(record["kind"] == "target" for record in found):
-            yield "\nWhat was promised:\n"
-            yield from markdown.targets(found)
     yield from (f"\n![{Path(picture).stem.replace('-', ' ')}]({picture})" for picture in pictures)
 
 
@@ -57,6 +54,7 @@ def in_full(records: Sequence[Record]) -> Iterator[str]:
         sections = (
             ("Forward and backward", markdown.ratios(found, BOTH)),
             ("Forward", markdown.ratios(found, FORWARD)),
+            ("Wanted and found", markdown.targets(found)),
             ("Largest C that fits", markdown.largest(found)),
             ("All measurements", markdown.in_full(found)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -21,7 +22,7 @@ def measure_device() -> dict[str, float]:
     for dtype in (torch.bfloat16, torch.float32):
         a, b = (torch.randn(_MATMUL, _MATMUL, device="cuda").to(dtype) for _ in range(2))
         name = str(dtype).removeprefix("torch.")
-        found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, lambda a=a, b=b: a @ b)
+        found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, partial(torch.matmul, a, b))
     torch.cuda.empty_cache()
     return found
 

@@ -18,7 +18,7 @@ _COLOURS = {
     "plain PyTorch": "#2fa37c",
     "pytorch-metric-learning": "#b06fd8",
 }
-_STYLE = {
+_STYLE: Any = {
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
     "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
     "legend.labelcolor": _INK, "grid.color": _INK, "grid.alpha": 0.25, "axes.grid": True, "font.size": 11,
@@ -63,6 +63,9 @@ def _lines(axis: Any, records: Sequence[Record], key: str, scale: float, label: 
         sizes, values = [record["value"] for record in found], [record[key] / scale for record in found]
         name = f"{variant}  ^{exponent(sizes[1:], values[1:]):.2f}"
         axis.loglog(sizes, values, marker="o", markersize=4, color=_COLOURS.get(variant, _INK), label=name)
+    ticks = sorted({record["value"] for record in records})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
     axis.set_ylabel(label)
     axis.legend(fontsize=8)
 

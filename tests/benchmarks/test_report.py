@@ -56,9 +56,18 @@ def test_a_wrong_variant_has_no_number_in_the_tables() -> None:
 
 def test_slower_cases_are_listed_when_the_spreads_do_not_overlap() -> None:
     ours = record("ours, torch", 0.03, quartiles_s=[0.02, 0.04])
-    (line,) = markdown.slower([ours, record("reference", 0.01)])
-    assert "reference is 3.00 times as fast" in line
-    assert not list(markdown.slower([ours, record("reference", 0.025)]))
+    (line,) = markdown.slower([ours, record("reference", 0.01), record("plain PyTorch", 0.015)], BOTH)
+    assert "reference is 3.00 times as fast, plain PyTorch is 2.00 times as fast" in line
+    assert not list(markdown.slower([ours, record("reference", 0.025)], BOTH))
+
+
+def test_of_a_case_measured_twice_the_fuller_measurement_counts() -> None:
+    full = [record("ours, torch", 0.01), record("reference", 0.02)]
+    between = record("ours, torch", 0.5, loss="odba")
+    (kept, other) = markdown.measurements([*full, between, record("ours, torch", 0.03)])
+    assert kept == full and other == [between]
+    later = [record("ours, torch", 0.04), record("reference", 0.05)]
+    assert markdown.measurements([*full, between, *later])[0] == later
 
 
 def test_devices_never_share_a_table() -> None:
