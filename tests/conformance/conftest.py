@@ -9,6 +9,6 @@ import dmlkernels as dml
 BACKENDS = [name for name, availability in dml.available_backends().items() if availability]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(scope="session", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param

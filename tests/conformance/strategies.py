@@ -1,0 +1,42 @@
+"""Random cases for hypothesis: shapes, layouts, labels and geometry in one object of the case table's kind."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+
+from tests.cases import IGNORED, Case
+
+LAYOUTS = ("contiguous", "sliced", "transposed", "offset", "expanded")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """At least two classes of proxies and one sample that counts."""
+    num_classes = draw(st.integers(2, 9))
+    names = draw(st.sampled_from([range(num_classes), range(7, -99, -7), range(3, 10**13, 10**12)]))
+    batch, dim = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    proxy_labels = None
+    if names != range(num_classes) or draw(st.booleans()):
+        extra = draw(st.lists(st.integers(0, num_classes - 1), max_size=6))
+        places = draw(st.permutations([*range(num_classes), *extra]))
+        proxy_labels = tuple(names[i] for i in places)
+    places = draw(st.lists(st.integers(-1, num_classes - 1), min_size=batch, max_size=batch))
+    places[0] = max(places[0], 0)
+    wide = max(map(abs, names[:num_classes])) >= 2**31
+    row = st.integers(0, batch - 1)
+    copies = draw(st.lists(st.tuples(row, row), max_size=2))
+    return Case(
+        "drawn", "by hypothesis", batch, dim, num_classes,
+        labels=tuple(IGNORED if i < 0 else names[i] for i in places),
+        proxy_labels=proxy_labels,
+        label_dtype=torch.int64 if wide else draw(st.sampled_from([torch.int64, torch.int32])),
+        pull=draw(st.sampled_from([0.0, 0.5, 3.0, -1.0])),
+        common=draw(st.sampled_from([0.0, 4.0])),
+        twins=draw(st.booleans()),
+        scales=tuple(draw(st.lists(st.sampled_from([1.0, 1e-2, 30.0]), min_size=1, max_size=3))),
+        proxy_scales=tuple(draw(st.lists(st.sampled_from([1.0, 1e-2, 30.0]), min_size=1, max_size=3))),
+        copies=tuple(copies),
+        zero_rows=tuple(draw(st.lists(row, max_size=1))),
+        layout=draw(st.sampled_from(LAYOUTS)),
+    )  # fmt: skip
