@@ -1,0 +1,1 @@
+"""Parts of the digits example: data, network, objectives, training, evaluation, report, pictures."""

@@ -1,0 +1,67 @@
+"""How well an embedding retrieves."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pytorch_metric_learning.distances import CosineSimilarity
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from pytorch_metric_learning.utils.inference import CustomKNN
+from torch import Tensor, nn
+
+import dmlkernels as dml
+from digits_lib.data import BLACK, Split
+
+BINS = 60  # of a score histogram
+
+# Brute-force search: the default would need faiss.
+_search = CustomKNN(CosineSimilarity())
+_by_class = AccuracyCalculator(
+    include=("precision_at_1", "mean_average_precision_at_r"), k="max_bin_count", knn_func=_search
+)
+_by_texture = AccuracyCalculator(include=("precision_at_1",), k=1, knn_func=_search)
+
+
+@torch.no_grad()
+def embed(network: nn.Module, images: Tensor) -> Tensor:  # (N, 1, H, W) -> (N, D)
+    """Embeddings in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    embeddings = network(images)
+    network.train(was_training)
+    return embeddings
+
+
+def pair_scores(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines of all pairs of different rows: genuine (same label) and impostor."""
+    unit = F.normalize(embeddings)
+    first, second = torch.triu_indices(len(labels), len(labels), offset=1)
+    scores = (unit @ unit.T)[first, second]
+    genuine = labels[first] == labels[second]
+    return scores[genuine], scores[~genuine]
+
+
+def metrics(embeddings: Tensor, split: Split) -> dict[str, float]:
+    """Recall@1, MAP@R and d' by cosine; every image is a query against all the others."""
+    retrieval = _by_class.get_accuracy(embeddings, split.labels)
+    found = {
+        "recall_at_1": retrieval["precision_at_1"],
+        "map_at_r": retrieval["mean_average_precision_at_r"],
+        "decidability": float(dml.decidability(*pair_scores(embeddings, split.labels))),
+    }
+    if bool((split.textures != BLACK).all()):
+        # How often the nearest neighbour has the same background: what an embedding of digits should not know.
+        found["same_background_at_1"] = _by_texture.get_accuracy(embeddings, split.textures)["precision_at_1"]
+    return found
+
+
+def score_histograms(embeddings: Tensor, labels: Tensor) -> dict[str, list[float]]:
+    """Densities of genuine and impostor scores between common edges."""
+    genuine, impostor = pair_scores(embeddings, labels)
+    lowest = float(torch.cat((genuine, impostor)).sort().values[len(genuine) // 500])  # not the last outlier
+    edges = torch.linspace(lowest, 1.0, BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        "genuine": torch.histogram(genuine, edges, density=True).hist.tolist(),
+        "impostor": torch.histogram(impostor, edges, density=True).hist.tolist(),
+    }
