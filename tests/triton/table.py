@@ -5,6 +5,8 @@ Nothing in it is measured on a device.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 import triton
 
@@ -12,42 +14,64 @@ from tests.triton.compiling import TARGETS, Compiled
 from tests.triton.launches import KINDS, compile_launches
 
 PEAK, BANDWIDTH = 989e12, 4.8e12  # H200, from its data sheet: dense bfloat16 FLOP/s, bytes/s
-SHAPES = (("", 128, 100, 512), ("", 512, 11_318, 512), ("", 4096, 1_000_000, 128))
+SHAPES = ((128, 100, 512), (512, 11_318, 512), (4096, 1_000_000, 128))
 POINTS, POINTS_DIM = 22_736, 512
-_ROLES = {"norms_kernel": "norms", "merge_kernel": "merge", "combine_kernel": "combine", "forward_kernel": "forward"}
+
+
+INTRODUCTION = """\
+# Kernels
+
+Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. Nothing here was measured on a device.
+
+Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backward` (tiles of scores), `merge` and
+`combine` (shares of the streamed side, added up in a fixed order). What differs between losses are the three device
+functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends
+of their pairs.
+
+## Compiled
+
+bfloat16. Registers a thread, spilled bytes a thread, shared memory a block, tensor-core instructions in the code.\
+"""
+ARITHMETIC = f"""
+## Arithmetic
+
+bfloat16 on an H200 by its data sheet: {PEAK / 1e12:.0f} TFLOP/s, {BANDWIDTH / 1e12} TB/s. Operations are those of the
+products: 2 B C D to score; backward scores again and multiplies, for each side. Bytes are inputs read and gradients
+written once. The elementwise part comes on top: at D = 128 a tile's products take about as long as eight instructions
+per score on the other units, so there it is the epilogue that sets the pace.
+
+| B | C | D | pass | TFLOP | GB | time at the roofline | bound by |
+| ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |\
+"""
+REMARK = """
+Vectors too long for one block of registers cost more than this model says: backward computes the scores again for
+every slice of the gradient (`plan.py`: 256 bfloat16 numbers, 128 for the fused objective).\
+"""
+HEADER = """
+### D = {dim}
+
+| epilogue | kernel | target | registers | spilled | shared | tensor core |
+| --- | --- | --- | ---: | ---: | ---: | --- |\
+"""
 
 
 def main() -> None:
-    lines = [
-        "# Kernels",
-        "",
-        "Made by `python -m tests.triton.table > docs/kernels.md`. Compiled with "
-        f"triton {triton.__version__}; nothing here was measured on a device.",
-        "",
-        "Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backward` (tiles of scores), `merge` and",
-        "`combine` (shares of the streamed side, added up in a fixed order). What differs between losses are the two or",
-        "three device functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among",
-        "points, both ends of their pairs.",
-        "",
-        "## Compiled",
-        "",
-        "bfloat16. Registers a thread; spilled bytes a thread; shared memory a block; tensor-core instructions in the code.",
-    ]
+    show(INTRODUCTION.format(triton=triton.__version__))
     for dim in (128, 512):
-        lines += [
-            "",
-            f"### D = {dim}",
-            "",
-            "| epilogue | kernel | target | registers | spilled | shared | tensor core |",
-        ]
-        lines += ["| --- | --- | --- | ---: | ---: | ---: | --- |"]
+        show(HEADER.format(dim=dim))
         for kind in KINDS:
             for target in TARGETS:
-                lines += [
-                    _row(kind, one, role) for one, role in _named(compile_launches(kind, target, torch.bfloat16, dim))
-                ]
-    lines += _roofline()
-    print("\n".join(lines))  # noqa: T201
+                for one, role in _named(compile_launches(kind, target, torch.bfloat16, dim)):
+                    show(_row(kind, one, role))
+    show(ARITHMETIC)
+    for line in _roofline():
+        show(line)
+    show(REMARK)
+
+
+def show(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _named(found: list[Compiled]) -> list[tuple[Compiled, str]]:
@@ -64,33 +88,16 @@ def _row(kind: str, one: Compiled, role: str) -> str:
 
 
 def _roofline() -> list[str]:
-    lines = [
-        "",
-        "## Arithmetic",
-        "",
-        f"bfloat16 on an H200 by its data sheet: {PEAK / 1e12:.0f} TFLOP/s, {BANDWIDTH / 1e12} TB/s. Operations are those of",
-        "the products (2 B C D to score; backward scores again and multiplies, for each side); bytes are inputs read and",
-        "gradients written once. The elementwise part comes on top: at D = 128 a tile's products take about as long as",
-        "eight instructions per score on the other units, so there it and not the products sets the pace.",
-        "",
-        "| B | C | D | pass | TFLOP | GB | time at the roofline | bound by |",
-        "| ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
-    ]
-    for _, rows, columns, dim in SHAPES:
+    lines = []
+    for rows, columns, dim in SHAPES:
         inputs, product = 2 * (rows + columns) * dim, 2 * rows * columns * dim
         lines.append(_bound(f"{rows} | {columns} | {dim} | forward", product, inputs))
         lines.append(_bound(f"{rows} | {columns} | {dim} | backward, both sides", 4 * product, 3 * inputs))
     inputs, product = 2 * POINTS * POINTS_DIM, 2 * POINTS * POINTS * POINTS_DIM
-    lines.append(_bound(f"{POINTS} | points | {POINTS_DIM} | field, forward", product, inputs))
-    lines.append(_bound(f"{POINTS} | points | {POINTS_DIM} | field, backward, no tile acts", product, 2 * inputs))
-    lines.append(
-        _bound(f"{POINTS} | points | {POINTS_DIM} | field, backward, every tile acts", 2 * product, 2 * inputs)
-    )
-    lines += [
-        "",
-        "Vectors too long for one block of registers cost more than this model says: backward computes the scores again for",
-        "every slice of the gradient (see `plan.py`; for bfloat16 a slice is 256 numbers, 128 for the fused objective).",
-    ]
+    place = f"{POINTS} | points | {POINTS_DIM} | field"
+    lines.append(_bound(f"{place}, forward", product, inputs))
+    lines.append(_bound(f"{place}, backward, no tile acts", product, 2 * inputs))
+    lines.append(_bound(f"{place}, backward, every tile acts", 2 * product, 2 * inputs))
     return lines
 
 

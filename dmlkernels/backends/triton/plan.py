@@ -77,7 +77,10 @@ def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: boo
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
     m = max(min(64 if size < 8 else 32, next_power_of_2(owned)), 16, own_group)
-    n = max(64 if light and size == 2 else 32, other_group)
+    n = max(64 if light and size == 2 and not owns_columns else 32, other_group)
+    if arch.vendor == "hip":  # its loads in flight take registers, of which there are fewer
+        n = max(32, other_group)
+        return Tiles(m, n, block_d, slice_d, _warps(m, n), 1)
     return Tiles(m, n, block_d, slice_d, _warps(m, n), 2)
 
 
