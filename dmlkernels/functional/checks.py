@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +80,14 @@ def check_number(name: str, value: float, *, above: float | None = None, at_leas
     if above is not None and not value > above:
         raise ValueError(f"{name}: got {value}, expected a number above {above}")
     if at_least is not None and not value >= at_least:
+        raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
+
+
+def check_integer(name: str, value: Any, *, at_least: int | None = None) -> None:
+    """``value`` is a whole number within its bound."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected an int")
+    if at_least is not None and value < at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
 
 

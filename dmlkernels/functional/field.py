@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels import backends
-from dmlkernels.functional.checks import check_choice, check_device, check_labels, check_number, check_vectors
+from dmlkernels.functional.checks import (
+    check_choice,
+    check_device,
+    check_integer,
+    check_labels,
+    check_number,
+    check_vectors,
+)
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
@@ -88,6 +95,7 @@ def potential_field_loss(
             raise ValueError("proxy_labels: given without proxies")
         check_vectors("embeddings", embeddings)
         check_labels("labels", labels, embeddings, "embeddings")
+        check_integer("ignore_index", ignore_index)
         device = embeddings.device.type
         point_labels = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False)
         energies = pair_statistics(

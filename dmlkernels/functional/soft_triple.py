@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.checks import check_integer, check_number
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.ops import center_spread
@@ -100,6 +100,4 @@ def soft_triple_loss(
 
 def check_centers_per_class(centers_per_class: int) -> None:
     """A whole number of at least 1."""
-    if isinstance(centers_per_class, bool) or not isinstance(centers_per_class, int):
-        raise TypeError(f"centers_per_class: got {type(centers_per_class).__name__}, expected an int")
-    check_number("centers_per_class", centers_per_class, at_least=1)
+    check_integer("centers_per_class", centers_per_class, at_least=1)

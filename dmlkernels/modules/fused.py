@@ -47,7 +47,8 @@ class FusedObjective(ProxyLoss):
         """The total of a batch: embeddings (B, D), labels (B,)."""
         options = dict(self.options)
         if self.dictionary is not None:
-            options |= {"atoms": self.dictionary.atoms, "active": self.dictionary.active}
+            # A copy, since an update may follow before backward.
+            options |= {"atoms": self.dictionary.atoms.clone(), "active": self.dictionary.active}
         proxies = self._ready_proxies()
         total, self.parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
         return total

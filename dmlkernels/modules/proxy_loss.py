@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmlkernels.backends import resolve
-from dmlkernels.functional.checks import check_labels, check_number, check_vectors
+from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
 from dmlkernels.modules.options import complete_options, show_options
 
 _PATIENCE = 10  # training steps with gradients but no change before the warning
@@ -57,7 +57,7 @@ class ProxyLoss(nn.Module):
             "proxies_per_class": proxies_per_class,
         }
         for name, size in sizes.items():
-            check_number(name, size, at_least=1)
+            check_integer(name, size, at_least=1)
         self.num_classes, self.embedding_size, self.proxies_per_class = sizes.values()
         shape = (num_classes * proxies_per_class, embedding_size)
         if isinstance(proxy_init, Tensor):
@@ -109,8 +109,11 @@ class ProxyLoss(nn.Module):
         for batch, classes in batches:
             check_vectors("embeddings", batch)
             check_labels("labels", classes, batch, "embeddings")
-            if bool(((classes < 0) | (classes >= self.num_classes)).any()):
-                raise ValueError(f"labels: expected classes 0 to {self.num_classes - 1}")
+            unknown = classes[(classes < 0) | (classes >= self.num_classes)]
+            if unknown.numel():
+                raise ValueError(f"labels: got {int(unknown[0])}, expected classes 0 to {self.num_classes - 1}")
+            if batch.shape[1] != self.embedding_size:
+                raise ValueError(f"embeddings: got {batch.shape[1]} dimensions, expected {self.embedding_size}")
             place = classes.to(total.device).long()
             total.index_add_(0, place, F.normalize(batch.to(total)))
             count.index_add_(0, place, torch.ones_like(place, dtype=count.dtype)[:, None])
