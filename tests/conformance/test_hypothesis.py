@@ -18,7 +18,7 @@ from dmlkernels.backends.blocked import plan
 from tests.cases import IGNORED, Case
 from tests.conformance.evaluate import Outcome, assert_close, errors, ours, truth
 from tests.conformance.strategies import cases
-from tests.losses import ARCFACE, LOSSES, Loss
+from tests.losses import ARCFACE, FUSED, LOSSES, Loss
 from tests.problem import Problem, make_problem
 
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -64,7 +64,8 @@ def test_equals_the_reference_in_lower_precision(
         problem = problem.cast(torch.float32, "proxies", "centers", "atoms")
     found, true = ours(loss, problem, backend), truth(loss, problem)
     assert found.value.dtype == torch.float32
-    assert errors(found, true, problem).value < 1e-3
+    # The energy of the nearest pair counted, at d_min = 0.01, is off by 1.5 / d_min^2 times the rounding of 2 - 2s.
+    assert errors(found, true, problem).value < (1e-2 if "field" in loss.function or loss is FUSED else 1e-3)
     for name, gradient in found.gradients.items():
         assert gradient.dtype == getattr(problem, name).dtype
         representable = true.gradients[name].abs() < torch.finfo(gradient.dtype).max / 2

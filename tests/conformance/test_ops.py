@@ -12,11 +12,26 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.conformance.evaluate import ours
 from tests.conformance.spy import Spy, watched
-from tests.losses import EVERY, FUSED, LOSSES, PD, SOFT_TRIPLE, SOFTMAX, Loss
+from tests.losses import (
+    ANCHOR,
+    BRANCHES,
+    DECIDABILITY,
+    EVERY,
+    FIELD,
+    FUSED,
+    KL,
+    LOSSES,
+    ODBA,
+    PD,
+    SOFT_TRIPLE,
+    SOFTMAX,
+    Loss,
+)
 from tests.problem import Problem, make_problem
 
 every_branch = pytest.mark.parametrize("loss", EVERY, ids=str)
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
+STATISTICS = (PD, DECIDABILITY, FIELD, ODBA, KL, FUSED, ANCHOR, SOFTMAX, SOFT_TRIPLE)  # of each kind one, and each op
 
 
 def op_arguments(loss: Loss, case: str, backend: str) -> dict[str, list[Any]]:
@@ -45,15 +60,19 @@ def permuted(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", [torch.clone, permuted], ids=["contiguous", "permuted"])
-@every_loss
+@pytest.mark.parametrize("loss", STATISTICS, ids=str)
 def test_opcheck(loss: Loss, backend: str, layout: Callable[[Tensor], Tensor]) -> None:
     found = op_arguments(loss, "some_ignored", backend)
     assert "dmlkernels::pair_forward" in found and "dmlkernels::pair_backward" in found
+    checks = ("test_schema", "test_faketensor")
+    if layout is torch.clone:
+        checks += ("test_autograd_registration", "test_aot_dispatch_dynamic")
     for name, calls in found.items():
         op = getattr(torch.ops.dmlkernels, name.removeprefix("dmlkernels::")).default
         for args in calls:
             # The backward ops have no gradient, and say so when asked.
-            torch.library.opcheck(op, laid_out(args, layout, gradients=not name.endswith("backward")))
+            given = laid_out(args, layout, gradients=not name.endswith("backward"))
+            torch.library.opcheck(op, given, test_utils=checks)
 
 
 @pytest.fixture
@@ -84,9 +103,14 @@ def compiled(loss: Loss, backend: str, compiler: str, **options: Any) -> Callabl
     return lambda problem: call({name: getattr(problem, name) for name in names})
 
 
-@every_branch
+@every_loss
 def test_compiles_into_one_graph(loss: Loss, backend: str, fresh_compiler: None) -> None:
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, backend, "aot_eager"), backend)
+
+
+@pytest.mark.parametrize("loss", BRANCHES, ids=str)
+def test_branches_compile_into_one_graph(loss: Loss, fresh_compiler: None) -> None:
+    equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, "torch", "aot_eager"), "torch")
 
 
 @pytest.mark.parametrize("loss", [PD, FUSED, SOFT_TRIPLE], ids=str)

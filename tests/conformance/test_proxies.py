@@ -1,0 +1,198 @@
+"""How proxies start, what they learn from, and the warning when nobody trains them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import dmlkernels as dml
+from tests.conformance.test_modules import CLASSES, DIM, LABELS, Build, every_owner, made, samples
+
+Optimiser = Callable[[Any], torch.optim.Optimizer]
+
+
+@every_owner
+def test_random_proxies_are_unit_directions_from_the_generator(build: Build) -> None:
+    first, second = made(build), made(build)
+    assert torch.equal(first.proxies, second.proxies)
+    norms = torch.linalg.vector_norm(first.proxies, dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+    assert first.proxies.requires_grad and first.proxies.is_leaf
+
+
+@every_owner
+def test_given_proxies_are_copied(build: Build) -> None:
+    shape = made(build).proxies.shape
+    given = torch.randn(shape)
+    module = made(build, proxy_init=given)
+    assert torch.equal(module.proxies, given) and module.proxies.data_ptr() != given.data_ptr()
+
+
+@every_owner
+def test_class_means(build: Build) -> None:
+    embeddings, labels = samples(1), torch.tensor([0, 1, 2, 2, 0, 0])
+    module = made(build, proxy_init="class_mean")
+    with pytest.raises(RuntimeError, match="init_proxies_from"):
+        module(samples(), LABELS)
+    before = module.proxies.detach().clone().unflatten(0, (CLASSES, -1))
+    module.init_proxies_from(embeddings, labels)
+    after = module.proxies.detach().unflatten(0, (CLASSES, -1))
+    assert module(samples(), LABELS).isfinite()
+    assert torch.equal(after[3], before[3])  # no embedding has this class
+    unit = F.normalize(embeddings)
+    means = F.normalize(torch.stack([unit[labels == c].mean(0) for c in range(3)]))
+    cosines = (after[:3] * means[:, None]).sum(2)
+    if module.proxies_per_class == 1:
+        torch.testing.assert_close(cosines, torch.ones_like(cosines))
+    else:
+        assert (cosines > 0.99).all() and (cosines < 1 - 1e-4).any()
+
+
+@every_owner
+def test_class_means_from_a_loader_are_the_same(build: Build) -> None:
+    embeddings, labels = samples(1), torch.tensor([0, 1, 2, 3, 0, 0], dtype=torch.int32)
+    whole, batches = made(build), made(build)
+    torch.manual_seed(0)
+    whole.init_proxies_from(embeddings, labels)
+    torch.manual_seed(0)
+    batches.init_proxies_from(zip(embeddings.split(4), labels.split(4), strict=True))
+    torch.testing.assert_close(whole.proxies, batches.proxies)
+
+
+def test_class_means_refuse() -> None:
+    module = made(dml.PDLoss)
+    with pytest.raises(ValueError, match=r"^labels: got None"):
+        module.init_proxies_from(samples())
+    with pytest.raises(ValueError, match=r"^labels: got 4, expected classes 0 to 3"):
+        module.init_proxies_from(samples(), torch.tensor([0, 1, 2, 4, 0, 5]))
+    with pytest.raises(ValueError, match=r"^embeddings: got 7 dimensions, expected 8"):
+        module.init_proxies_from(samples()[:, :7], LABELS.abs() % 4)
+
+
+def test_loaded_proxies_are_no_longer_awaited() -> None:
+    module = made(dml.PDLoss, proxy_init="class_mean")
+    module.load_state_dict(made(dml.PDLoss).state_dict())
+    assert module(samples(), LABELS).isfinite()
+
+
+@every_owner
+def test_param_groups(build: Build) -> None:
+    module = made(build)
+    (group,) = module.param_groups(1e-3)
+    assert group["params"] == [module.proxies] and group["lr"] == pytest.approx(0.1) and group["weight_decay"] == 0
+    assert module.param_groups(1e-3, proxy_lr_factor=1)[0]["lr"] == 1e-3
+    before = module.proxies.detach().clone()
+    optimiser = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.ones(1))]}, group], lr=1e-3, weight_decay=0.1)
+    module(samples(), LABELS).backward()
+    optimiser.step()
+    assert not torch.equal(module.proxies, before)
+
+
+def train(module: Any, optimiser: torch.optim.Optimizer | None, steps: int) -> list[str]:
+    """Warnings of a loop that clears gradients after the forward pass, so that forward sees the last ones."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(steps):
+            loss = module(samples(step), LABELS)
+            if optimiser is not None:
+                optimiser.zero_grad()
+            loss.backward()
+            if optimiser is not None:
+                optimiser.step()
+    return [str(warning.message) for warning in caught]
+
+
+@every_owner
+def test_forgotten_proxies_are_reported_once(build: Build) -> None:
+    module = made(build)
+    (message,) = train(module, None, 40)
+    assert "proxies" in message and "param_groups" in message
+    assert train(module, None, 40) == []
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [
+        lambda p: torch.optim.SGD(p, 0.1),
+        lambda p: torch.optim.SGD(p, 0.1, fused=True),
+        lambda p: torch.optim.Adam(p, 0.1, foreach=True),
+        lambda p: torch.optim.Adam(p, 0.1, foreach=False),
+        lambda p: torch.optim.AdamW(p, 0.1, fused=True),
+    ],
+)
+def test_trained_proxies_are_not_reported(optimiser: Optimiser) -> None:
+    module = made(dml.PDLoss)
+    assert train(module, optimiser(module.parameters()), 30) == []
+
+
+def test_proxies_changed_behind_autograd_are_not_reported() -> None:
+    module = made(dml.PDLoss)
+
+    class Careless:
+        def zero_grad(self) -> None: ...
+
+        def step(self) -> None:
+            module.proxies.data = module.proxies.data - 0.1 * module.proxies.grad
+
+    assert train(module, Careless(), 30) == []  # type: ignore[arg-type]
+
+
+def test_frozen_or_evaluated_proxies_are_not_reported() -> None:
+    module = made(dml.PDLoss).requires_grad_(False)
+    x = samples().requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(30):
+            module(x, LABELS).backward()
+        module = made(dml.PDLoss)
+        module(x, LABELS).backward()
+        module.eval()
+        for _ in range(30):
+            module(x, LABELS)
+
+
+def nearest_class(module: Any, embeddings: Tensor) -> Tensor:
+    cosines = F.normalize(embeddings) @ F.normalize(module.proxies).T
+    return cosines.argmax(1) // module.proxies_per_class
+
+
+@pytest.mark.parametrize(
+    "build", [dml.NormalizedSoftmaxLoss, dml.ProxyNCALoss, dml.CosFaceLoss, dml.ArcFaceLoss, dml.SoftTripleLoss]
+)
+def test_logits(build: Build) -> None:
+    module = made(build)
+    embeddings = samples(3)
+    logits = module.get_logits(embeddings)
+    assert logits.shape == (len(embeddings), CLASSES)
+    if module.proxies_per_class == 1:
+        assert torch.equal(logits.argmax(1), nearest_class(module, embeddings))
+        expected = module.options["scale"] * F.normalize(embeddings) @ F.normalize(module.proxies).T
+        torch.testing.assert_close(logits, expected)
+    own = module.proxies.detach()[:: module.proxies_per_class]
+    assert torch.equal(module.get_logits(own).argmax(1), torch.arange(CLASSES))
+    assert module.get_logits(own.half()).dtype == torch.float32
+
+
+def test_logits_are_those_of_the_loss() -> None:
+    embeddings, labels = samples(), LABELS.abs() % CLASSES
+    for build, options in (
+        (dml.NormalizedSoftmaxLoss, {}),
+        (dml.NormalizedSoftmaxLoss, {"proxies_per_class": 3}),
+        (dml.SoftTripleLoss, {"margin": 0.0, "tau": 0.0}),
+    ):
+        module = made(build, **options)
+        expected = F.cross_entropy(module.get_logits(embeddings), labels)
+        torch.testing.assert_close(module(embeddings, labels), expected)
+
+
+def test_shapes() -> None:
+    assert dml.PotentialFieldLoss(CLASSES, DIM).proxies.shape == (15 * CLASSES, DIM)
+    assert dml.SoftTripleLoss(CLASSES, DIM).proxies.shape == (10 * CLASSES, DIM)
+    assert dml.PDLoss(CLASSES, DIM).proxy_labels is None
+    assert dml.PDLoss(CLASSES, DIM, proxies_per_class=2).proxy_labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
