@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from digits_lib.data import AGREEMENT, TEXTURES
 from digits_lib.objectives import CATALOGUE
 from digits_lib.pictures import draw_confounder, draw_curves, draw_images, draw_scores
 from digits_lib.pictures_field import draw_field
@@ -34,6 +35,11 @@ CONFOUNDED = (
     ("anchor+msrci", "confounded"),
     ("anchor+couce", "confounded"),
     ("anchor", "shuffled"),
+)
+ABOUT_CONFOUNDER = (
+    f"Every digit stands before stripes of one of {TEXTURES} orientations. In training {100 * AGREEMENT:.0f}% of them "
+    "follow the class, at test none does; in the last row none does in training either.\nSame background@1: how often "
+    f"the nearest neighbour has the same stripes; {100 // TEXTURES}% is chance, less is better."
 )
 
 
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw_curves(plain_runs, options.out / "curves.png")
     draw_field(options.out / "field.png", epochs=options.epochs)
     if confounded_runs:
-        report += f"\n# The same with a background confounder\n\n{table(confounded_runs)}\n"
+        report += f"\n# The same with a background confounder\n\n{ABOUT_CONFOUNDER}\n\n{table(confounded_runs)}\n"
         draw_confounder(confounded_runs, options.out / "confounder.png")
     (options.out / "results.md").write_text(report)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
@@ -67,11 +73,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--losses", nargs="+", choices=CATALOGUE, default=LOSSES, metavar="LOSS", help=", ".join(CATALOGUE)
     )
-    parser.add_argument("--seeds", type=int, help="runs of each loss (3)")
-    parser.add_argument("--epochs", type=int, help="length of a run (24)")
-    parser.add_argument("--noise", type=float, default=0.0, help="share of training labels to flip (0)")
+    parser.add_argument("--seeds", type=count, help="runs of each loss (3)")
+    parser.add_argument("--epochs", type=count, help="length of a run (24)")
+    parser.add_argument("--noise", type=share, default=0.0, help="share of training labels to flip (0)")
     parser.add_argument("--confounder", action=argparse.BooleanOptionalAction, default=True, help="second table")
-    parser.add_argument("--workers", type=int, help="processes (2, or 1 on one core)")
+    parser.add_argument("--workers", type=count, help="processes (2, or 1 on one core)")
     parser.add_argument("--out", type=Path, default=Path("digits_output"), help="folder for tables and pictures")
     parser.add_argument("--quick", action="store_true", help="a few seconds: one seed, 4 epochs, one process")
     options = parser.parse_args(arguments)
@@ -80,6 +86,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.epochs = options.epochs or (4 if quick else 24)
     options.workers = options.workers or (1 if quick else min(2, os.cpu_count() or 1))
     return options
+
+
+def count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError  # argparse says the rest
+    return int(text)
+
+
+def share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError
+    return float(text)
 
 
 def jobs(options: argparse.Namespace) -> tuple[list[Job], list[Job]]:
