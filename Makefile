@@ -21,7 +21,7 @@ example: $(VENV)/.installed-examples-$(NATIVE)
 	$(BIN)/python examples/digits.py
 
 test: $(VENV)/.installed-test,examples-$(NATIVE)
-	$(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md dmlkernels tests README.md $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules --doctest-glob=README.md dmlkernels tests README.md $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev-$(NATIVE)
 	$(BIN)/ruff check .
