@@ -104,7 +104,7 @@ def _roofline() -> list[str]:
 def _bound(name: str, operations: float, moved: float) -> str:
     compute, memory = operations / PEAK, moved / BANDWIDTH
     by = "products" if compute > memory else "memory"
-    return f"| {name} | {operations / 1e12:.3g} | {moved / 1e9:.3g} | {max(compute, memory) * 1e6:,.1f} µs | {by} |"
+    return f"| {name} | {operations / 1e12:.3g} | {moved / 1e9:.3g} | {max(compute, memory) * 1e6:,.2f} µs | {by} |"
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
     m = min(128 if light and size == 2 else 64, max(16, next_power_of_2(owned)))
     n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
-    return Tiles(m, n, block_d, block_d, _warps(m, n), 3 if size == 2 else 2)
+    stages = 3 if size == 2 and arch.vendor == "cuda" else 2
+    return Tiles(m, n, block_d, block_d, _warps(m, n), stages)
 
 
 def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: bool = False) -> Tiles:
