@@ -58,7 +58,7 @@ def draw_scores(runs: Sequence[Run], path: Path) -> None:
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     axes[0, 0].legend(loc="upper left", frameon=False)
-    figure.supxlabel("cosine of two images of unseen digits")
+    figure.supxlabel("cosine of two images of unseen digits (every panel has its own scale)", fontsize="medium")
     finish(figure, path)
 
 
@@ -72,7 +72,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
             epochs = [point["epoch"] for point in group[0].curve]
             values = np.array([[scale * point[name] for point in run.curve] for run in group])
             axis.plot(epochs, values.mean(0), color=colour, label=title, marker="o", markersize=3)
-        axis.set(title=label, xlabel="epoch")
+        axis.set(title=label, xlabel="epoch", xticks=epochs)
         quiet(axis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     finish(figure, path)

@@ -38,7 +38,7 @@ def draw_field(path: Path, *, epochs: int) -> None:
     images = train.paint(torch.Generator().manual_seed(1))[chosen]
     torch.manual_seed(0)
     network = ConvNet(2)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), layout="constrained")
     draw_panel(axes[0], embed(network, images), train.labels[chosen], "Before training")
     for _ in fit(network, Objective(dml.DecidabilityLoss()), train, train.labels, seed=0, epochs=epochs):
         pass
