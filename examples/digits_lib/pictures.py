@@ -14,6 +14,7 @@ import torch.nn.functional as F
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from digits_lib.data import digits_task
 from digits_lib.report import by_title
@@ -101,6 +102,6 @@ def quiet(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def finish(figure: plt.Figure, path: Path) -> None:
+def finish(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=100)
     plt.close(figure)

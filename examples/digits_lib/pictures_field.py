@@ -62,7 +62,8 @@ def draw_panel(axis: Axes, embeddings: Tensor, labels: Tensor, title: str) -> Co
     arrows = F.normalize(force) * (1 + strength).log()
     axis.quiver(*grid.T, *arrows.T, color="0.2", width=0.0022, scale=180)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))  # so that no digit hides the others
-    axis.scatter(*points[order].T, c=[LINES[label] for label in labels[order]], s=36, edgecolors="white", zorder=2)
+    x, y = points[order].T
+    axis.scatter(x, y, c=[LINES[label] for label in labels[order]], s=36, edgecolors="white", zorder=2)
     for label in range(TRAIN_CLASSES):
         axis.scatter([], [], color=LINES[label], s=36, label=f"digit {label}")
     axis.set(title=title, xticks=[], yticks=[], aspect="equal", xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT))
