@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from dmlkernels.backends import blocked, native, triton
 from dmlkernels.backends.pairs import Backend
 
@@ -71,7 +69,6 @@ def resolve(name: str, device_type: str) -> str:
     return _choose(_default if name == "auto" else name, device_type)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
 def _choose(name: str, device_type: str) -> str:
     if name != "auto":
         _require(name, device_type)
@@ -79,6 +76,10 @@ def _choose(name: str, device_type: str) -> str:
     if device_type == "cuda" and triton.unavailable_reason(device_type) is None:
         return "triton"
     return "native" if device_type == "cpu" and native.preferred() else "torch"
+
+
+# What torch.compiler.assume_constant_result sets, which would import the compiler with this package.
+_choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def get(name: str) -> Backend:

@@ -204,11 +204,13 @@ def test_odba_is_a_frobenius_norm() -> None:
 def test_fused_parts_not_asked_for_are_zero() -> None:
     x, y, p = problem(0)
     x.requires_grad_()
-    total, parts = reference.fused_objective(x, y, p, odba_weight=2.0)
+    total, parts = reference.fused_objective(x, y, p)
     close(total.detach(), reference.pd_loss(x, y, p).detach())
     assert sorted(parts) == ["field", "odba", "pd"]
     assert parts["field"] == 0 and parts["odba"] == 0
     assert not any(part.requires_grad for part in parts.values())
+    with pytest.raises(ValueError, match="atoms: got None"):
+        reference.fused_objective(x, y, p, odba_weight=2.0)
 
 
 def test_fused_gradient_is_the_sum_of_the_gradients() -> None:
