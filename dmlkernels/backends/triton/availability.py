@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
 
 import torch
@@ -33,9 +32,10 @@ def interpreted() -> bool:
 
 @lru_cache
 def _unusable_installation() -> str | None:
-    if importlib.util.find_spec("triton") is None:
-        return "the triton package is not installed"
-    import triton
+    try:
+        import triton
+    except ImportError as error:
+        return f"the triton package is not in this installation ({error})"
 
     if tuple(int(part) for part in triton.__version__.split(".")[:2]) < MINIMUM_TRITON:
         return f"triton {triton.__version__} is too old: at least {'.'.join(map(str, MINIMUM_TRITON))} is needed"
