@@ -26,7 +26,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[str
     """Output folder, what was printed, and the numbers."""
     folder = tmp_path_factory.mktemp("digits")
     command = [sys.executable, str(EXAMPLE), "--quick", "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return folder, done.stdout, json.loads((folder / "results.json").read_text())

@@ -14,7 +14,7 @@ from digits_lib.network import ConvNet
 
 EMBEDDING_SIZE = 64
 ATOMS = 16
-SIZES = {"num_classes": TRAIN_CLASSES, "embedding_size": EMBEDDING_SIZE}
+SIZES = (TRAIN_CLASSES, EMBEDDING_SIZE)
 
 
 class Objective(nn.Module):
@@ -39,13 +39,12 @@ class Objective(nn.Module):
     def forward(self, network: ConvNet, images: Tensor, labels: Tensor) -> Tensor:
         with dml.captured(network, "stage3") as feature_maps:
             if self.intervention is None:
-                views = (network(images),)
+                views = [network(images)]
             else:
-                views = dml.intervened_forward(network, images, after="stage1", intervention=self.intervention)
+                views = list(dml.intervened_forward(network, images, after="stage1", intervention=self.intervention))
         if self.dictionary is not None:
             self.dictionary.update(feature_maps[0], network.head)
-        embeddings, *second_view = views
-        return self.loss(embeddings, labels, *second_view)
+        return self.loss(views[0], labels, *views[1:])
 
     def set_epoch(self, epoch: float) -> None:
         """Move the ramp of the causal terms."""
@@ -71,7 +70,7 @@ def couce(base: nn.Module, *, odba: bool, msrci: bool) -> Objective:
 
 def fused() -> Objective:
     atoms = dictionary()
-    loss = dml.FusedObjective(**SIZES, dictionary=atoms, pd_weight=1.0, field_weight=0.1, odba_weight=1.0)
+    loss = dml.FusedObjective(*SIZES, dictionary=atoms, pd_weight=1.0, field_weight=0.1, odba_weight=1.0)
     return Objective(loss, dictionary=atoms)
 
 
@@ -81,13 +80,13 @@ class Entry(NamedTuple):
 
 
 CATALOGUE = {
-    "pd": Entry("PD-Loss", lambda: Objective(dml.PDLoss(**SIZES))),
+    "pd": Entry("PD-Loss", lambda: Objective(dml.PDLoss(*SIZES))),
     "d": Entry("D-Loss", lambda: Objective(dml.DecidabilityLoss())),
-    "field": Entry("Potential field", lambda: Objective(dml.PotentialFieldLoss(**SIZES))),
-    "pd+odba": Entry("PD-Loss + ODBA", lambda: couce(dml.PDLoss(**SIZES), odba=True, msrci=False)),
+    "field": Entry("Potential field", lambda: Objective(dml.PotentialFieldLoss(*SIZES))),
+    "pd+odba": Entry("PD-Loss + ODBA", lambda: couce(dml.PDLoss(*SIZES), odba=True, msrci=False)),
     "fused": Entry("Fused PD + field + ODBA", fused),
-    "anchor": Entry("Proxy-Anchor", lambda: Objective(dml.ProxyAnchorLoss(**SIZES))),
-    "anchor+odba": Entry("Proxy-Anchor + ODBA", lambda: couce(dml.ProxyAnchorLoss(**SIZES), odba=True, msrci=False)),
-    "anchor+msrci": Entry("Proxy-Anchor + MSRCI", lambda: couce(dml.ProxyAnchorLoss(**SIZES), odba=False, msrci=True)),
-    "anchor+couce": Entry("Proxy-Anchor + CouCE", lambda: couce(dml.ProxyAnchorLoss(**SIZES), odba=True, msrci=True)),
+    "anchor": Entry("Proxy-Anchor", lambda: Objective(dml.ProxyAnchorLoss(*SIZES))),
+    "anchor+odba": Entry("Proxy-Anchor + ODBA", lambda: couce(dml.ProxyAnchorLoss(*SIZES), odba=True, msrci=False)),
+    "anchor+msrci": Entry("Proxy-Anchor + MSRCI", lambda: couce(dml.ProxyAnchorLoss(*SIZES), odba=False, msrci=True)),
+    "anchor+couce": Entry("Proxy-Anchor + CouCE", lambda: couce(dml.ProxyAnchorLoss(*SIZES), odba=True, msrci=True)),
 }
