@@ -99,3 +99,16 @@ def test_nothing_is_read_on_the_host(statistic: object) -> None:
     found = blocked.backward(pairs, forward, torch.empty(30, statistic.width, device="meta"), True, True)
     assert found.rows is not None and found.rows.shape == rows.shape
     assert found.columns is not None and found.columns.shape == (20, 8)
+
+
+@pytest.mark.parametrize("closed_form", [True, False])
+def test_ignored_columns_count_for_nothing(closed_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    torch.manual_seed(0)
+    rows, columns = torch.randn(12, 5, dtype=torch.float64), torch.randn(40, 5, dtype=torch.float64)
+    labels, classes = torch.randint(6, (12,)), torch.randint(6, (40,))
+    classes[::3] = IGNORED
+    kept = classes != IGNORED
+    found = blocked.forward(Pairs(Moments(), rows, columns, labels, classes)).statistics
+    expected = blocked.forward(Pairs(Moments(), rows, columns[kept], labels, classes[kept])).statistics
+    torch.testing.assert_close(found, expected)

@@ -26,7 +26,7 @@ def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
     with _exact(pairs):
         if not _by_shape(pairs):
             return streaming.forward(pairs, engine)
-        if closed_form.few_own_pairs(pairs):
+        if closed_form.suits_labels(pairs):
             return closed_form.forward(pairs, engine.norms)
         statistics, _ = streaming.forward(pairs, engine)
         return Forward(statistics, statistics.new_zeros(memo_shape(pairs)))
@@ -42,7 +42,7 @@ def backward(
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     with _exact(pairs):
-        if _by_shape(pairs) and closed_form.few_own_pairs(pairs):
+        if _by_shape(pairs) and closed_form.suits_labels(pairs):
             return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, engine.norms)
         return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
 

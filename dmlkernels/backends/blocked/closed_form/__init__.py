@@ -9,7 +9,7 @@ from dmlkernels.backends.blocked.closed_form import moments, square
 from dmlkernels.backends.blocked.matching import count_pairs
 from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.statistics import Moments, Square
+from dmlkernels.statistics import IGNORED, Moments, Square
 
 _FORMS = {Moments: moments, Square: square}
 
@@ -21,10 +21,13 @@ def supports(pairs: Pairs) -> bool:
     return pairs.column_labels is None or host.readable(pairs.rows)
 
 
-def few_own_pairs(pairs: Pairs) -> bool:
-    """Whether the own-class pairs, which are gathered, take no more than a few times the memory of the inputs."""
+def suits_labels(pairs: Pairs) -> bool:
+    """Whether no column is ignored, and the own-class pairs, which are gathered, take no more than a few times the
+    memory of the inputs."""
     if pairs.row_labels is None or pairs.column_labels is None:
         return True
+    if (pairs.column_labels == IGNORED).any():
+        return False
     return count_pairs(pairs.row_labels, pairs.column_labels) <= 8 * (pairs.num_rows + pairs.num_columns)
 
 
