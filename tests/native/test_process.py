@@ -28,6 +28,7 @@ import os, signal, threading, time
 import torch
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import LogSumExp
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 x, w, labels = torch.randn(2048, 256, requires_grad=True), torch.randn(20000, 256), torch.arange(2048)
 
 def forward():
