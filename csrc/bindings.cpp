@@ -8,14 +8,17 @@
 #include <string>
 
 #include "cpu/norms.hpp"
+#include "cpu/problem.hpp"
 #include "cpu/tile.hpp"
 
 namespace py = pybind11;
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
+using dml::cpu::Problem;
 using dml::cpu::Side;
 using dml::cpu::Term;
 using dml::cpu::Tile;
+using dml::cpu::Vectors;
 using dml::cpu::Workspace;
 
 namespace {
@@ -89,12 +92,37 @@ void define_tile(py::module_& module) {
     py::class_<Workspace>(module, "Workspace").def(py::init<>());
 }
 
+void define_problem(py::module_& module) {
+    py::class_<Vectors>(module, "Vectors")
+        .def(py::init<>())
+        .def_readwrite("numbers", &Vectors::numbers)
+        .def_readwrite("size", &Vectors::size)
+        .def_readwrite("stride", &Vectors::stride)
+        .def_readwrite("view_stride", &Vectors::view_stride)
+        .def_readwrite("labels", &Vectors::labels)
+        .def_readwrite("weights", &Vectors::weights)
+        .def_readwrite("gradient", &Vectors::gradient);
+    py::class_<Problem>(module, "Problem")
+        .def(py::init<>())
+        .def_readwrite("tile", &Problem::tile)
+        .def_readwrite("rows", &Problem::rows)
+        .def_readwrite("columns", &Problem::columns)
+        .def_readwrite("numbered", &Problem::numbered)
+        .def_readwrite("within", &Problem::within)
+        .def_readwrite("empty", &Problem::empty)
+        .def_readwrite("statistics", &Problem::statistics)
+        .def_readwrite("gradient", &Problem::gradient);
+}
+
 void define_kernels(py::module_& module) {
     using Release = py::call_guard<py::gil_scoped_release>;
     py::class_<Kernels>(module, "Kernels")
         .def_property_readonly("name", [](const Kernels& kernels) { return std::string(kernels.name); })
         .def("fold", [](const Kernels& k, const Tile& tile, Workspace& w) { return k.fold(tile, w); }, Release())
         .def("slope", [](const Kernels& k, const Tile& tile, Workspace& w) { k.slope(tile, w); }, Release())
+        .def("forward", [](const Kernels& k, const Problem& problem) { return dml::cpu::forward(problem, k); }, Release())
+        .def("backward", [](const Kernels& k, const Problem& problem) { return dml::cpu::backward(problem, k); },
+             Release())
         .def("exp", [](const Kernels& k, bool wide, std::uintptr_t x, std::uintptr_t out,
                        std::int64_t count) { k.exp(wide, x, out, count); })
         .def("power", [](const Kernels& k, bool wide, double exponent, std::uintptr_t x, std::uintptr_t out,
@@ -109,5 +137,6 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     define_norms<float>(module, "normalise_float32", "normalisation_backward_float32");
     define_norms<double>(module, "normalise_float64", "normalisation_backward_float64");
     define_tile(module);
+    define_problem(module);
     define_kernels(module);
 }

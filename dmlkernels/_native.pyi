@@ -43,11 +43,32 @@ class Tile:
 
 class Workspace: ...
 
+class Vectors:
+    numbers: int
+    size: int
+    stride: int
+    view_stride: int
+    labels: int
+    weights: int
+    gradient: int
+
+class Problem:
+    tile: Tile
+    rows: Vectors
+    columns: Vectors
+    numbered: bool
+    within: bool
+    empty: int
+    statistics: int
+    gradient: int
+
 class Kernels:
     @property
     def name(self) -> str: ...
     def fold(self, tile: Tile, workspace: Workspace) -> bool: ...
     def slope(self, tile: Tile, workspace: Workspace) -> None: ...
+    def forward(self, problem: Problem) -> bool: ...
+    def backward(self, problem: Problem) -> bool: ...
     def exp(self, wide: bool, x: int, out: int, count: int) -> None: ...
     def power(self, wide: bool, exponent: float, x: int, out: int, count: int) -> None: ...
 

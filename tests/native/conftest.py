@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dmlkernels.backends import native
-from dmlkernels.backends.native import module, tiles
+from dmlkernels.backends.native import module, tiles, whole
 
 KERNELS = [] if native.unavailable_reason() else [kernels.name for kernels in module.compiled.kernels()]
 
@@ -17,7 +17,8 @@ KERNELS = [] if native.unavailable_reason() else [kernels.name for kernels in mo
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> module.compiled.Kernels:
     """The engine runs these."""
     chosen = next(kernels for kernels in module.compiled.kernels() if kernels.name == request.param)
-    monkeypatch.setattr(tiles, "kernels", lambda: chosen)
+    for user in (tiles, whole):
+        monkeypatch.setattr(user, "kernels", lambda: chosen)
     return chosen
 
 

@@ -1,5 +1,5 @@
 // Runs every kernel of the CPU engine on tiles whose memory ends exactly where it must, for the sanitizers to watch; and
-// checks a few numbers against the obvious loops. Built and run by .ci/sanitize.
+// checks a few numbers against the obvious loops. Built and run by .ci/native.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,10 +8,12 @@
 #include <random>
 #include <vector>
 
+#include "cpu/problem.hpp"
 #include "cpu/tile.hpp"
 
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
+using dml::cpu::Problem;
 using dml::cpu::Term;
 using dml::cpu::Tile;
 using dml::cpu::Workspace;
@@ -133,6 +135,73 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     }
 }
 
+constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
+
+// The same through a whole problem: every fourth row is ignored, and so is every third label of the columns.
+template <class Real>
+void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
+               std::int64_t dim, bool within) {
+    const std::int64_t columns = labels * statistic.group, stride = dim + 3;
+    std::vector<Real> row_numbers = unit_vectors<Real>(rows * statistic.views, stride);
+    row_numbers.resize(row_numbers.size() - 3);
+    auto column_numbers = unit_vectors<Real>(columns, dim);
+    std::vector<std::int64_t> row_labels(rows), column_labels(labels);
+    for (std::int64_t i = 0; i < rows; ++i) row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5);
+    for (std::int64_t j = 0; j < labels; ++j) column_labels[j] = j % 3 == 2 ? ignored : j % 5;
+    std::vector<Real> weights(columns, Real(0.5));
+    std::vector<double> empty(statistic.width, statistic.empty);
+    if (statistic.kind == Kind::divergence) empty[2] = empty[3] = 0;
+    const Real unset = std::numeric_limits<Real>::quiet_NaN();
+    std::vector<Real> statistics(rows * statistic.width, unset), gradient(rows * statistic.width, Real(1));
+    std::vector<Real> of_rows(rows * statistic.views * dim, unset), of_columns(columns * dim, unset);
+
+    Problem problem;
+    problem.tile.wide = sizeof(Real) == sizeof(double);
+    problem.tile.dim = dim;
+    problem.tile.views = statistic.views;
+    problem.tile.group = statistic.group;
+    problem.tile.width = statistic.width;
+    problem.tile.threads = 2;
+    problem.tile.term_count = 1;
+    problem.tile.terms[0].kind = statistic.kind;
+    problem.tile.terms[0].parameters = statistic.parameters;
+    problem.tile.terms[0].from_columns = within && statistic.kind != Kind::logsumexp;
+    problem.within = within;
+    problem.rows.numbers = address(row_numbers);
+    problem.rows.size = rows;
+    problem.rows.stride = stride;
+    problem.rows.view_stride = rows * stride;
+    const bool labelled = statistic.kind != Kind::square && statistic.kind != Kind::divergence;
+    if (labelled) problem.rows.labels = address(row_labels);
+    problem.rows.gradient = address(of_rows);
+    if (!within) {
+        problem.columns.numbers = address(column_numbers);
+        problem.columns.size = columns;
+        problem.columns.stride = dim;
+        if (labelled) problem.columns.labels = address(column_labels);
+        problem.columns.weights = address(weights);
+        problem.columns.gradient = address(of_columns);
+    }
+    problem.empty = address(empty);
+    problem.statistics = address(statistics);
+    problem.gradient = address(gradient);
+    expect(dml::cpu::forward(problem, kernels), "labels that fit");
+    expect(dml::cpu::backward(problem, kernels), "labels that fit");
+    for (const Real value : of_rows) expect(std::isfinite(value), "finite gradients of a problem's rows");
+    if (!within) {
+        for (const Real value : of_columns) expect(std::isfinite(value), "finite gradients of a problem's columns");
+    }
+    for (std::int64_t i = 3; labelled && i < rows; i += 4) {
+        for (std::int64_t k = 0; k < statistic.width; ++k) {
+            expect(statistics[i * statistic.width + k] == 0, "zeros for an ignored row");
+        }
+        for (std::int64_t k = 0; k < dim; ++k) expect(of_rows[i * dim + k] == 0, "no gradient of an ignored row");
+    }
+    if (!labelled) return;
+    row_labels[0] = std::int64_t{1} << 40;
+    expect(!dml::cpu::forward(problem, kernels) && !dml::cpu::backward(problem, kernels), "labels that do not fit");
+}
+
 template <class Real>
 void run_all(const Kernels& kernels) {
     const std::int64_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {13, 33, 17}, {25, 540, 31}, {70, 90, 130}};
@@ -147,6 +216,8 @@ void run_all(const Kernels& kernels) {
                     run<Real>(kernels, statistic, rows, rows, dim, threads, false, true);
                 }
             }
+            run_whole<Real>(kernels, statistic, rows, labels, dim, false);
+            if (pairs) run_whole<Real>(kernels, statistic, rows, labels, dim, true);
         }
     }
 }

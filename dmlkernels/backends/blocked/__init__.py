@@ -18,13 +18,13 @@ TENSORS = Engine(normalise, Fold, Slope)
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward remembers for backward."""
-    return closed_form.memo_shape(pairs) if _by_shape(pairs) else streaming.memo_shape(pairs)
+    return closed_form.memo_shape(pairs) if is_closed(pairs) else streaming.memo_shape(pairs)
 
 
 def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
     """Finished statistics of every row; another ``engine`` may compute the tiles."""
     with _exact(pairs):
-        if not _by_shape(pairs):
+        if not is_closed(pairs):
             return streaming.forward(pairs, engine)
         if closed_form.suits_labels(pairs):
             return closed_form.forward(pairs, engine.norms)
@@ -42,12 +42,13 @@ def backward(
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     with _exact(pairs):
-        if _by_shape(pairs) and closed_form.suits_labels(pairs):
+        if is_closed(pairs) and closed_form.suits_labels(pairs):
             return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, engine.norms)
         return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
 
 
-def _by_shape(pairs: Pairs) -> bool:
+def is_closed(pairs: Pairs) -> bool:
+    """Whether these shapes ask for the closed form."""
     return closed_form.supports(pairs) and prefers_closed_form(pairs)
 
 

@@ -28,11 +28,12 @@ class Columns:
         self.labels = self._labels_of(pairs, block)
         if isinstance(self.labels, Tensor):
             ignored = self.labels == IGNORED
+            of_columns = ignored.repeat(self._group)
             if not host.readable(ignored):
-                raw = raw.masked_fill(ignored[:, None], 0.0)
+                raw = raw.masked_fill(of_columns[:, None], 0.0)
             elif ignored.any():
-                self._kept = (~ignored).nonzero()[:, 0]
-                raw, self.labels = raw[self._kept], self.labels[self._kept]
+                self._kept = (~of_columns).nonzero()[:, 0]
+                raw, self.labels = raw[self._kept], self.labels[~ignored]
         self.units, self._inverse = norms.normalise(raw, pairs.dtype)
         self.given_weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
 
@@ -63,7 +64,7 @@ class Columns:
         gradient = self._norms.normalisation_backward(self.units, self._inverse, of_units)
         if self._kept is not None:
             whole = gradient.new_zeros(self.span.stop - self.span.start, gradient.shape[1])
-            return whole.index_copy_(0, self._kept, gradient)
+            gradient = whole.index_copy_(0, self._kept, gradient)
         return self._swap(gradient, gradient.shape[0] // self._group)
 
     @staticmethod

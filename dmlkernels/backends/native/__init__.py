@@ -10,21 +10,27 @@ from torch import Tensor
 from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import memo_shape
 from dmlkernels.backends.blocked.engine import Engine
-from dmlkernels.backends.native import norms
+from dmlkernels.backends.native import norms, whole
 from dmlkernels.backends.native.module import preferred, unavailable_reason
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 __all__ = ["backward", "forward", "memo_shape", "preferred", "unavailable_reason"]
 
-_COMPILED = Engine(norms, Fold, Slope)
+COMPILED = Engine(norms, Fold, Slope)
 
 
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
-    return blocked.forward(pairs, _COMPILED)
+    found = whole.forward(pairs) if _is_whole(pairs) else None
+    return blocked.forward(pairs, COMPILED) if found is None else found
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, _COMPILED)
+    found = whole.backward(pairs, forward, gradient, needs_rows, needs_columns) if _is_whole(pairs) else None
+    return found or blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, COMPILED)
+
+
+def _is_whole(pairs: Pairs) -> bool:
+    return whole.suits(pairs) and not blocked.is_closed(pairs)

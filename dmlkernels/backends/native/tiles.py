@@ -22,7 +22,8 @@ def kernels() -> module.compiled.Kernels:
 
 
 @lru_cache(maxsize=64)
-def _empty_state(statistic: Statistic) -> Tensor:  # (1, width)
+def empty_state(statistic: Statistic) -> Tensor:  # (1, width) float64
+    """The statistics of a row before any column."""
     return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64)), dim=1)
 
 
@@ -87,7 +88,7 @@ class Fold(_Tiles):
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         super().__init__(pairs, rows)
-        self._states = _empty_state(pairs.statistic).repeat(rows.units.shape[-2], 1)
+        self._states = empty_state(pairs.statistic).repeat(rows.units.shape[-2], 1)
         self._per_row["states"] = self._states
 
     def within(self, i: int, j: int) -> bool:

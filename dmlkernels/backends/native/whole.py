@@ -1,0 +1,98 @@
+"""A problem of one tile, each way in one call of C++: of so little work, calls and copies are most of the cost."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked import memo_shape, plan
+from dmlkernels.backends.native import module
+from dmlkernels.backends.native.terms import serves_both_ends, terms
+from dmlkernels.backends.native.tiles import empty_state, kernels
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.statistics import Fused, Statistic
+
+
+def suits(pairs: Pairs) -> bool:
+    """Whether the engine takes these pairs whole: one tile, of vectors that it can read as they are."""
+    if isinstance(pairs.statistic, Fused) or pairs.rows.dtype != pairs.dtype:
+        return False
+    rows, columns = pairs.num_rows, pairs.columns
+    if columns is None:
+        return pairs.within and rows <= plan.SQUARE_BLOCK
+    held = max(rows * pairs.statistic.views, pairs.dim)
+    return (
+        not pairs.within
+        and columns.dtype == pairs.dtype
+        and rows <= plan.BLOCK_ROWS
+        and pairs.num_columns * held <= plan.TILE_ELEMENTS
+    )
+
+
+def forward(pairs: Pairs) -> Forward | None:
+    """Finished statistics of every row, or None if the engine does not take the labels."""
+    problem, kept = _describe(pairs)
+    statistics = pairs.rows.new_empty(pairs.num_rows, pairs.statistic.width)
+    problem.statistics = statistics.data_ptr()
+    done = kernels().forward(problem)
+    del kept
+    return Forward(statistics, statistics.new_ones(memo_shape(pairs))) if done else None
+
+
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
+) -> Gradients | None:
+    """Gradients of rows and columns from that of the statistics, or None if the engine does not take the labels."""
+    problem, kept = _describe(pairs)
+    statistics, gradient = forward.statistics.contiguous(), gradient.to(pairs.dtype).contiguous()
+    problem.statistics, problem.gradient = statistics.data_ptr(), gradient.data_ptr()
+    of_rows = pairs.rows.new_empty(pairs.rows.shape) if needs_rows else None
+    of_columns = pairs.columns.new_empty(pairs.columns.shape) if needs_columns and pairs.columns is not None else None
+    if of_rows is not None:
+        problem.rows.gradient = of_rows.data_ptr()
+    if of_columns is not None:
+        problem.columns.gradient = of_columns.data_ptr()
+    done = kernels().backward(problem)
+    del kept
+    return Gradients(of_rows, of_columns) if done else None
+
+
+def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
+    """The problem in the engine's words, and what must be kept until it is solved."""
+    problem, statistic = module.compiled.Problem(), pairs.statistic
+    tile = problem.tile
+    tile.wide = pairs.dtype == torch.float64
+    tile.dim, tile.views, tile.group, tile.width = pairs.dim, statistic.views, statistic.group, statistic.width
+    tile.threads = torch.get_num_threads()
+    tile.set_terms(_terms(statistic, pairs.within))
+    empty = empty_state(statistic)
+    problem.empty = empty.data_ptr()
+    problem.within = pairs.within
+    kept = [empty, *_show(problem.rows, pairs.rows, pairs.row_labels)]
+    if pairs.columns is not None:
+        problem.numbered = statistic.reads_labels and pairs.column_labels is None
+        kept += _show(problem.columns, pairs.columns, pairs.column_labels)
+        if pairs.column_weights is not None:
+            weights = pairs.column_weights.to(pairs.dtype).contiguous()
+            problem.columns.weights = weights.data_ptr()
+            kept.append(weights)
+    return problem, kept
+
+
+def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
+    if tensor.stride(-1) != 1:
+        tensor = tensor.contiguous()
+    vectors.numbers, vectors.size, vectors.stride = tensor.data_ptr(), tensor.shape[-2], tensor.stride(-2)
+    vectors.view_stride = tensor.stride(0) if tensor.dim() == 3 else 0
+    if labels is None:
+        return [tensor]
+    labels = labels.contiguous()
+    vectors.labels = labels.data_ptr()
+    return [tensor, labels]
+
+
+@lru_cache(maxsize=64)
+def _terms(statistic: Statistic, within: bool) -> list[module.compiled.Term]:
+    return terms(statistic, 0, 0, within and serves_both_ends(statistic))
