@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <utility>
 
 #include "cpu/pack.hpp"
 
@@ -24,19 +26,65 @@ inline constexpr int sliver_columns = packs_per_row * lanes<Real>;
 DML_INLINE std::int64_t slivers(std::int64_t size, std::int64_t of) { return (size + of - 1) / of; }
 DML_INLINE std::int64_t padded(std::int64_t size, std::int64_t to) { return slivers(size, to) * to; }
 
+#if defined(__has_builtin) && !defined(DML_SCALAR)
+#if __has_builtin(__builtin_shufflevector)
+#define DML_SHUFFLES
+#endif
+#endif
+
+#if defined(DML_SHUFFLES)
+// Swaps the upper right with the lower left quarter of every square of 2 * half rows and columns on the diagonal.
+template <class Real, int half, int... lane>
+DML_INLINE void swap_quarters(Pack<Real>& upper, Pack<Real>& lower, std::integer_sequence<int, lane...>) {
+    const Pack<Real> a = upper, b = lower;
+    upper = __builtin_shufflevector(a, b, (lane & half ? lane - half + lanes<Real> : lane)...);
+    lower = __builtin_shufflevector(a, b, (lane & half ? lane + lanes<Real> : lane + half)...);
+}
+
+template <class Real, int half = lanes<Real> / 2>
+DML_INLINE void transpose(Pack<Real> (&rows)[lanes<Real>]) {
+    if constexpr (half > 0) {
+        DML_UNROLL
+        for (int i = 0; i < lanes<Real>; ++i) {
+            if ((i & half) == 0) {
+                swap_quarters<Real, half>(rows[i], rows[i + half], std::make_integer_sequence<int, lanes<Real>>());
+            }
+        }
+        transpose<Real, half / 2>(rows);
+    }
+}
+#endif
+
 // One sliver of `width` vectors, of which `count` exist: vector i is from + i * stride, its numbers adjacent.
 template <int width, class Real>
 DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length, Real* to) {
-    constexpr std::int64_t block = 16;  // of rows of `to`: they stay in the first-level cache
-    for (std::int64_t begin = 0; begin < length; begin += block) {
-        const std::int64_t end = begin + block < length ? begin + block : length;
-        for (int i = 0; i < width; ++i) {
-            if (i < count) {
-                for (std::int64_t k = begin; k < end; ++k) to[k * width + i] = from[i * stride + k];
-            } else {
-                for (std::int64_t k = begin; k < end; ++k) to[k * width + i] = 0;
+    std::int64_t begin = 0;
+#if defined(DML_SHUFFLES)
+    for (; begin + lanes<Real> <= length; begin += lanes<Real>) {
+        DML_UNROLL
+        for (int first = 0; first < width; first += lanes<Real>) {
+            constexpr int all = lanes<Real>;
+            Pack<Real> square[all] = {};
+            const int used = width - first < all ? width - first : all;
+            DML_UNROLL
+            for (int i = 0; i < all; ++i) {
+                if (i < used && first + i < count) square[i] = load(from + (first + i) * stride + begin);
+            }
+            transpose<Real>(square);
+            DML_UNROLL
+            for (int k = 0; k < all; ++k) {
+                Real* const row = to + (begin + k) * width + first;
+                if (width <= all && begin + 2 * all <= length) {
+                    store(row, square[k]);  // its end is overwritten by what follows
+                } else {
+                    std::memcpy(row, &square[k], used * sizeof(Real));
+                }
             }
         }
+    }
+#endif
+    for (; begin < length; ++begin) {
+        for (int i = 0; i < width; ++i) to[begin * width + i] = i < count ? from[i * stride + begin] : 0;
     }
 }
 
