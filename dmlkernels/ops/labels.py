@@ -39,10 +39,10 @@ def resolve_labels(
         place = torch.searchsorted(classes, resolved).clamp_max(num_proxies - 1)
         unknown = classes[place] != resolved
     unknown &= ~ignored
-    poison = torch.where(unknown.any(), torch.nan, 0.0).to(torch.float32)
     if check:
         _raise_if_unusable(labels, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
-    return resolved, poison
+        return resolved, labels.new_zeros((), dtype=torch.float32)
+    return resolved, torch.where(unknown.any(), torch.nan, 0.0).to(torch.float32)
 
 
 @resolve_labels.register_fake

@@ -38,15 +38,13 @@ def pair_statistics(
     return statistics
 
 
-@torch.library.custom_op("dmlkernels::pair_forward", mutates_args=(), schema=f"({_PAIRS}) -> (Tensor, Tensor)")
-def pair_forward(*args: Any) -> tuple[Tensor, Tensor]:
+def _forward(*args: Any) -> tuple[Tensor, Tensor]:
     """Statistics of every row, and the backend's memo."""
     pairs, backend = _unpack(*args)
     return tuple(backend.forward(pairs))  # type: ignore[return-value]
 
 
-@pair_forward.register_fake
-def _(*args: Any) -> tuple[Tensor, Tensor]:
+def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
     pairs, backend = _unpack(*args)
     new = pairs.rows.new_empty
     return (
@@ -55,10 +53,7 @@ def _(*args: Any) -> tuple[Tensor, Tensor]:
     )
 
 
-@torch.library.custom_op(
-    "dmlkernels::pair_backward", mutates_args=(), schema=f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor)"
-)
-def pair_backward(
+def _backward(
     statistics: Tensor, memo: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
     """Gradients of rows and columns; an empty tensor where not needed. Has no derivative of its own."""
@@ -71,8 +66,7 @@ def pair_backward(
     )
 
 
-@pair_backward.register_fake
-def _(
+def _fake_backward(
     statistics: Tensor, memo: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
     pairs, _ = _unpack(*args)
@@ -100,20 +94,41 @@ def _unpack(*args: Any) -> tuple[Pairs, backends.Backend]:
     return pairs, backends.get(backend)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    tensors, ctx.rest = inputs[:5], inputs[5:]
-    ctx.save_for_backward(*output, *tensors)
+class _Differentiable(torch.autograd.Function):
+    """pair_forward, with pair_backward as its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            output: tuple[Tensor, Tensor] = pair_forward(*args)
+        ctx.set_materialize_grads(False)
+        ctx.rest = args[5:]
+        ctx.save_for_backward(*output, *args[:5])
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, memo_gradient: None) -> tuple[Tensor | None, ...]:
+        needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
+        unneeded = (None,) * 9
+        if gradient is None:
+            return None, None, *unneeded
+        statistics, memo, *tensors = ctx.saved_tensors
+        rows, columns = pair_backward(statistics, memo, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
+        return rows if needs_rows else None, columns if needs_columns else None, *unneeded
 
 
-def _backward(ctx: Any, gradient: Tensor | None, memo_gradient: None) -> tuple[Tensor | None, ...]:
-    needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
-    unneeded = (None,) * 9
-    if gradient is None:
-        return None, None, *unneeded
-    statistics, memo, *tensors = ctx.saved_tensors
-    rows, columns = pair_backward(statistics, memo, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
-    return rows if needs_rows else None, columns if needs_columns else None, *unneeded
+class _Once(torch.autograd.Function):
+    """pair_backward, which nobody may differentiate."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            gradients: tuple[Tensor, Tensor] = pair_backward(*args)
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        raise RuntimeError("the losses of dmlkernels have first derivatives only: their gradient has no derivative")
 
 
 def _is_wanted(ctx: Any, position: int) -> bool:
@@ -126,4 +141,15 @@ def _is_wanted(ctx: Any, position: int) -> bool:
         return True
 
 
-pair_forward.register_autograd(_backward, setup_context=_setup_context)
+# The long form of torch.library.custom_op, whose wrappers cost more than a small batch's arithmetic.
+_LIBRARY = torch.library.Library("dmlkernels", "FRAGMENT")
+_LIBRARY.define(f"pair_forward({_PAIRS}) -> (Tensor, Tensor)")
+_LIBRARY.define(f"pair_backward({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor)")
+_LIBRARY.impl("pair_forward", _forward, "CompositeExplicitAutograd")
+_LIBRARY.impl("pair_backward", _backward, "CompositeExplicitAutograd")
+_LIBRARY.impl("pair_forward", _Differentiable.apply, "Autograd")
+_LIBRARY.impl("pair_backward", _Once.apply, "Autograd")
+torch.library.register_fake("dmlkernels::pair_forward", _fake_forward, lib=_LIBRARY)
+torch.library.register_fake("dmlkernels::pair_backward", _fake_backward, lib=_LIBRARY)
+pair_forward = torch.ops.dmlkernels.pair_forward.default
+pair_backward = torch.ops.dmlkernels.pair_backward.default
