@@ -1,27 +1,26 @@
 // dmlkernels/statistics/divergence.py
 #pragma once
 
-#include "cpu/row.hpp"
-#include "cpu/tile.hpp"
+#include "statistics/vocabulary.hpp"
 
 namespace dml::DML_ISA {
 
 template <class Real>
 class Divergence {
   public:
-    static constexpr int column_numbers = 0;
+    static constexpr int column_numbers = 0, width = 4, views = 2;
 
-    explicit Divergence(const cpu::Term& term)
+    explicit Divergence(const Term& term)
         : scale_(broadcast(static_cast<Real>(term.parameters[0]))), detach_(term.parameters[1] != 0) {}
 
-    DML_INLINE bool fold(const Row<Real>& row, const Folded<Real>& to) const {
-        const Real* const scores[2] = {row.scores, row.scores + row.stride};
+    DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
+        if (row.count == 0) return false;
         const Pack<Real> lowest = broadcast(-std::numeric_limits<Real>::infinity());
         Pack<Real> highest[2] = {lowest, lowest};
-        for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
-            const Bits<Real> counts = load_labels<Real>(row.labels + j) != no_label<Real>;
+        for (Index j = 0; j < row.count; j += lanes<Real>) {
+            const Bits<Real> counts = counted_at(row, j);
             for (int view = 0; view < 2; ++view) {
-                highest[view] = larger(where(counts, load(scores[view] + j) * scale_, lowest), highest[view]);
+                highest[view] = larger(where(counts, score_at(row, j, view) * scale_, lowest), highest[view]);
             }
         }
         Real shift[2];
@@ -31,9 +30,9 @@ class Divergence {
             if (shift[view] == -std::numeric_limits<Real>::infinity()) shift[view] = 0;
         }
         Sum<Real> total[2], weighted[2];
-        for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
-            const Bits<Real> counts = load_labels<Real>(row.labels + j) != no_label<Real>;
-            const Pack<Real> logits[2] = {load(scores[0] + j) * scale_, load(scores[1] + j) * scale_};
+        for (Index j = 0; j < row.count; j += lanes<Real>) {
+            const Bits<Real> counts = counted_at(row, j);
+            const Pack<Real> logits[2] = {score_at(row, j, 0) * scale_, score_at(row, j, 1) * scale_};
             const Pack<Real> difference = logits[0] - logits[1];
             for (int view = 0; view < 2; ++view) {
                 const Pack<Real> weight = where(counts, exp<Real>(logits[view] - shift[view]), Pack<Real>{});
@@ -42,18 +41,17 @@ class Divergence {
             }
         }
         for (int view = 0; view < 2; ++view) {
-            const double sum = total[view].total();
+            const State<Real> sum = total[view].total();
             merge(std::log(sum) + shift[view], weighted[view].total() / sum, to.state[view], to.state[view + 2]);
         }
         return true;
     }
 
-    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Real *const statistics = of.statistics, *const gradient = of.gradient;
-        Real *const out = of.slopes, *const out2 = of.slopes + of.slopes_stride;
         const Pack<Real> rate = scale_ * gradient[2], rate2 = scale_ * gradient[3];
-        for (std::int64_t j = 0; j < row.count; j += lanes<Real>) {
-            const Pack<Real> logit = load(row.scores + j) * scale_, logit2 = load(row.scores + row.stride + j) * scale_;
+        for (Index j = 0; j < row.count; j += lanes<Real>) {
+            const Pack<Real> logit = score_at(row, j, 0) * scale_, logit2 = score_at(row, j, 1) * scale_;
             const Pack<Real> p = exp<Real>(logit - statistics[0]) * rate;
             const Pack<Real> p2 = exp<Real>(logit2 - statistics[1]) * rate2;
             Pack<Real> slope = p + p2, slope2 = -slope;
@@ -62,15 +60,27 @@ class Divergence {
                 slope += p * (difference - statistics[2]);
                 slope2 += p2 * (difference - statistics[3]);
             }
-            store(out + j, load(out + j) + slope);
-            store(out2 + j, load(out2 + j) + slope2);
+            add_slope(row, of, j, slope, 0);
+            add_slope(row, of, j, slope2, 1);
         }
         return {0, row.count};
     }
 
+    DML_HD static void empty(State<Real>* state) {
+        state[0] = state[1] = -std::numeric_limits<State<Real>>::infinity();
+        state[2] = state[3] = 0;
+    }
+
+    DML_HD static void merge_states(const State<Real>* from, State<Real>* state) {
+        for (int view = 0; view < 2; ++view) {
+            if (from[view] == -std::numeric_limits<State<Real>>::infinity()) continue;
+            merge(from[view], from[view + 2], state[view], state[view + 2]);
+        }
+    }
+
   private:
-    DML_INLINE static void merge(double log_z, double mean, double& state_log_z, double& state_mean) {
-        const double both = add_logs(state_log_z, log_z);
+    DML_HD static void merge(State<Real> log_z, State<Real> mean, State<Real>& state_log_z, State<Real>& state_mean) {
+        const State<Real> both = add_logs(state_log_z, log_z);
         state_mean = std::exp(state_log_z - both) * state_mean + std::exp(log_z - both) * mean;
         state_log_z = both;
     }

@@ -1,19 +1,16 @@
 // dmlkernels/statistics/field.py
 #pragma once
 
-#include <algorithm>
-
-#include "cpu/row.hpp"
-#include "cpu/tile.hpp"
+#include "statistics/vocabulary.hpp"
 
 namespace dml::DML_ISA {
 
 template <class Real>
 class Field {
   public:
-    static constexpr int column_numbers = 1;
+    static constexpr int column_numbers = 1, width = 1, views = 1;
 
-    explicit Field(const cpu::Term& term)
+    explicit Field(const Term& term)
         : Field(term.parameters[0], term.parameters[1], term.parameters[2], term.parameters[3], term.parameters[4]) {}
 
     Field(double alpha, double delta_att, double delta_rep, double d_min, double unit_depth)
@@ -23,29 +20,29 @@ class Field {
         const double well = delta_att > d_min ? delta_att : d_min, hill = d_min < delta_rep ? d_min : delta_rep;
         own_ = ends(well * well, std::numeric_limits<double>::infinity(), attraction, alpha);
         other_ = ends(hill * hill, delta_rep * delta_rep, repulsion, alpha);
-        rest_ = repulsion * std::pow(delta_rep, -alpha);
+        rest_ = static_cast<State<Real>>(repulsion * std::pow(delta_rep, -alpha));
     }
 
     // Energies, added to the row's state and to the columns' sums, where these are not null.
-    DML_INLINE bool fold(const Row<Real>& row, const Folded<Real>& to) const {
+    DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         Real* const columns = to.columns;
         bool acts = false;
-        for_stretches(row, [&](std::int64_t begin, std::int64_t end, bool hot, double count) {
+        for_stretches(row, [&](Index begin, Index end, bool hot, State<Real> count) {
             acts |= hot;
             if (!hot) {
                 if (to.state != nullptr) *to.state += rest_ * count;
                 if (columns != nullptr) {
                     const Pack<Real> rest = broadcast(static_cast<Real>(rest_));
-                    for (std::int64_t j = begin; j < end; j += lanes<Real>) {
+                    for (Index j = begin; j < end; j += lanes<Real>) {
                         store(columns + j, load(columns + j) + where(kinds(row, j).other, rest, Pack<Real>{}));
                     }
                 }
                 return;
             }
             Sum<Real> sum;
-            for (std::int64_t j = begin; j < end; j += lanes<Real>) {
+            for (Index j = begin; j < end; j += lanes<Real>) {
                 const auto [own, other] = kinds(row, j);
-                const Pack<Real> distance = squared_distance(load(row.scores + j));
+                const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> clamped =
                     clamp(distance, where(own, own_.low, other_.low), where(own, own_.high, other_.high));
                 Pack<Real> energy = energy_(clamped) * where(own, own_.coefficient, other_.coefficient);
@@ -59,32 +56,35 @@ class Field {
     }
 
     // Slopes times the row's gradient, unless null, plus the columns' gradients, unless null.
-    DML_INLINE Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
+    DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         Range acts;
         const Pack<Real> of_row = broadcast(of.gradient == nullptr ? Real(0) : of.gradient[0]);
-        for_stretches(row, [&](std::int64_t begin, std::int64_t end, bool hot, double) {
+        for_stretches(row, [&](Index begin, Index end, bool hot, State<Real>) {
             if (!hot) return;
             acts.join(begin, end);
-            for (std::int64_t j = begin; j < end; j += lanes<Real>) {
+            for (Index j = begin; j < end; j += lanes<Real>) {
                 const auto [own, other] = kinds(row, j);
-                const Pack<Real> distance = squared_distance(load(row.scores + j));
+                const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> low = where(own, own_.low, other_.low), high = where(own, own_.high, other_.high);
                 const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN, which passes
                 Pack<Real> slope = force_(clamp(distance, low, high)) * where(own, own_.rate, other_.rate);
                 slope = where(own | other, where(flat, Pack<Real>{}, slope), Pack<Real>{});
                 Pack<Real> both = of_row;
                 if (of.columns != nullptr) both += load(of.columns + j);
-                store(of.slopes + j, load(of.slopes + j) + slope * both);
+                add_slope(row, of, j, slope * both);
             }
         });
         return acts;
     }
 
-    DML_INLINE static void columns_slope(const Real*, const Real* gradient, Real* out, std::int64_t) {
+    DML_HD static void columns_slope(const Real*, const Real* gradient, Real* out, Index) {
         out[0] = gradient[0];
     }
 
-    DML_INLINE static void merge_columns(const Real* columns, std::int64_t, double* state) { state[0] += columns[0]; }
+    DML_HD static void merge_columns(const Real* columns, Index, State<Real>* state) { state[0] += columns[0]; }
+
+    DML_HD static void empty(State<Real>* state) { *state = 0; }
+    DML_HD static void merge_states(const State<Real>* from, State<Real>* state) { *state += *from; }
 
   private:
     // Of one potential: the squared distances between which it acts, its coefficient and that of its slope.
@@ -92,24 +92,24 @@ class Field {
         Pack<Real> low, high, coefficient, rate;
     };
 
-    DML_INLINE static Ends ends(double low, double high, double coefficient, double alpha) {
+    DML_HD static Ends ends(double low, double high, double coefficient, double alpha) {
         return {broadcast(static_cast<Real>(low)), broadcast(static_cast<Real>(high)),
                 broadcast(static_cast<Real>(coefficient)), broadcast(static_cast<Real>(alpha * coefficient))};
     }
 
-    DML_INLINE static Pack<Real> squared_distance(Pack<Real> score) { return 2 - 2 * score; }
+    DML_HD static Pack<Real> squared_distance(Pack<Real> score) { return 2 - 2 * score; }
 
     // Short stretches of the row: most have no own-class pair and none near enough to push, and then nothing to compute.
     template <class Body>
-    DML_INLINE void for_stretches(const Row<Real>& row, const Body& body) const {
-        constexpr std::int64_t length = 8 * lanes<Real>;
-        for (std::int64_t begin = 0; begin < row.count; begin += length) {
-            const std::int64_t end = begin + length < row.count ? begin + length : row.count;
+    DML_HD void for_stretches(const Row<Real>& row, const Body& body) const {
+        constexpr Index length = 8 * lanes<Real>;
+        for (Index begin = 0; begin < row.count; begin += length) {
+            const Index end = begin + length < row.count ? begin + length : row.count;
             Bits<Real> hot{};
             Sum<Real> count;
-            for (std::int64_t j = begin; j < end; j += lanes<Real>) {
+            for (Index j = begin; j < end; j += lanes<Real>) {
                 const auto [own, other] = kinds(row, j);
-                const Pack<Real> distance = squared_distance(load(row.scores + j));
+                const Pack<Real> distance = squared_distance(score_at(row, j));
                 hot |= own | (other & ((distance < hills_end_) | (distance != distance)));  // NaN is to come through
                 count.add(other, broadcast(Real(1)));
             }
@@ -120,7 +120,7 @@ class Field {
     Power<Real> energy_, force_;
     Real hills_end_;
     Ends own_, other_;
-    double rest_;
+    State<Real> rest_;
 };
 
 }  // namespace dml::DML_ISA

@@ -1,0 +1,66 @@
+// The words in which a statistic is written. On the CPU a pack is a SIMD register and a row is a stretch of scores in
+// memory; on a GPU a pack is one number and a row is one thread's share of a tile (cuda/lanes.cuh). DML_HD marks
+// functions for both.
+#pragma once
+
+#if defined(DML_CUDA)
+#include "cuda/lanes.cuh"
+#else
+
+#include "cpu/row.hpp"
+#include "cpu/tile.hpp"
+
+#define DML_HD DML_INLINE
+
+namespace dml::DML_ISA {
+
+using cpu::Term;
+using Index = std::int64_t;
+
+template <class Real>
+using State = double;
+
+template <class Real>
+DML_INLINE Pack<Real> score_at(const Row<Real>& row, Index j, Index k = 0) {
+    return load(row.scores + k * row.stride + j);
+}
+
+template <class Real>
+DML_INLINE Bits<Real> counted_at(const Row<Real>& row, Index j) {
+    return load_labels<Real>(row.labels + j) != no_label<Real>;
+}
+
+template <class Real>
+DML_INLINE Pack<Real> weight_at(const Row<Real>& row, Index j) {
+    return load(row.weights + j);
+}
+
+// Of a view.
+template <class Real>
+DML_INLINE void add_slope(const Row<Real>&, const Sloped<Real>& of, Index j, Pack<Real> slope, Index view = 0) {
+    Real* const to = of.slopes + view * of.slopes_stride + j;
+    store(to, load(to) + slope);
+}
+
+// Of the k-th column of a group: whatever was there is lost.
+template <class Real>
+DML_INLINE void put_slope(const Row<Real>& row, const Sloped<Real>& of, Index j, Pack<Real> slope, Index k) {
+    store(of.slopes + k * row.stride + j, slope);
+}
+
+// A row that scores are put into one by one.
+template <class Real>
+DML_INLINE Row<Real> scratch_row(const Row<Real>& row, const Folded<Real>& to) {
+    Row<Real> scratch = row;
+    scratch.scores = to.scratch;
+    return scratch;
+}
+
+template <class Real>
+DML_INLINE void put_score(const Row<Real>&, const Folded<Real>& to, Index j, Pack<Real> score) {
+    store(to.scratch + j, score);
+}
+
+}  // namespace dml::DML_ISA
+
+#endif
