@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
 
-_BLOCK_ELEMENTS = 2**20
+_BLOCK_ELEMENTS = 2**18  # a block and its temporaries stay in the cache
 _SLACK = 1e-5  # the paper's, under the root
 
 
