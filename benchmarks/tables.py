@@ -13,8 +13,8 @@ def group_of(record: Record) -> tuple[str, ...]:
     """Records that may stand in one table."""
     shape = Shape(**record["shape"])
     return (
-        record["device_type"], record["loss"], f"{shape.name} {shape.label}", record["pattern"], record["dtype"],
-        record["mode"],
+        record["device_type"], record["loss"], f"{shape.name} {shape.label(record['loss'])}", record["pattern"],
+        record["dtype"], record["mode"],
     )  # fmt: skip
 
 

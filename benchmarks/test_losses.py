@@ -57,7 +57,7 @@ def _compiles(case: Case, mode: str, full: bool) -> bool:
 
 @pytest.mark.benchmark(timer=CLOCK)
 def test_loss(benchmark: Any, bench: Bench, case: Case, mode: str, name: str, names: tuple[str, ...]) -> None:
-    benchmark.group = f"{case.loss} | {case.shape.name} {case.shape.label} | {case.pattern} | {mode}"
+    benchmark.group = f"{case.loss} | {case.shape.name} {case.shape.label(case.loss)} | {case.pattern} | {mode}"
     benchmark.name = name
     record = bench.record(case, mode, name, names)
     if record["status"] in ("does not fit", "too slow"):

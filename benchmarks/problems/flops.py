@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.harness.steps import FORWARD
-from benchmarks.problems.inputs import ATOMS
-from benchmarks.problems.shapes import Shape
+from benchmarks.problems.shapes import ATOMS, Shape
 
 _ROWS_ONLY = {"odba", "symmetric_kl"}  # no gradient of proxies or atoms
 _CLOSED = {"pd", "odba"}

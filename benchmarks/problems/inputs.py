@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.problems.shapes import Shape
+from benchmarks.problems.shapes import ATOMS, Shape
 
 PATTERNS = ("random", "clustered", "collapsed")
-ATOMS = 64  # of the background dictionary
 
 
 @dataclass(frozen=True)

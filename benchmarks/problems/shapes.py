@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ATOMS = 64  # of the background dictionary
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -20,10 +22,10 @@ class Shape:
     def classes(self) -> int:
         return max(1, self.proxies // self.group)
 
-    @property
-    def label(self) -> str:
-        """B x C x D as people write it."""
-        return f"{self.batch} x {self.proxies} x {self.dim}"
+    def label(self, loss: str) -> str:
+        """Rows x columns x D of a loss's scores, as people write it."""
+        columns = ATOMS if loss == "odba" else self.proxies or self.batch
+        return f"{self.batch} x {columns} x {self.dim}"
 
 
 _ALL = (

@@ -97,7 +97,15 @@ def targets(records: Sequence[Record]) -> Iterator[str]:
             mark = {True: "met", False: "**missed**", None: ""}[record["met"]]
             variant = record["variant"].removeprefix("ours, ")
             rows.append(
-                [record["loss"], shape.label, record["pattern"], variant, record["claim"], record["found"], mark]
+                [
+                    record["loss"],
+                    shape.label(record["loss"]),
+                    record["pattern"],
+                    variant,
+                    record["claim"],
+                    record["found"],
+                    mark,
+                ]
             )
     return table(["loss", "shape", "embeddings", "backend", "wanted", "found", ""], rows)
 
@@ -134,7 +142,7 @@ def slower(records: Sequence[Record], mode: str) -> Iterator[str]:
 def _case(record: Record) -> tuple[str, str, str]:
     shape = Shape(**record["shape"])
     group = f" ({shape.group} per class)" if shape.group > 1 else ""
-    return record["loss"], shape.label + group, record["pattern"]
+    return record["loss"], shape.label(record["loss"]) + group, record["pattern"]
 
 
 def _absolute(record: Record) -> str:

@@ -13,7 +13,7 @@ class SoftTriple {
 
     explicit SoftTriple(const Term& term)
         : over_classes_(term.parameters[0], term.parameters[0]),
-          gamma_(static_cast<Real>(term.parameters[1])),
+          sharpness_(static_cast<Real>(1 / term.parameters[1])),
           group_(static_cast<Index>(term.parameters[2])) {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
@@ -27,12 +27,12 @@ class SoftTriple {
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
             const Relaxed relaxed = relax(row, j);
             const auto [own, other] = kinds(row, j);
-            const Pack<Real> of_class = over_classes_.slope(rates, own, other, relaxed.similarity);
+            const Pack<Real> of_share = over_classes_.slope(rates, own, other, relaxed.similarity) / relaxed.total;
             for (Index k = 0; k < group_; ++k) {
                 const Pack<Real> score = score_at(row, j, k);
-                const Pack<Real> share = exp<Real>((score - relaxed.highest) / gamma_) / relaxed.total;
-                const Pack<Real> spread = (score - relaxed.similarity) / gamma_ + 1;
-                put_slope(row, of, j, spread * share * of_class, k);
+                const Pack<Real> weight = exp<Real>((score - relaxed.highest) * sharpness_);
+                const Pack<Real> spread = (score - relaxed.similarity) * sharpness_ + 1;
+                put_slope(row, of, j, spread * weight * of_share, k);
             }
         }
         return {0, group_ * row.count};
@@ -55,7 +55,7 @@ class SoftTriple {
         Pack<Real> total{}, weighted{};
         for (Index k = 0; k < group_; ++k) {
             const Pack<Real> score = score_at(row, j, k);
-            const Pack<Real> weight = exp<Real>((score - highest) / gamma_);
+            const Pack<Real> weight = exp<Real>((score - highest) * sharpness_);
             total += weight;
             weighted += weight * score;
         }
@@ -63,7 +63,7 @@ class SoftTriple {
     }
 
     LogSumExp<Real> over_classes_;
-    Real gamma_;
+    Real sharpness_;
     Index group_;
 };
 
