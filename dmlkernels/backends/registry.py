@@ -73,8 +73,8 @@ def _choose(name: str, device_type: str) -> str:
     if name != "auto":
         _require(name, device_type)
         return name
-    if device_type == "cuda" and triton.unavailable_reason(device_type) is None:
-        return "triton"
+    if device_type == "cuda":
+        return next((name for name in ("triton", "native") if _availability(name, device_type)), "torch")
     return "native" if device_type == "cpu" and native.preferred() else "torch"
 
 

@@ -1,4 +1,5 @@
-"""The compiled CPU engine: the torch backend's blocks, each tile of them computed in one call of C++.
+"""The compiled engines. On a CPU: the torch backend's blocks, each tile of them computed in one call of C++. For CUDA
+tensors: ``dmlkernels.backends.native.cuda``.
 
 All checks are made on this side: the C++ side trusts the addresses it gets.
 """
@@ -8,10 +9,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from dmlkernels.backends import blocked
-from dmlkernels.backends.blocked import memo_shape
 from dmlkernels.backends.blocked.engine import Engine
-from dmlkernels.backends.native import norms, whole
-from dmlkernels.backends.native.module import preferred, unavailable_reason
+from dmlkernels.backends.native import cuda, module, norms, whole
+from dmlkernels.backends.native.module import preferred
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
@@ -20,14 +20,31 @@ __all__ = ["backward", "forward", "memo_shape", "preferred", "unavailable_reason
 COMPILED = Engine(norms, Fold, Slope)
 
 
+def unavailable_reason(device_type: str | None = None) -> str | None:
+    """Why neither engine can run on this kind of device, or None when one can; without one, on any of here."""
+    if device_type == "cuda":
+        return cuda.unavailable_reason()
+    reason = module.unavailable_reason(device_type)
+    return None if device_type is None and cuda.unavailable_reason() is None else reason
+
+
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Shape of what forward keeps for backward."""
+    return cuda.memo_shape(pairs) if cuda.serves(pairs.rows.device) else blocked.memo_shape(pairs)
+
+
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
+    if cuda.serves(pairs.rows.device):
+        return cuda.forward(pairs)
     found = whole.forward(pairs) if _is_whole(pairs) else None
     return blocked.forward(pairs, COMPILED) if found is None else found
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
+    if cuda.serves(pairs.rows.device):
+        return cuda.backward(pairs, forward, gradient, needs_rows, needs_columns)
     found = whole.backward(pairs, forward, gradient, needs_rows, needs_columns) if _is_whole(pairs) else None
     return found or blocked.backward(pairs, forward, gradient, needs_rows, needs_columns, COMPILED)
 

@@ -18,9 +18,9 @@ __all__ = ["compiled", "preferred", "reason", "unavailable_reason"]
 
 
 def unavailable_reason(device_type: str | None = None) -> str | None:
-    """Why the native engine cannot run on this kind of device, or None when it can; without one, on any of here."""
+    """Why the native CPU engine cannot run on this kind of device, or None when it can; without one, on any of here."""
     if reason is None and device_type not in (None, "cpu"):
-        return f"the native engine runs on the CPU, not on {device_type}"
+        return f"the native engine runs on CPU and CUDA tensors, not on {device_type} ones"
     return reason
 
 

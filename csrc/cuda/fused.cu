@@ -1,0 +1,5 @@
+#include "cuda/fused.cuh"
+
+#include "cuda/run.cuh"
+
+template struct dml::cuda::Run<dml::cuda::Fused>;

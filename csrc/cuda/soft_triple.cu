@@ -1,0 +1,5 @@
+#include "statistics/soft_triple.hpp"
+
+#include "cuda/run.cuh"
+
+template struct dml::cuda::Run<dml::cuda::SoftTriple>;

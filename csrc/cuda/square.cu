@@ -1,0 +1,5 @@
+#include "statistics/square.hpp"
+
+#include "cuda/run.cuh"
+
+template struct dml::cuda::Run<dml::cuda::Square>;

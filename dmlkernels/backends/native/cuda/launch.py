@@ -1,0 +1,106 @@
+"""Launches of the engine. Nothing here reads a number from the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.native.cuda import module, plan
+from dmlkernels.backends.native.cuda.problem import Inputs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row; the memo is the reciprocal norms of all vectors."""
+    inputs = Inputs(pairs)
+    width = pairs.statistic.width
+    memo = empty((pairs.num_rows * pairs.statistic.views + pairs.num_columns,), inputs.rows, pairs.dtype)
+    statistics = empty((pairs.num_rows, width), memo, memo.dtype)
+    problem = inputs.problem(memo)
+    problem.find_norms = inputs.small
+    if not inputs.small:
+        _find_norms(inputs, memo, problem.stream)
+
+    job = module.compiled.Job()
+    job.own, job.other, job.diagonal = inputs.row_side(memo), inputs.others(memo), pairs.within
+    job.role = module.compiled.Role.rows
+    per_tile, units = inputs.per_tile // pairs.statistic.views, plan.multiprocessors(memo.device)
+    if inputs.small:
+        shares = plan.small_shares(job.own.count, per_tile, 1, 1, units)
+    else:
+        limit = max(plan.MEMORY_FLOOR, inputs.rows.numel())
+        shares = plan.large_shares(job.own.count, job.other.count, per_tile, 1, units, statistics.numel(), limit)
+    partial = _share_out(job, shares, statistics, statistics.shape, memo)
+    problem.set_job(0, job)
+    module.compiled.forward(problem)
+    del partial
+    return Forward(statistics, memo)
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    inputs = Inputs(pairs)
+    memo = forward.memo.contiguous()
+    problem = inputs.problem(memo)
+    statistics, gradient = forward.statistics.contiguous(), gradient.to(memo.dtype).contiguous()
+    problem.statistics, problem.gradient = statistics.data_ptr(), gradient.data_ptr()
+    role = module.compiled.Role
+    of_rows = of_columns = None
+    kept = []
+    if needs_rows:
+        job = module.compiled.Job()
+        job.own, job.other, job.diagonal = inputs.row_side(memo), inputs.others(memo), pairs.within
+        job.role = role.both if pairs.within else role.rows
+        of_rows = empty(pairs.rows.shape, inputs.rows, inputs.dtype)
+        kept.append(_own(job, inputs, of_rows, pairs.statistic.views, 1, memo))
+        problem.set_job(0, job)
+    if needs_columns and inputs.columns is not None:
+        job = module.compiled.Job()
+        job.own, job.other, job.role = inputs.column_side(memo), inputs.row_side(memo), role.columns
+        of_columns = empty(inputs.columns.shape, inputs.columns, inputs.dtype)
+        kept.append(_own(job, inputs, of_columns, 1, inputs.group, memo))
+        problem.set_job(1, job)
+    if kept:
+        module.compiled.backward(problem)
+    return Gradients(
+        None if of_rows is None else of_rows.to(pairs.rows.dtype),
+        None if of_columns is None or pairs.columns is None else of_columns.to(pairs.columns.dtype),
+    )
+
+
+def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Memory for the engine to fill."""
+    return like.new_empty(shape, dtype=dtype)
+
+
+def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, group: int, memo: Tensor) -> Tensor | None:
+    """Share out a gradient's work; gives what must be kept until it is launched."""
+    slices, units = plan.cdiv(out.shape[-1], inputs.slice), plan.multiprocessors(memo.device)
+    per_tile = inputs.per_tile // views // group * group
+    if inputs.small:
+        shares = plan.small_shares(job.own.count, per_tile, slices, group, units)
+    else:
+        limit = max(plan.MEMORY_FLOOR, inputs.rows.numel() + (0 if inputs.columns is None else inputs.columns.numel()))
+        shares = plan.large_shares(job.own.count, job.other.count, per_tile, slices, units, out.numel(), limit)
+    return _share_out(job, shares, out, out.shape, memo)
+
+
+def _share_out(
+    job: module.compiled.Job, shares: plan.Shares, out: Tensor, shape: torch.Size, memo: Tensor
+) -> Tensor | None:
+    job.per_block, job.blocks, job.slices, job.shares = shares
+    job.out = out.data_ptr()
+    if shares.shares == 1:
+        return None
+    partial = empty((shares.shares, *shape), memo, memo.dtype)
+    job.partial = partial.data_ptr()
+    return partial
+
+
+def _find_norms(inputs: Inputs, memo: Tensor, stream: int) -> None:
+    start, views = 0, inputs.rows if inputs.rows.dim() == 3 else inputs.rows[None]
+    for vectors in (*views, *(() if inputs.columns is None else (inputs.columns,))):
+        count, dim = vectors.shape
+        out = memo.data_ptr() + start * memo.element_size()
+        module.compiled.norms(inputs.compiled_type, vectors.data_ptr(), count, dim, vectors.stride(0), out, stream)
+        start += count

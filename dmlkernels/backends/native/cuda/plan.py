@@ -1,0 +1,64 @@
+"""How work is shared among blocks: a pure function of sizes and the number of multiprocessors."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+SMALL = 100_000  # scores up to which one launch does it all
+MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
+_FEWEST = 8  # places a block of a small problem owns at least
+_DEFAULT_MULTIPROCESSORS = 132
+
+
+class Shares(NamedTuple):
+    """``blocks`` own ``per_block`` places each, in ``slices`` of the gradient, against ``shares`` of the others."""
+
+    per_block: int
+    blocks: int
+    slices: int = 1
+    shares: int = 1
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Of this device."""
+    return _multiprocessors(device.index or 0) if device.type == "cuda" else _DEFAULT_MULTIPROCESSORS
+
+
+def is_small(rows: int, columns: int) -> bool:
+    """Whether one launch a pass is best: more would take longer to start than to run."""
+    return rows * columns <= SMALL
+
+
+def small_shares(places: int, per_tile: int, slices: int, group: int, units: int) -> Shares:
+    """Blocks that each see all of the other side, so many that they fill the device."""
+    per_block = min(per_tile, max(_FEWEST, cdiv(places * slices, units)))
+    per_block = max(1, per_block // group) * group
+    return Shares(per_block, cdiv(places, per_block), slices)
+
+
+def large_shares(places: int, streamed: int, per_tile: int, slices: int, units: int, memory: int, limit: int) -> Shares:
+    """Whole tiles, the streamed side shared so that few blocks fill the device.
+
+    Args:
+        places: owned vectors.
+        streamed: the others; a share is at least four tiles of them.
+        units: multiprocessors.
+        memory: numbers that each share writes.
+        limit: numbers that all shares together may write.
+    """
+    blocks = cdiv(places, per_tile)
+    wanted = 2 * units // max(1, blocks * slices)
+    most = cdiv(streamed, 4 * per_tile)
+    return Shares(per_tile, blocks, slices, max(1, min(wanted, most, limit // max(1, memory))))
+
+
+def cdiv(size: int, by: int) -> int:
+    return -(-size // by)
+
+
+@lru_cache
+def _multiprocessors(index: int) -> int:
+    return torch.cuda.get_device_properties(index).multi_processor_count

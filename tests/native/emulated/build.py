@@ -1,0 +1,83 @@
+"""Compile the emulated engine, once for all test processes and until a source changes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+_ROOT = Path(__file__).parents[3]
+_EMULATION = Path(__file__).parent / "cuda"
+_FLAGS = ("-std=c++17", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
+_DEFINITIONS = ("-DDML_CUDA", "-DDML_CUDA_EMULATED")
+_NAME = "_emulated_cuda"
+
+
+def load() -> ModuleType:
+    """The engine as a module, or a skip that says what it lacks."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None or os.name != "posix":
+        pytest.skip("there is no g++")
+    if not (_ROOT / "csrc" / "cuda").is_dir():
+        pytest.skip("not run from a source tree")
+    pybind11 = pytest.importorskip("pybind11")
+    folder = _ROOT / "build" / "cuda_emulation" / _digest()
+    library = folder / f"{_NAME}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        if not library.exists():
+            _compile(compiler, (pybind11.get_include(), sysconfig.get_path("include")), library)
+    spec = importlib.util.spec_from_file_location(_NAME, library)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _compile(compiler: str, headers: tuple[str, ...], library: Path) -> None:
+    folders = [f"-I{folder}" for folder in (*headers, str(_EMULATION), str(_ROOT / "csrc"))]
+    objects = []
+    for source in _sources():
+        made = library.parent / f"{source.name}.o"
+        level = "-O0" if source.suffix == ".cpp" else "-O2"
+        subprocess.run(
+            [compiler, *_FLAGS, level, *_DEFINITIONS, *folders, "-x", "c++", "-c", str(source), "-o", str(made)],
+            check=True,
+        )
+        objects.append(str(made))
+    partial = library.with_suffix(".partial")
+    subprocess.run([compiler, "-shared", *objects, "-o", str(partial)], check=True)
+    partial.rename(library)
+
+
+def _sources() -> list[Path]:
+    engine = _ROOT / "csrc" / "cuda"
+    return [*sorted(engine.glob("*.cu")), engine / "bindings.cpp", _EMULATION / "emulation.cpp"]
+
+
+def _digest() -> str:
+    digest = hashlib.sha256("".join(_FLAGS + _DEFINITIONS).encode())
+    for folder in (_ROOT / "csrc" / "cuda", _ROOT / "csrc" / "statistics", _EMULATION):
+        for file in sorted(folder.iterdir()):
+            digest.update(file.name.encode() + file.read_bytes())
+    digest.update(sysconfig.get_config_var("EXT_SUFFIX").encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Tests run in several processes side by side: one builds, the others wait."""
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

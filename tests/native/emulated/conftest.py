@@ -1,0 +1,54 @@
+"""Routes backend "native" to the emulated CUDA engine, on CPU tensors."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from dmlkernels.backends import native
+from dmlkernels.backends.native import cuda
+from dmlkernels.backends.native.cuda import launch, plan
+from dmlkernels.backends.native.cuda import module as cuda_module
+from tests.native.emulated import build
+
+ASCENDING, DESCENDING, SHUFFLED = 0, 1, 7  # in which a block's threads run
+
+
+@pytest.fixture(scope="session")
+def built() -> ModuleType:
+    return build.load()
+
+
+@pytest.fixture(autouse=True)
+def engine(built: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The emulated engine, which now serves CPU tensors; always tiles, never the closed form."""
+    monkeypatch.setattr(cuda_module, "compiled", built, raising=False)
+    monkeypatch.setattr(cuda, "serves", lambda device: True)
+    monkeypatch.setattr(cuda, "has_closed_form", lambda pairs: False)
+    monkeypatch.setattr(native, "unavailable_reason", lambda device_type=None: None)
+    built.set_order(ASCENDING)
+    return built
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No problem is small: norms come from their own launch, and points are sorted."""
+    monkeypatch.setattr(plan, "SMALL", 0)
+
+
+@pytest.fixture
+def many_shares(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks stream each block's counterpart, however small it is."""
+    whole = plan.large_shares
+
+    def shared(*args: int) -> plan.Shares:
+        return whole(*args)._replace(shares=3)
+
+    monkeypatch.setattr(launch.plan, "large_shares", shared)
+
+
+@pytest.fixture
+def backend() -> str:
+    """For tests of the conformance suite."""
+    return "native"
