@@ -27,6 +27,7 @@ def main() -> int:
     commands = (
         [*pytest, *(["--benchmark-full"] if options.full else [])],
         ["benchmarks.targets", "--record", str(file)],
+        ["benchmarks.engines", "--record", str(file)],
         ["benchmarks.growth", "--record", str(file)],
         ["benchmarks.largest", "--record", str(file)],
         ["benchmarks.report"],

@@ -55,6 +55,7 @@ def in_full(records: Sequence[Record]) -> Iterator[str]:
             ("Forward and backward", markdown.ratios(found, BOTH)),
             ("Forward", markdown.ratios(found, FORWARD)),
             ("Wanted and found", markdown.targets(found)),
+            ("Native engine, torch backend and dense reference, forward and backward", markdown.engines(found)),
             ("Largest C that fits", markdown.largest(found)),
             ("All measurements", markdown.in_full(found)),
         )

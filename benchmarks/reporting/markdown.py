@@ -110,6 +110,30 @@ def targets(records: Sequence[Record]) -> Iterator[str]:
     return table(["loss", "shape", "embeddings", "backend", "wanted", "found", ""], rows)
 
 
+def engines(records: Sequence[Record]) -> Iterator[str]:
+    """Our engines and the reference, a case to a line."""
+    rows = []
+    chosen = (record for record in records if record["kind"] == "engine")
+    for key, found in groupby(chosen, lambda record: (*_case(record), record["tiles"])):
+        members = {record["variant"]: record for record in found}
+        torch_s, native_s, reference_s = (
+            members.get(name, {}).get("median_s") for name in ("ours, torch", "ours, native", REFERENCE)
+        )
+        if torch_s is None or native_s is None:
+            continue
+        loss, shape, pattern, tiles = key
+        dense = [members[REFERENCE]["status"] if REFERENCE in members else "", ""]
+        if reference_s is not None:
+            dense = [seconds(reference_s), f"{reference_s / native_s:.2f}"]
+        name = f"{loss}, tiles only" if tiles else loss
+        memory = [size(members[engine]["extra_bytes"]) for engine in ("ours, torch", "ours, native")]
+        rows.append(
+            [name, shape, pattern, seconds(torch_s), seconds(native_s), f"{torch_s / native_s:.2f}", *dense, *memory]
+        )
+    header = ["loss", "shape", "embeddings", "torch", "native", "torch / native", "reference", "reference / native"]
+    return table([*header, "memory, torch", "memory, native"], rows)
+
+
 def largest(records: Sequence[Record]) -> Iterator[str]:
     rows = []
     for record in records:

@@ -70,6 +70,19 @@ def test_of_a_case_measured_twice_the_fuller_measurement_counts() -> None:
     assert markdown.measurements([*full, between, *later])[0] == later
 
 
+def test_engines_stand_on_one_line() -> None:
+    def engine(variant: str, median: float | None, tiles: bool = False) -> Record:
+        return record(variant, median) | {"kind": "engine", "tiles": tiles}
+
+    first = [engine("ours, torch", 0.02), engine("ours, native", 0.01), engine("reference", 0.03)]
+    second = [engine("ours, torch", 0.04, True), engine("ours, native", 0.01, True)]
+    third = [engine("ours, torch", 0.02), engine("ours, native", 0.01), engine("reference", None) | {"status": "wrong"}]
+    *_, whole, tiles, wrong = markdown.engines([*first, *second, *third])
+    assert whole == "| pd | 128 x 100 x 512 | random | 20 ms | 10 ms | 2.00 | 30 ms | 3.00 | 1 MiB | 1 MiB |"
+    assert tiles == "| pd, tiles only | 128 x 100 x 512 | random | 40 ms | 10 ms | 4.00 |  |  | 1 MiB | 1 MiB |"
+    assert "| wrong |  |" in wrong
+
+
 def test_devices_never_share_a_table() -> None:
     records = [record("ours, torch", 0.01), record("ours, torch", 0.001, device_type="cuda", device="a GPU")]
     text = "\n".join(summary(records, []))
