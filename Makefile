@@ -3,7 +3,8 @@
 #     make example    train the example in .venv and write its pictures
 #     make test       run every test, documentation examples included
 #
-# DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. A pip setting goes in through
+# DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA says the same of the
+# CUDA engine in it. A pip setting goes in through
 # pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
 
 PYTHON ?= python3

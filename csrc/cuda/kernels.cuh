@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
 
 // Merges the shares of every row, always in the same order.
 template <class T, template <class> class Statistic>
-__global__ void __launch_bounds__(threads, 1) merge_kernel(const __grid_constant__ Problem problem) {
+__global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ Problem problem) {
     using Real = RealOf<T>;
     constexpr int width = Statistic<Real>::width;
     const Job& job = problem.jobs[0];
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
 
 // Adds the shares of a gradient of unit vectors, always in the same order, and takes it through the norm: a warp each.
 template <class T>
-__global__ void __launch_bounds__(threads, 1) combine_kernel(const __grid_constant__ Problem problem, int which, int views,
+__global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant__ Problem problem, int which, int views,
                                                           int group) {
     using Real = RealOf<T>;
     const Job& job = problem.jobs[which];
@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(threads, 1) combine_kernel(const __grid_consta
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads, 1) norms_kernel(const T* vectors, std::int64_t count, std::int64_t dim,
+__global__ void __launch_bounds__(threads) norms_kernel(const T* vectors, std::int64_t count, std::int64_t dim,
                                                         std::int64_t stride, RealOf<T>* out) {
     const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
     if (v >= count) return;
