@@ -109,9 +109,17 @@ void define_problem(py::module_& module) {
         .def_readwrite("columns", &Problem::columns)
         .def_readwrite("numbered", &Problem::numbered)
         .def_readwrite("within", &Problem::within)
+        .def_readwrite("block_rows", &Problem::block_rows)
+        .def_readwrite("block_labels", &Problem::block_labels)
         .def_readwrite("empty", &Problem::empty)
         .def_readwrite("statistics", &Problem::statistics)
         .def_readwrite("gradient", &Problem::gradient);
+}
+
+// An interrupt ends the work between two tiles.
+void heed_signals() {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 void define_kernels(py::module_& module) {
@@ -120,8 +128,9 @@ void define_kernels(py::module_& module) {
         .def_property_readonly("name", [](const Kernels& kernels) { return std::string(kernels.name); })
         .def("fold", [](const Kernels& k, const Tile& tile, Workspace& w) { return k.fold(tile, w); }, Release())
         .def("slope", [](const Kernels& k, const Tile& tile, Workspace& w) { k.slope(tile, w); }, Release())
-        .def("forward", [](const Kernels& k, const Problem& problem) { return dml::cpu::forward(problem, k); }, Release())
-        .def("backward", [](const Kernels& k, const Problem& problem) { return dml::cpu::backward(problem, k); },
+        .def("forward", [](const Kernels& k, const Problem& problem) { return dml::cpu::forward(problem, k, heed_signals); },
+             Release())
+        .def("backward", [](const Kernels& k, const Problem& problem) { return dml::cpu::backward(problem, k, heed_signals); },
              Release())
         .def("exp", [](const Kernels& k, bool wide, std::uintptr_t x, std::uintptr_t out,
                        std::int64_t count) { k.exp(wide, x, out, count); })

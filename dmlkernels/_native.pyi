@@ -58,6 +58,8 @@ class Problem:
     columns: Vectors
     numbered: bool
     within: bool
+    block_rows: int
+    block_labels: int
     empty: int
     statistics: int
     gradient: int

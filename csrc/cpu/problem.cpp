@@ -19,13 +19,29 @@ T* address(std::uintptr_t where) {
     return reinterpret_cast<T*>(where);
 }
 
+std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
+
+// Those of the labels [begin, end), each the label of `group` vectors.
+template <class Real>
+Vectors part(const Vectors& all, std::int64_t begin, std::int64_t end, std::int64_t group, std::int64_t dim) {
+    Vectors some = all;
+    const std::int64_t first = begin * group;
+    some.size = (end - begin) * group;
+    some.numbers = after(all.numbers, first * all.stride * sizeof(Real));
+    some.labels = after(all.labels, begin * sizeof(std::int64_t));
+    some.weights = after(all.weights, first * sizeof(Real));
+    some.gradient = after(all.gradient, first * dim * sizeof(Real));
+    return some;
+}
+
 // The vectors that count, normalised, in the order of a tile: member k of every group before member k + 1 of any.
 template <class Real>
 class Operand {
   public:
-    Operand(const Vectors& from, const Tile& tile, std::int64_t group, bool numbered)
-        : from_(from), dim_(tile.dim), views_(tile.views), threads_(tile.threads) {
-        choose(group, numbered);
+    // Without labels, a label is its place plus `numbered_from`, unless that is negative.
+    Operand(const Vectors& from, const Tile& tile, int views, std::int64_t group, std::int64_t numbered_from)
+        : from_(from), dim_(tile.dim), views_(views), threads_(tile.threads) {
+        choose(group, numbered_from);
         units_.reset(new Real[views_ * size() * dim_]);
         inverse_.reset(new Real[views_ * size()]);
         for (std::int64_t view = 0; view < views_; ++view) {
@@ -51,17 +67,19 @@ class Operand {
                            [](std::int64_t label) { return lowest_label <= label && label <= highest_label; });
     }
 
-    void show(Side& side) const {
-        side.units = reinterpret_cast<std::uintptr_t>(units_.get());
-        side.size = size();
+    // Describe the vectors [begin, end): all of them, or some of one that is not in groups.
+    void show(Side& side, std::int64_t begin, std::int64_t end) const {
+        side.units = reinterpret_cast<std::uintptr_t>(units_.get() + begin * dim_);
+        side.size = end - begin;
         side.view_stride = size() * dim_;
-        side.labels = labels_.empty() ? 0 : reinterpret_cast<std::uintptr_t>(labels_.data());
+        side.labels = labels_.empty() ? 0 : reinterpret_cast<std::uintptr_t>(labels_.data() + begin);
         side.weights = from_.weights;
+        side.of_units = of_units_ == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(of_units_ + begin * dim_);
     }
 
     // Room for the gradient of the unit vectors, zeros: where it is to stay, if no vector is left out or moved.
-    std::uintptr_t start_gradient() {
-        if (from_.gradient == 0) return 0;
+    void start_gradient() {
+        if (from_.gradient == 0) return;
         const std::int64_t count = views_ * size() * dim_;
         of_units_ = address<Real>(from_.gradient);
         if (!in_place_) {
@@ -69,7 +87,6 @@ class Operand {
             of_units_ = moved_.get();
         }
         std::fill_n(of_units_, count, Real(0));
-        return reinterpret_cast<std::uintptr_t>(of_units_);
     }
 
     void finish_gradient() const {
@@ -86,7 +103,7 @@ class Operand {
     }
 
   private:
-    void choose(std::int64_t group, bool numbered) {
+    void choose(std::int64_t group, std::int64_t numbered_from) {
         const std::int64_t groups = from_.size / group;
         const auto* const labels = address<const std::int64_t>(from_.labels);
         std::vector<std::int64_t> kept;
@@ -94,7 +111,11 @@ class Operand {
         for (std::int64_t j = 0; j < groups; ++j) {
             if (labels != nullptr && labels[j] == ignored) continue;
             kept.push_back(j);
-            if (labels != nullptr || numbered) labels_.push_back(labels != nullptr ? labels[j] : j);
+            if (labels != nullptr) {
+                labels_.push_back(labels[j]);
+            } else if (numbered_from >= 0) {
+                labels_.push_back(numbered_from + j);
+            }
         }
         chosen_.reserve(kept.size() * group);
         for (std::int64_t k = 0; k < group; ++k) {
@@ -103,7 +124,7 @@ class Operand {
         in_place_ = group == 1 && size() == from_.size;
     }
 
-    const Vectors& from_;
+    const Vectors from_;
     const std::int64_t dim_, views_;
     const int threads_;
     bool in_place_ = false;
@@ -115,28 +136,20 @@ class Operand {
 template <class Real>
 class Solver {
   public:
-    explicit Solver(const Problem& problem)
-        : problem_(problem), tile_(problem.tile), rows_(problem.rows, problem.tile, 1, false) {
-        rows_.show(tile_.rows);
-        tile_.diagonal = problem.within;
-        if (problem.within) {
-            rows_.show(tile_.columns);
-            return;
-        }
-        Tile columns = problem.tile;
-        columns.views = 1;
-        columns_ = std::make_unique<Operand<Real>>(problem.columns, columns, problem.tile.group, problem.numbered);
-        columns_->show(tile_.columns);
-    }
+    Solver(const Problem& problem, const Kernels& kernels, const Pause& pause)
+        : problem_(problem), kernels_(kernels), pause_(pause), tile_(problem.tile),
+          rows_(problem.rows, problem.tile, problem.tile.views, 1, -1) {}
 
-    bool forward(const Kernels& kernels) {
+    bool forward() {
         if (!rows_.labels_fit()) return false;
         const std::int64_t width = tile_.width;
         std::vector<double> states(rows_.size() * width);
         for (std::size_t k = 0; k < states.size(); ++k) states[k] = address<double>(problem_.empty)[k % width];
-        tile_.rows.states = reinterpret_cast<std::uintptr_t>(states.data());
-        if (problem_.within) tile_.columns.states = tile_.rows.states;
-        if (tile_.rows.size > 0 && tile_.columns.size > 0) kernels.fold(tile_, workspace_);
+        for_tiles(false, [&](std::int64_t row) {
+            tile_.rows.states = reinterpret_cast<std::uintptr_t>(states.data() + row * width);
+            if (problem_.within) tile_.columns.states = tile_.rows.states;
+            kernels_.fold(tile_, workspace_);
+        });
         Real* const statistics = address<Real>(problem_.statistics);
         std::fill_n(statistics, problem_.rows.size * width, Real(0));
         for (std::int64_t i = 0; i < rows_.size(); ++i) {
@@ -147,26 +160,51 @@ class Solver {
         return true;
     }
 
-    bool backward(const Kernels& kernels) {
+    bool backward() {
         if (!rows_.labels_fit()) return false;
+        const std::int64_t width = tile_.width;
         const auto statistics = chosen_rows(problem_.statistics), gradient = chosen_rows(problem_.gradient);
-        tile_.rows.statistics = reinterpret_cast<std::uintptr_t>(statistics.data());
-        tile_.rows.gradient = reinterpret_cast<std::uintptr_t>(gradient.data());
-        tile_.rows.of_units = rows_.start_gradient();
-        if (problem_.within) {
-            tile_.columns.statistics = tile_.rows.statistics;
-            tile_.columns.gradient = tile_.rows.gradient;
-            tile_.columns.of_units = tile_.rows.of_units;
-        } else {
-            tile_.columns.of_units = columns_->start_gradient();
-        }
-        if (tile_.rows.size > 0 && tile_.columns.size > 0) kernels.slope(tile_, workspace_);
+        rows_.start_gradient();
+        for_tiles(true, [&](std::int64_t row) {
+            tile_.rows.statistics = reinterpret_cast<std::uintptr_t>(statistics.data() + row * width);
+            tile_.rows.gradient = reinterpret_cast<std::uintptr_t>(gradient.data() + row * width);
+            if (problem_.within) {
+                tile_.columns.statistics = tile_.rows.statistics;
+                tile_.columns.gradient = tile_.rows.gradient;
+            }
+            kernels_.slope(tile_, workspace_);
+        });
         rows_.finish_gradient();
-        if (columns_) columns_->finish_gradient();
         return true;
     }
 
   private:
+    // Calls body(first row) with every tile described but for what belongs to one direction.
+    template <class Body>
+    void for_tiles(bool gradients, const Body& body) {
+        tile_.diagonal = problem_.within;
+        if (problem_.within) {
+            rows_.show(tile_.rows, 0, rows_.size());
+            tile_.columns = tile_.rows;
+            if (rows_.size() > 0) body(0);
+            return;
+        }
+        const std::int64_t group = tile_.group, labels = problem_.columns.size / group;
+        for (std::int64_t begin = 0; begin < labels; begin += problem_.block_labels) {
+            const std::int64_t end = std::min(begin + problem_.block_labels, labels);
+            Operand<Real> columns(part<Real>(problem_.columns, begin, end, group, tile_.dim), tile_, 1, group,
+                                  problem_.numbered ? begin : -1);
+            if (gradients) columns.start_gradient();
+            columns.show(tile_.columns, 0, columns.size());
+            for (std::int64_t row = 0; row < rows_.size() && columns.size() > 0; row += problem_.block_rows) {
+                rows_.show(tile_.rows, row, std::min(row + problem_.block_rows, rows_.size()));
+                body(row);
+                pause_();
+            }
+            if (gradients) columns.finish_gradient();
+        }
+    }
+
     std::vector<Real> chosen_rows(std::uintptr_t values) const {
         const std::int64_t width = tile_.width;
         std::vector<Real> chosen(rows_.size() * width);
@@ -177,20 +215,23 @@ class Solver {
     }
 
     const Problem& problem_;
+    const Kernels& kernels_;
+    const Pause& pause_;
     Tile tile_;
     Operand<Real> rows_;
-    std::unique_ptr<Operand<Real>> columns_;
     Workspace workspace_;
 };
 
 }  // namespace
 
-bool forward(const Problem& problem, const Kernels& kernels) {
-    return problem.tile.wide ? Solver<double>(problem).forward(kernels) : Solver<float>(problem).forward(kernels);
+bool forward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
+    return problem.tile.wide ? Solver<double>(problem, kernels, pause).forward()
+                             : Solver<float>(problem, kernels, pause).forward();
 }
 
-bool backward(const Problem& problem, const Kernels& kernels) {
-    return problem.tile.wide ? Solver<double>(problem).backward(kernels) : Solver<float>(problem).backward(kernels);
+bool backward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
+    return problem.tile.wide ? Solver<double>(problem, kernels, pause).backward()
+                             : Solver<float>(problem, kernels, pause).backward();
 }
 
 }  // namespace dml::cpu

@@ -1,7 +1,8 @@
-// A whole problem that is one tile, each way in one call: of so little work, calls and copies are what costs.
+// A whole problem, tile after tile, each way in one call: where a tile is little work, calls and copies are what costs.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "cpu/tile.hpp"
 
@@ -22,14 +23,17 @@ struct Problem {
     Tile tile;  // all that is not said of rows and columns
     Vectors rows, columns;
     bool numbered = false;  // columns without labels have their place as label
-    bool within = false;    // rows meet each other; there are no columns
+    bool within = false;    // rows meet each other, in one tile; there are no columns
+    std::int64_t block_rows = 0, block_labels = 0;  // of a tile: its rows, and the labels of its columns
     std::uintptr_t empty = 0;       // double (width): the state of a row before any column
     std::uintptr_t statistics = 0;  // (rows, width), zeros for ignored rows; forward writes it
     std::uintptr_t gradient = 0;    // of the statistics; backward reads it
 };
 
-// Both do nothing and return false if a label of a row does not fit the engine's 32 bits.
-bool forward(const Problem& problem, const Kernels& kernels);
-bool backward(const Problem& problem, const Kernels& kernels);
+// Both do nothing and return false if a label of a row does not fit the engine's 32 bits. They call `pause` between tiles,
+// which may throw to end the work.
+using Pause = std::function<void()>;
+bool forward(const Problem& problem, const Kernels& kernels, const Pause& pause);
+bool backward(const Problem& problem, const Kernels& kernels, const Pause& pause);
 
 }  // namespace dml::cpu

@@ -137,7 +137,7 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
 
 constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
 
-// The same through a whole problem: every fourth row is ignored, and so is every third label of the columns.
+// The same through a whole problem, of more than a tile if it is large: every fourth row is ignored, and so is every third label of the columns.
 template <class Real>
 void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
                std::int64_t dim, bool within) {
@@ -167,6 +167,9 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     problem.tile.terms[0].parameters = statistic.parameters;
     problem.tile.terms[0].from_columns = within && statistic.kind != Kind::logsumexp;
     problem.within = within;
+    problem.block_rows = 40;
+    problem.block_labels = 64;
+    const dml::cpu::Pause pause = [] {};
     problem.rows.numbers = address(row_numbers);
     problem.rows.size = rows;
     problem.rows.stride = stride;
@@ -185,8 +188,8 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     problem.empty = address(empty);
     problem.statistics = address(statistics);
     problem.gradient = address(gradient);
-    expect(dml::cpu::forward(problem, kernels), "labels that fit");
-    expect(dml::cpu::backward(problem, kernels), "labels that fit");
+    expect(dml::cpu::forward(problem, kernels, pause), "labels that fit");
+    expect(dml::cpu::backward(problem, kernels, pause), "labels that fit");
     for (const Real value : of_rows) expect(std::isfinite(value), "finite gradients of a problem's rows");
     if (!within) {
         for (const Real value : of_columns) expect(std::isfinite(value), "finite gradients of a problem's columns");
@@ -199,7 +202,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     }
     if (!labelled) return;
     row_labels[0] = std::int64_t{1} << 40;
-    expect(!dml::cpu::forward(problem, kernels) && !dml::cpu::backward(problem, kernels), "labels that do not fit");
+    expect(!dml::cpu::forward(problem, kernels, pause) && !dml::cpu::backward(problem, kernels, pause), "labels that do not fit");
 }
 
 template <class Real>

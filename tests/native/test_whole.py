@@ -1,4 +1,4 @@
-"""A problem of one tile solved in one call gives what the loop over tiles gives."""
+"""A problem solved in one call gives what the loop over tiles gives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends import blocked, native
+from dmlkernels.backends.blocked import plan
 from dmlkernels.backends.native import whole
 from dmlkernels.backends.pairs import Forward, Pairs
 from dmlkernels.statistics import IGNORED, Divergence, Field, LogSumExp, Moments, SoftTriple, Square
@@ -46,11 +47,17 @@ def _problems(dtype: torch.dtype, ignored: bool) -> dict[str, Pairs]:
     }
 
 
+@pytest.mark.parametrize("several_tiles", [False, True])
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", _problems(torch.float32, False))
-def test_a_whole_problem_is_that_of_tiles(name: str, dtype: torch.dtype, ignored: bool) -> None:
+def test_a_whole_problem_is_that_of_tiles(
+    name: str, dtype: torch.dtype, ignored: bool, several_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = _problems(dtype, ignored)[name]
+    if several_tiles:
+        monkeypatch.setattr(plan, "BLOCK_ROWS", 8)
+        monkeypatch.setattr(plan, "TILE_ELEMENTS", 3 * 3 * _DIM)
     assert whole.suits(pairs)
     found, expected = whole.forward(pairs), blocked.forward(pairs, native.COMPILED)
     assert found is not None
@@ -78,13 +85,11 @@ def test_labels_beyond_the_engine_go_to_the_tiles(label: int) -> None:
 @pytest.mark.parametrize(
     "pairs",
     [
-        Pairs(Moments(), torch.randn(1025, 2), torch.randn(3, 2)),
-        Pairs(Moments(), torch.randn(1000, 2), torch.randn(600, 2)),
         Pairs(Moments(), torch.randn(705, 2), within=True),
         Pairs(Moments(), torch.randn(5, 2), torch.randn(3, 2), within=True),
         Pairs(Moments(), torch.randn(5, 2, dtype=torch.bfloat16), torch.randn(3, 2)),
         Pairs(Moments(), torch.randn(5, 2), torch.randn(3, 2, dtype=torch.float64)),
     ],
 )
-def test_what_is_more_than_a_tile_is_not_taken(pairs: Pairs) -> None:
+def test_what_the_engine_cannot_read_as_it_is_goes_to_the_tiles(pairs: Pairs) -> None:
     assert not whole.suits(pairs)

@@ -38,17 +38,29 @@ def row_blocks(pairs: Pairs, num_rows: int, splits: Sequence[int]) -> list[Block
 
 def column_blocks(pairs: Pairs, elements: int) -> list[Block]:
     """Column blocks for work that keeps so many elements a column, counted in labels: each group stays whole."""
-    group = pairs.statistic.group
-    length = max(1, TILE_ELEMENTS // (max(elements, 1) * group))
     first_segment = len(pairs.row_splits) + 1 if pairs.within else 1
+    group = pairs.statistic.group
     splits = [split // group for split in pairs.column_splits]
-    return list(blocks(pairs.num_columns // group, splits, length, first_segment))
+    return list(blocks(pairs.num_columns // group, splits, _block_length(pairs, elements), first_segment))
 
 
 def scored_column_blocks(pairs: Pairs) -> list[Block]:
     """Column blocks for tiles of scores."""
+    return column_blocks(pairs, _scored_elements(pairs))
+
+
+def scored_block_length(pairs: Pairs) -> int:
+    """Labels whose columns make one of those blocks."""
+    return _block_length(pairs, _scored_elements(pairs))
+
+
+def _block_length(pairs: Pairs, elements: int) -> int:
+    return max(1, TILE_ELEMENTS // (max(elements, 1) * pairs.statistic.group))
+
+
+def _scored_elements(pairs: Pairs) -> int:
     rows = min(pairs.num_rows, BLOCK_ROWS) * pairs.statistic.views
-    return column_blocks(pairs, max(rows, pairs.dim))
+    return max(rows, pairs.dim)
 
 
 def prefers_closed_form(pairs: Pairs) -> bool:

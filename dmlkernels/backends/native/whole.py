@@ -1,4 +1,7 @@
-"""A problem of one tile, each way in one call of C++: of so little work, calls and copies are most of the cost."""
+"""A whole problem, each way in one call of C++.
+
+The loop over tiles is there too: with few rows a tile is so little work that calls and copies would cost as much.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,13 @@ from dmlkernels.statistics import Fused, Statistic
 
 
 def suits(pairs: Pairs) -> bool:
-    """Whether the engine takes these pairs whole: one tile, of vectors that it can read as they are."""
+    """Whether the engine takes these pairs whole: rows and columns, or few enough rows among themselves for one tile,
+    that it can read as they are."""
     if isinstance(pairs.statistic, Fused) or pairs.rows.dtype != pairs.dtype:
         return False
-    rows, columns = pairs.num_rows, pairs.columns
-    if columns is None:
-        return pairs.within and rows <= plan.SQUARE_BLOCK
-    held = max(rows * pairs.statistic.views, pairs.dim)
-    return (
-        not pairs.within
-        and columns.dtype == pairs.dtype
-        and rows <= plan.BLOCK_ROWS
-        and pairs.num_columns * held <= plan.TILE_ELEMENTS
-    )
+    if pairs.columns is None:
+        return pairs.within and pairs.num_rows <= plan.SQUARE_BLOCK
+    return not pairs.within and pairs.columns.dtype == pairs.dtype
 
 
 def forward(pairs: Pairs) -> Forward | None:
@@ -70,6 +67,7 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     empty = empty_state(statistic)
     problem.empty = empty.data_ptr()
     problem.within = pairs.within
+    problem.block_rows, problem.block_labels = plan.BLOCK_ROWS, plan.scored_block_length(pairs)
     kept = [empty, *_show(problem.rows, pairs.rows, pairs.row_labels)]
     if pairs.columns is not None:
         problem.numbered = statistic.reads_labels and pairs.column_labels is None
