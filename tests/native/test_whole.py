@@ -39,6 +39,7 @@ def _problems(dtype: torch.dtype, ignored: bool) -> dict[str, Pairs]:
         "columns without labels": Pairs(Moments(), rows, columns, row_labels),
         "strided": Pairs(LogSumExp(5.0, 9.0), wide, vectors(_DIM, _GROUPS).mT, **labelled),
         "rows strided": Pairs(LogSumExp(5.0, 9.0), vectors(_ROWS, 2 * _DIM)[:, :_DIM], columns, **labelled),
+        "narrow rows": Pairs(Moments(), rows.bfloat16(), columns, **labelled),
         "groups": Pairs(SoftTriple(20.0, 0.1, 3), rows, groups, **labelled),
         "views": Pairs(Divergence(7.0, False), vectors(2, _ROWS, _DIM), columns),
         "weights": Pairs(Square(), rows, columns, column_weights=torch.rand(_GROUPS, generator=generator)),
@@ -87,8 +88,8 @@ def test_labels_beyond_the_engine_go_to_the_tiles(label: int) -> None:
     [
         Pairs(Moments(), torch.randn(705, 2), within=True),
         Pairs(Moments(), torch.randn(5, 2), torch.randn(3, 2), within=True),
-        Pairs(Moments(), torch.randn(5, 2, dtype=torch.bfloat16), torch.randn(3, 2)),
-        Pairs(Moments(), torch.randn(5, 2), torch.randn(3, 2, dtype=torch.float64)),
+        Pairs(Moments(), torch.randn(5, 2), torch.randn(3, 2, dtype=torch.bfloat16)),
+        Pairs(Moments(), torch.randn(5, 2, dtype=torch.float64), torch.randn(3, 2)),
     ],
 )
 def test_what_the_engine_cannot_read_as_it_is_goes_to_the_tiles(pairs: Pairs) -> None:

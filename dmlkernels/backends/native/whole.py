@@ -19,9 +19,9 @@ from dmlkernels.statistics import Fused, Statistic
 
 
 def suits(pairs: Pairs) -> bool:
-    """Whether the engine takes these pairs whole: rows and columns, or few enough rows among themselves for one tile,
-    that it can read as they are."""
-    if isinstance(pairs.statistic, Fused) or pairs.rows.dtype != pairs.dtype:
+    """Whether the engine takes these pairs whole: rows, and columns that it can read as they are; or rows among
+    themselves, few enough for one tile."""
+    if isinstance(pairs.statistic, Fused):
         return False
     if pairs.columns is None:
         return pairs.within and pairs.num_rows <= plan.SQUARE_BLOCK
@@ -31,7 +31,7 @@ def suits(pairs: Pairs) -> bool:
 def forward(pairs: Pairs) -> Forward | None:
     """Finished statistics of every row, or None if the engine does not take the labels."""
     problem, kept = _describe(pairs)
-    statistics = pairs.rows.new_empty(pairs.num_rows, pairs.statistic.width)
+    statistics = pairs.rows.new_empty(pairs.num_rows, pairs.statistic.width, dtype=pairs.dtype)
     problem.statistics = statistics.data_ptr()
     done = kernels().forward(problem)
     del kept
@@ -45,7 +45,7 @@ def backward(
     problem, kept = _describe(pairs)
     statistics, gradient = forward.statistics.contiguous(), gradient.to(pairs.dtype).contiguous()
     problem.statistics, problem.gradient = statistics.data_ptr(), gradient.data_ptr()
-    of_rows = pairs.rows.new_empty(pairs.rows.shape) if needs_rows else None
+    of_rows = pairs.rows.new_empty(pairs.rows.shape, dtype=pairs.dtype) if needs_rows else None
     of_columns = pairs.columns.new_empty(pairs.columns.shape) if needs_columns and pairs.columns is not None else None
     if of_rows is not None:
         problem.rows.gradient = of_rows.data_ptr()
@@ -53,7 +53,9 @@ def backward(
         problem.columns.gradient = of_columns.data_ptr()
     done = kernels().backward(problem)
     del kept
-    return Gradients(of_rows, of_columns) if done else None
+    if not done:
+        return None
+    return Gradients(None if of_rows is None else of_rows.to(pairs.rows.dtype), of_columns)
 
 
 def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
@@ -68,7 +70,7 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     problem.empty = empty.data_ptr()
     problem.within = pairs.within
     problem.block_rows, problem.block_labels = plan.BLOCK_ROWS, plan.scored_block_length(pairs)
-    kept = [empty, *_show(problem.rows, pairs.rows, pairs.row_labels)]
+    kept = [empty, *_show(problem.rows, pairs.rows.to(pairs.dtype), pairs.row_labels)]
     if pairs.columns is not None:
         problem.numbered = statistic.reads_labels and pairs.column_labels is None
         kept += _show(problem.columns, pairs.columns, pairs.column_labels)
