@@ -169,7 +169,6 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
         bracket += make_factor(memory);
         Stage<T> next;
         next.read(memory, 0, slice_begin, problem);
-        __syncthreads();
         for (int first = 0; first < tile<T>; first += stage<T>) {
             next.write(memory);
             __syncthreads();

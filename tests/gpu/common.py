@@ -15,10 +15,10 @@ def made(kind: str, size: str, dtype: torch.dtype) -> Pairs:
     return every_kind(Maker(*SIZES[size], dtype=dtype))[kind]
 
 
-def worst_errors(pairs: Pairs) -> tuple[float, ...]:
+def worst_errors(pairs: Pairs, backend: str = "triton") -> tuple[float, ...]:
     """Of statistics, row and column gradients against float64, relative to the largest entry."""
     gradient = upstream(pairs)
-    both = zip(outcome("triton", pairs, gradient), outcome("torch", widen(pairs), gradient), strict=True)
+    both = zip(outcome(backend, pairs, gradient), outcome("torch", widen(pairs), gradient), strict=True)
     return tuple(_worst(one, other) for one, other in both if one is not None and other is not None)
 
 

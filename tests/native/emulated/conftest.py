@@ -11,6 +11,7 @@ from dmlkernels.backends.native import cuda
 from dmlkernels.backends.native.cuda import launch, plan
 from dmlkernels.backends.native.cuda import module as cuda_module
 from tests.native.emulated import build
+from tests.triton import common
 
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 7  # in which a block's threads run
 
@@ -27,6 +28,7 @@ def engine(built: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(cuda, "serves", lambda device: True)
     monkeypatch.setattr(cuda, "has_closed_form", lambda pairs: False)
     monkeypatch.setattr(native, "unavailable_reason", lambda device_type=None: None)
+    monkeypatch.setattr(common, "DEVICE", "cpu")  # of made pairs, also where there is a GPU
     built.set_order(ASCENDING)
     return built
 
