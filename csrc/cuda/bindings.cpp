@@ -98,6 +98,7 @@ PYBIND11_MODULE(DML_CUDA_MODULE, module, py::mod_gil_not_used()) {
         const Sizes found = sizes(type);
         return std::pair(found.places, found.slice);
     });
+    module.def("driver_error", &driver_error);
     module.def("norms", &norms, Release());
     module.def("forward", &forward, Release());
     module.def("backward", &backward, Release());

@@ -43,6 +43,12 @@ Sizes sizes(Type type) {
     return found;
 }
 
+std::string driver_error() {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
 void norms(Type type, std::uintptr_t vectors, std::int64_t count, std::int64_t dim, std::int64_t stride,
            std::uintptr_t out, std::uintptr_t stream) {
     with_type(type, [&](auto zero) {

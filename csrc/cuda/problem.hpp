@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 namespace dml::cuda {
 
@@ -57,6 +58,9 @@ struct Sizes {
     int slice;   // of a gradient's numbers in a block
 };
 Sizes sizes(Type type);
+
+// Why the driver cannot run what this was built with, or nothing.
+std::string driver_error();
 
 void norms(Type type, std::uintptr_t vectors, std::int64_t count, std::int64_t dim, std::int64_t stride,
            std::uintptr_t out, std::uintptr_t stream);

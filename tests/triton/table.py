@@ -26,7 +26,7 @@ Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. 
 Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backward` (tiles of scores), `merge` and
 `combine` (shares of the streamed side, added up in a fixed order). What differs between losses are the three device
 functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends
-of their pairs.
+of their pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
 
 ## Compiled
 

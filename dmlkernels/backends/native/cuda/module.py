@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 try:
@@ -27,4 +29,10 @@ def unavailable_reason() -> str | None:
         return "there is no CUDA device"
     if torch.cuda.get_device_capability() < (8, 0):
         return "the device is older than compute capability 8.0"
-    return None
+    return _driver_error()
+
+
+@lru_cache
+def _driver_error() -> str | None:
+    error = compiled.driver_error()
+    return f"the CUDA engine was built for a newer driver ({error})" if error else None
