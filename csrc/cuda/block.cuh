@@ -17,6 +17,8 @@ struct Side {
     RealOf<T> norm[tile<T>], weight[tile<T>];
 };
 
+constexpr int most(int a, int b) { return a > b ? a : b; }
+
 template <class T>
 struct Memory {
     using Real = RealOf<T>;
@@ -27,15 +29,14 @@ struct Memory {
     static constexpr int factor_ld = size + quad<Operand>;
     static constexpr int stage_ld = slice<T> + quad<Operand>;
     static constexpr bool narrow_factor = sizeof(Operand) < sizeof(Real);
-    static constexpr int larger(int a, int b) { return a > b ? a : b; }
     static constexpr int factor_bytes = narrow_factor ? size * factor_ld * static_cast<int>(sizeof(Operand)) : 0;
     static constexpr int stage_bytes = stage<T> * stage_ld * static_cast<int>(sizeof(Operand));
 
     // Operands of the scores; then the slopes.
-    alignas(128) unsigned char first[larger(2 * size * chunk_ld * static_cast<int>(sizeof(T)),
-                                            size * ld * static_cast<int>(sizeof(Real)))];
+    alignas(128) unsigned char first[most(2 * size * chunk_ld * static_cast<int>(sizeof(T)),
+                                          size * ld * static_cast<int>(sizeof(Real)))];
     // The scores; then operands of the gradient.
-    alignas(128) unsigned char second[larger(factor_bytes + stage_bytes, size * ld * static_cast<int>(sizeof(Real)))];
+    alignas(128) unsigned char second[most(factor_bytes + stage_bytes, size * ld * static_cast<int>(sizeof(Real)))];
     Real parts[threads];
     Side<T> own, other;
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,15 +19,17 @@ import pytest
 _ROOT = Path(__file__).parents[3]
 _EMULATION = Path(__file__).parent / "cuda"
 _FLAGS = ("-std=c++17", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-_DEFINITIONS = ("-DDML_CUDA", "-DDML_CUDA_EMULATED")
+_DEFINITIONS = ("-DDML_CUDA", "-DDML_CUDA_EMULATED", "-U_FORTIFY_SOURCE")  # which forbids jumps between stacks
 _NAME = "_emulated_cuda"
 
 
 def load() -> ModuleType:
     """The engine as a module, or a skip that says what it lacks."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None or os.name != "posix":
-        pytest.skip("there is no g++")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("there is no g++, or no Linux")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        pytest.skip("there are no Python headers")
     if not (_ROOT / "csrc" / "cuda").is_dir():
         pytest.skip("not run from a source tree")
     pybind11 = pytest.importorskip("pybind11")
