@@ -76,4 +76,4 @@ def symmetric_kl_loss(
         proxies.detach() if detach_proxies else proxies,
         backend=backends.resolve(backend, embeddings.device.type),
     )
-    return (statistics[:, 2] - statistics[:, 3]).mean() / 2
+    return statistics[:, 5].mean() / 2

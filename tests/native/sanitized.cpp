@@ -1,5 +1,6 @@
 // Runs every kernel of the CPU engine on tiles whose memory ends exactly where it must, for the sanitizers to watch; and
 // checks a few numbers against the obvious loops. Built and run by .ci/native.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -58,7 +59,7 @@ struct Statistic {
 };
 
 const Statistic statistics[] = {
-    {Kind::divergence, {10, 0}, 4, 2, 1, -std::numeric_limits<double>::infinity()},
+    {Kind::divergence, {10, 0}, 6, 2, 1, -std::numeric_limits<double>::infinity()},
     {Kind::field, {3, 0.9, 1.2, 0.01, 1}, 1, 1, 1, 0},
     {Kind::logsumexp, {-32, 32}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
     {Kind::moments, {}, 6, 1, 1, 0},
@@ -79,7 +80,7 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     std::vector<Real> weights(labels, Real(0.5));
     std::vector<double> row_states(rows * statistic.width, statistic.empty);
     if (statistic.kind == Kind::divergence) {
-        for (std::int64_t i = 0; i < rows; ++i) row_states[i * 4 + 2] = row_states[i * 4 + 3] = 0;
+        for (std::int64_t i = 0; i < rows; ++i) std::fill_n(&row_states[i * 6 + 2], 4, 0);
     }
     std::vector<double> column_states(columns * statistic.width, statistic.empty);
     std::vector<Real> gradient(rows * statistic.width, Real(1)), column_gradient(columns * statistic.width, Real(1));
@@ -150,7 +151,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     for (std::int64_t j = 0; j < labels; ++j) column_labels[j] = j % 3 == 2 ? ignored : j % 5;
     std::vector<Real> weights(columns, Real(0.5));
     std::vector<double> empty(statistic.width, statistic.empty);
-    if (statistic.kind == Kind::divergence) empty[2] = empty[3] = 0;
+    if (statistic.kind == Kind::divergence) std::fill_n(&empty[2], 4, 0);
     const Real unset = std::numeric_limits<Real>::quiet_NaN();
     std::vector<Real> statistics(rows * statistic.width, unset), gradient(rows * statistic.width, Real(1));
     std::vector<Real> of_rows(rows * statistic.views * dim, unset), of_columns(columns * dim, unset);
