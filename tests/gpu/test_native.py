@@ -11,7 +11,7 @@ from torch import Tensor
 
 import dmlkernels as dml
 from dmlkernels.backends import native
-from dmlkernels.backends.native import cuda
+from dmlkernels.backends.blocked import closed_form
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import Outcome, assert_close, errors, evaluate, factor_like, truth
 from tests.conformance.test_precision import is_determined
@@ -38,7 +38,7 @@ each_case = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "has_closed_form", lambda pairs: False)
+    monkeypatch.setattr(closed_form, "supports", lambda pairs: False)
 
 
 @each_kind

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from dmlkernels.backends import native
+from dmlkernels.backends.blocked import closed_form
 from dmlkernels.backends.native import cuda
 from dmlkernels.backends.native.cuda import launch, plan
 from dmlkernels.backends.native.cuda import module as cuda_module
@@ -26,7 +27,7 @@ def engine(built: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The emulated engine, which now serves CPU tensors; always tiles, never the closed form."""
     monkeypatch.setattr(cuda_module, "compiled", built, raising=False)
     monkeypatch.setattr(cuda, "serves", lambda device: True)
-    monkeypatch.setattr(cuda, "has_closed_form", lambda pairs: False)
+    monkeypatch.setattr(closed_form, "supports", lambda pairs: False)
     monkeypatch.setattr(native, "unavailable_reason", lambda device_type=None: None)
     monkeypatch.setattr(common, "DEVICE", "cpu")  # of made pairs, also where there is a GPU
     built.set_order(ASCENDING)
