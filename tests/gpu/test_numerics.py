@@ -60,8 +60,8 @@ def test_twenty_runs_give_the_same_bits(kind: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("precision", ["highest", "medium"], indirect=True)
 def test_closed_form_keeps_collapsed_variances(dtype: torch.dtype, precision: str) -> None:
     """Cosines near 0.95 and their variance, through torch's matmul, whatever it may do elsewhere."""
+    from dmlkernels.backends.gpu import closed
     from dmlkernels.backends.pairs import Pairs
-    from dmlkernels.backends.triton import run
     from dmlkernels.statistics import Moments
 
     generator = torch.Generator().manual_seed(0)
@@ -69,7 +69,7 @@ def test_closed_form_keeps_collapsed_variances(dtype: torch.dtype, precision: st
     rows = (4.4 * common + torch.randn(2000, 64, generator=generator)).to("cuda", dtype)
     columns = (4.4 * common + torch.randn(3000, 64, generator=generator)).to("cuda", dtype)
     pairs = Pairs(Moments(), rows, columns, torch.arange(2000, device="cuda"))
-    assert run.has_closed_form(pairs)
+    assert closed.applies(pairs)
     statistics, *gradients = worst_errors(pairs)
     assert statistics <= 1e-4
     assert max(gradients) <= (1e-3 if dtype == torch.float32 else 2e-2)

@@ -1,0 +1,61 @@
+"""The torch backend's closed form where a GPU engine would otherwise compute tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked import closed_form, normalise
+from dmlkernels.backends.blocked.closed_form import memo_shape
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+
+__all__ = ["applies", "backward", "forward", "memo_shape"]
+
+HALF_RATE = 16  # products of halves on tensor cores to one float32 product off them
+
+
+def applies(pairs: Pairs) -> bool:
+    """Whether D x D matrices replace the tiles: known from shapes and dtypes, and cheaper by operation count.
+
+    Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
+    evaluated in float32, tiles of halves run on tensor cores.
+    """
+    if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
+        return False
+    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
+    rate = HALF_RATE if pairs.rows.dtype == pairs.columns.dtype and pairs.rows.dtype.itemsize == 2 else 1
+    return rate * 2 * (rows + columns) * dim < 4 * rows * columns
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row."""
+    with _full_float32(pairs.rows.device):
+        return closed_form.forward(pairs, normalise)
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    with _full_float32(pairs.rows.device):
+        return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, normalise)
+
+
+@contextmanager
+def _full_float32(device: torch.device) -> Iterator[None]:
+    """Matrix products in float32 proper, whatever the process allows elsewhere: tf32 would spoil variances.
+
+    Only ever entered inside an opaque op: the switch is put back before anything compiled around it runs.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    switches = torch.backends.cuda.matmul
+    name, exact = ("fp32_precision", "ieee") if hasattr(switches, "fp32_precision") else ("allow_tf32", False)
+    allowed = getattr(switches, name)
+    setattr(switches, name, exact)
+    try:
+        yield
+    finally:
+        setattr(switches, name, allowed)
