@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 import dmlkernels
+from dmlkernels.backends import native
 
 
 def _version(package: str) -> str:
@@ -28,6 +29,7 @@ def main() -> None:
     print("backends")
     for name, availability in dmlkernels.available_backends().items():
         print(f"  {name:7}  {availability}")
+    print(f"  native, for CUDA tensors: {native.unavailable_reason('cuda') or 'available'}")
 
 
 if __name__ == "__main__":
