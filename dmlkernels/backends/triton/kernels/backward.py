@@ -64,6 +64,7 @@ def backward_kernel(
     OWN_GROUP: tl.constexpr = GROUP if SIDE == COLUMNS else 1
     OTHER_GROUP: tl.constexpr = 1 if SIDE == COLUMNS else GROUP
     ONE_BLOCK: tl.constexpr = DIM <= BLOCK_D
+    ONE_SLICE: tl.constexpr = DIM <= SLICE
     K: tl.constexpr = NUMBERS[0]
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's numbers begin
 
@@ -115,8 +116,10 @@ def backward_kernel(
             acts = True
         if acts:
             streamed = other if ONE_BLOCK else load_vectors(other_p, index, valid, other_stride, d, TYPE, DIM, SLICE)
-            bracket += tl.sum(slope * scores, 1)
             factor = (slope * norm[None, :]).to(SECOND)
+            if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
+                length = 1.0 / tl.where(norm == 0.0, 1.0, norm)
+                bracket += tl.sum(factor.to(SUM) * (scores * length[None, :]), 1)
             total = tl.dot(factor, streamed.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 
     inside = own_index < num_own
@@ -128,7 +131,10 @@ def backward_kernel(
         store_gradient(shares_p, total, own_index, inside, numbers, DIM)
     else:
         raw = load_vectors(own_p, own_index, own_valid, own_stride, d, SUM, DIM, SLICE)
-        gradient = through_norm(total, bracket, raw * own_norm[:, None], own_norm)
+        unit = raw * own_norm[:, None]
+        if ONE_SLICE:
+            bracket = tl.sum(total * unit, 1)
+        gradient = through_norm(total, bracket, unit, own_norm)
         store_gradient(out_p, gradient, own_index, inside, numbers, DIM)
 
 
