@@ -51,6 +51,6 @@ def size(value: int | None) -> str:
     if value is None:
         return "-"
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if value >= scale:
+        if value >= 0.97 * scale:
             return f"{value / scale:.3g} {unit}"
     return f"{value / 2**10:.3g} KiB"
