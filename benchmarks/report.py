@@ -34,8 +34,9 @@ def summary(records: Sequence[Record], pictures: Sequence[str]) -> Iterator[str]
         yield f"### {_NAMES[kind]}\n"
         yield markdown.origin(found) + "\n"
         yield (
-            "Forward and backward: median time and extra memory of ours, then how many times slower / larger each "
-            "baseline is. A number below 1 means that the baseline is better.\n"
+            f"By `python -m benchmarks{'' if kind == 'cpu' else '.gpu'}`; every measurement is in docs/benchmarks.md. "
+            "Forward and backward: what ours takes beyond the inputs, then how many times slower / larger each "
+            "baseline is, by medians of interleaved runs. A number below 1 means that the baseline is better.\n"
         )
         yield from markdown.ratios(found, BOTH)
         behind = list(markdown.slower(found, BOTH))

@@ -172,8 +172,9 @@ def _case(record: Record) -> tuple[str, str, str]:
 def _absolute(record: Record) -> str:
     if "median_s" not in record:
         return f"{record['status']}"
-    memory = "" if record["extra_bytes"] is None else f", {size(record['extra_bytes'])}"
-    return f"{seconds(record['median_s'])}{memory}"
+    parts = [] if record["device_type"] == "cpu" else [seconds(record["median_s"])]  # of a shared CPU it says little
+    parts += [] if record["extra_bytes"] is None else [size(record["extra_bytes"])]
+    return ", ".join(parts)
 
 
 def _ratio(record: Record | None, mine: Record) -> str:
