@@ -4,8 +4,7 @@
 #     make test       run every test, documentation examples included
 #
 # DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA says the same of the
-# CUDA engine in it. A pip setting goes in through
-# pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
+# CUDA engine in it. A pip setting goes in through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
 
 PYTHON ?= python3
 VENV   ?= .venv

@@ -8,7 +8,7 @@
 namespace py = pybind11;
 using namespace dml::cuda;
 
-#if defined(DML_CUDA_EMULATED)  // for tests: tests/native/cuda_emulation
+#if defined(DML_CUDA_EMULATED)  // for tests: tests/native/emulated
 void define_emulation(py::module_& module);
 #define DML_CUDA_MODULE _emulated_cuda
 #else

@@ -37,16 +37,10 @@ void with_type(Type type, const Body& body) {
     }
 }
 
-template <template <class> class Statistic>
-Statistic<float> statistic_of(const Problem& problem, float) {
-    return Statistic<float>(Term{problem.parameters[0], problem.parameters[1], problem.parameters[2],
-                                 problem.parameters[3], problem.parameters[4]});
-}
-
-template <template <class> class Statistic>
-Statistic<double> statistic_of(const Problem& problem, double) {
-    return Statistic<double>(Term{problem.parameters[0], problem.parameters[1], problem.parameters[2],
-                                  problem.parameters[3], problem.parameters[4]});
+template <class Statistic>
+Statistic statistic_of(const Problem& problem) {
+    return Statistic(Term{problem.parameters[0], problem.parameters[1], problem.parameters[2], problem.parameters[3],
+                          problem.parameters[4]});
 }
 
 template <template <class> class Statistic>
@@ -61,7 +55,7 @@ void Run<Statistic>::forward(const Problem& problem) {
         using T = decltype(zero);
         const Job& job = problem.jobs[0];
         launch(forward_kernel<T, Statistic>, job.blocks * job.shares, sizeof(Memory<T>), problem.stream, problem,
-               statistic_of<Statistic>(problem, RealOf<T>{}));
+               statistic_of<Statistic<RealOf<T>>>(problem));
         if (job.shares == 1) return;
         launch(merge_kernel<T, Statistic>, blocks_for(job.own.count, threads), 0, problem.stream, problem);
     });
@@ -74,7 +68,7 @@ void Run<Statistic>::backward(const Problem& problem) {
         std::int64_t blocks = 0;
         for (const Job& job : problem.jobs) blocks += job.blocks * job.slices * job.shares;
         launch(backward_kernel<T, Statistic>, blocks, sizeof(Memory<T>), problem.stream, problem,
-               statistic_of<Statistic>(problem, RealOf<T>{}));
+               statistic_of<Statistic<RealOf<T>>>(problem));
         for (int which = 0; which < 2; ++which) {
             const Job& job = problem.jobs[which];
             if (job.shares == 1) continue;

@@ -6,18 +6,17 @@ import torch
 import triton
 from torch import Tensor
 
+from dmlkernels.backends.gpu.shares import MEMORY_FLOOR, shares
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel, combine_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
 from dmlkernels.backends.triton.kernels.norms import norms_kernel
 from dmlkernels.backends.triton.plan import (
-    MEMORY_FLOOR,
     Architecture,
     backward_tiles,
     forward_tiles,
     next_power_of_2,
     norm_tiles,
-    shares,
 )
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors
@@ -32,7 +31,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     tiles = forward_tiles(problem.work(), arch, rows.size)
     blocks = triton.cdiv(rows.size, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
-    count = shares(blocks, columns.size, tiles.N, arch, rows.size * width, limit)
+    count = shares(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * width, limit)
     out = memo.new_empty(count, rows.size, width)
     forward_kernel[(blocks, count)](
         rows.vectors, columns.vectors, out, rows.numbers, columns.numbers, rows.labels, columns.labels,
@@ -87,7 +86,7 @@ def _gradient(
     places = own.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else own.size
     blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, own.vectors.numel() + other.vectors.numel())
-    count = shares(blocks * slices, other.size, tiles.N, arch, own.vectors.numel(), limit)
+    count = shares(blocks * slices, other.size, tiles.N, arch.multiprocessors, own.vectors.numel(), limit)
     out = own.vectors.new_empty((own.size, dim), dtype=dtype)
     partial = out if count == 1 else own.numbers.new_empty(count, own.size, dim)
     backward_kernel[(blocks, slices, count)](

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 
+from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS
+
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
-DEFAULT_MULTIPROCESSORS = 132
 _BLOCK_BYTES, _SLICE_BYTES = 256, 512  # of one vector's numbers that are multiplied, and accumulated, at a time
-MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
 
 
 class Architecture(NamedTuple):
@@ -87,17 +87,3 @@ def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: boo
 
 def _warps(m: int, n: int) -> int:
     return 8 if m * n >= 2048 else 4
-
-
-def shares(blocks: int, streamed: int, tile: int, arch: Architecture, memory: int, limit: int) -> int:
-    """How many programs split the streamed side of one block, so that few blocks fill the chip.
-
-    Args:
-        blocks: programs without a split.
-        streamed: vectors to stream, in tiles of ``tile``; a share is at least four tiles.
-        memory: numbers that each share writes.
-        limit: numbers that all shares together may write.
-    """
-    wanted = 2 * arch.multiprocessors // max(1, blocks)
-    most = -(-streamed // (4 * tile))
-    return max(1, min(wanted, most, limit // max(1, memory)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.gpu.shares import MEMORY_FLOOR
 from dmlkernels.backends.native.cuda import module, plan
 from dmlkernels.backends.native.cuda.problem import Inputs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
@@ -28,7 +29,7 @@ def forward(pairs: Pairs) -> Forward:
     if inputs.small:
         shares = plan.small_shares(job.own.count, per_tile, 1, 1, units)
     else:
-        limit = max(plan.MEMORY_FLOOR, inputs.rows.numel())
+        limit = max(MEMORY_FLOOR, inputs.rows.numel())
         shares = plan.large_shares(job.own.count, job.other.count, per_tile, 1, units, statistics.numel(), limit)
     partial = _share_out(job, shares, statistics, statistics.shape, memo)
     problem.set_job(0, job)
@@ -80,7 +81,7 @@ def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, grou
     if inputs.small:
         shares = plan.small_shares(job.own.count, per_tile, slices, group, units)
     else:
-        limit = max(plan.MEMORY_FLOOR, inputs.rows.numel() + (0 if inputs.columns is None else inputs.columns.numel()))
+        limit = max(MEMORY_FLOOR, inputs.rows.numel() + (0 if inputs.columns is None else inputs.columns.numel()))
         shares = plan.large_shares(job.own.count, job.other.count, per_tile, slices, units, out.numel(), limit)
     return _share_out(job, shares, out, out.shape, memo)
 

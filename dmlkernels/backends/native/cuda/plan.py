@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
+from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS, shares
+
 SMALL = 100_000  # scores up to which one launch does it all
-MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
 _FEWEST = 8  # places a block of a small problem owns at least
-_DEFAULT_MULTIPROCESSORS = 132
 
 
 class Shares(NamedTuple):
@@ -24,7 +24,7 @@ class Shares(NamedTuple):
 
 def multiprocessors(device: torch.device) -> int:
     """Of this device."""
-    return _multiprocessors(device.index or 0) if device.type == "cuda" else _DEFAULT_MULTIPROCESSORS
+    return _multiprocessors(device.index or 0) if device.type == "cuda" else DEFAULT_MULTIPROCESSORS
 
 
 def is_small(rows: int, columns: int) -> bool:
@@ -44,15 +44,12 @@ def large_shares(places: int, streamed: int, per_tile: int, slices: int, units: 
 
     Args:
         places: owned vectors.
-        streamed: the others; a share is at least four tiles of them.
+        streamed: the others.
         units: multiprocessors.
-        memory: numbers that each share writes.
-        limit: numbers that all shares together may write.
+        memory, limit: as in ``shares``.
     """
     blocks = cdiv(places, per_tile)
-    wanted = 2 * units // max(1, blocks * slices)
-    most = cdiv(streamed, 4 * per_tile)
-    return Shares(per_tile, blocks, slices, max(1, min(wanted, most, limit // max(1, memory))))
+    return Shares(per_tile, blocks, slices, shares(blocks * slices, streamed, per_tile, units, memory, limit))
 
 
 def cdiv(size: int, by: int) -> int:
