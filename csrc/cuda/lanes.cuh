@@ -196,9 +196,21 @@ DML_HD void add_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real 
     of.slopes[row.place(j) * row.label_step + k * row.stride] += slope;
 }
 
+// Of a centre, of which only its row has a slope: whatever was there is lost.
 template <class Real>
 DML_HD void put_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real slope, int k) {
-    add_slope(row, of, j, slope, k);
+    of.slopes[row.place(j) * row.label_step + k * row.stride] = slope;
+}
+
+// A number of a centre, kept where its slope will be put.
+template <class Real>
+DML_HD void keep(const Row<Real>& row, const Sloped<Real>& of, int j, Real value, int k) {
+    put_slope(row, of, j, value, k);
+}
+
+template <class Real>
+DML_HD Real kept(const Row<Real>& row, const Sloped<Real>& of, int j, int k) {
+    return of.slopes[row.place(j) * row.label_step + k * row.stride];
 }
 
 // Similarities replace the scores they came from.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.native.cuda.problem import fits
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import Divergence, SoftTriple
 from tests.native.emulated.conftest import ASCENDING, DESCENDING, SHUFFLED
@@ -143,13 +145,24 @@ def test_ignored_rows_may_hold_anything(kind: str, shared: bool, request: pytest
     assert found.rows is not None and not found.rows[ignored].any() and not found.statistics[ignored].any()
 
 
-def test_too_many_centres_say_so() -> None:
-    pairs = Maker(4, 130, 8, torch.float32).to_columns(SoftTriple(20.0, 0.1, 65.0))
-    with pytest.raises(ValueError, match="centers_per_class: got 65, expected at most 64"):
-        outcome("native", pairs, upstream(pairs))
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 32), (torch.float32, 64), (torch.bfloat16, 64)], ids=str)
+def test_any_number_of_centres(dtype: torch.dtype, most: int) -> None:
+    """A class of more than a tile of them is left to the torch backend."""
+    for count in (most, most + 1):
+        pairs = Maker(9, 3 * count, 8, dtype).to_columns(SoftTriple(20.0, 0.1, count))
+        assert fits(pairs) == (count <= most)
+        assert_agrees(pairs)
 
 
-def test_no_columns_and_no_rows() -> None:
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """New memory holds NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_no_columns_and_no_rows(poisoned: None) -> None:
     for shape in ((0, 5), (5, 0), (0, 0)):
         pairs = Pairs(Divergence(3.0, 1.0), torch.randn(2, shape[0], 4), torch.randn(shape[1], 4))
         found = outcome("native", pairs, upstream(pairs))

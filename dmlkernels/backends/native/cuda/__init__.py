@@ -1,4 +1,5 @@
-"""The compiled CUDA engine: whole problems, each in one launch or a few; nothing waits for the device.
+"""The compiled CUDA engine: whole problems, each in one launch or a few; nothing waits for the device. Labels of more
+columns than a tile holds (SoftTriple with more than 64 centres a class, 32 in float64) are the torch backend's.
 
 All checks are made on this side: the C++ side trusts the addresses it gets.
 """
@@ -8,9 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu import closed, memo_shape, on_device
+from dmlkernels.backends import blocked, gpu
+from dmlkernels.backends.gpu import closed, on_device
 from dmlkernels.backends.native.cuda import launch
 from dmlkernels.backends.native.cuda.module import unavailable_reason
+from dmlkernels.backends.native.cuda.problem import fits
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 __all__ = ["backward", "forward", "memo_shape", "serves", "unavailable_reason"]
@@ -21,15 +24,24 @@ def serves(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Shape of what forward keeps for backward."""
+    return gpu.memo_shape(pairs) if fits(pairs) else blocked.memo_shape(pairs)
+
+
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
     with on_device(pairs.rows.device):
+        if not fits(pairs):
+            return blocked.forward(pairs)
         return closed.forward(pairs) if closed.applies(pairs) else launch.forward(pairs)
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     with on_device(pairs.rows.device):
+        if not fits(pairs):
+            return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns)
         if closed.applies(pairs):
             return closed.backward(pairs, forward, gradient, needs_rows, needs_columns)
         return launch.backward(pairs, forward, gradient, needs_rows, needs_columns)

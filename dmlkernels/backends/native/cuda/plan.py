@@ -28,8 +28,9 @@ def multiprocessors(device: torch.device) -> int:
 
 
 def is_small(rows: int, columns: int) -> bool:
-    """Whether one launch a pass is best: more would take longer to start than to run."""
-    return rows * columns <= SMALL
+    """Whether one launch a pass is best: more would take longer to start than to run. Norms are found where scores are:
+    where there are none, it would leave them out."""
+    return 0 < rows * columns <= SMALL
 
 
 def small_shares(places: int, per_tile: int, slices: int, group: int, units: int) -> Shares:

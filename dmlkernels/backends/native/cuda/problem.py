@@ -34,13 +34,8 @@ class Inputs:
         self.rows = _unit_stride(pairs.rows.detach().to(self.dtype))
         self.columns = None if pairs.columns is None else _unit_stride(pairs.columns.detach().to(self.dtype))
         self.group = statistic.group
-        self.compiled_type = getattr(module.compiled.Type, _TYPES[self.dtype])
+        self.compiled_type = _compiled_type(self.dtype)
         self.per_tile, self.slice = module.compiled.sizes(self.compiled_type)
-        if self.group > self.per_tile:
-            raise ValueError(
-                f"centers_per_class: got {self.group}, expected at most {self.per_tile} for {self.dtype} "
-                "with the CUDA engine of backend 'native'"
-            )
         self.row_labels = None if pairs.row_labels is None else pairs.row_labels.contiguous()
         self.column_labels: Tensor | None = None
         self.weights: Tensor | None = None
@@ -121,6 +116,16 @@ class Inputs:
         num_norms = self.pairs.num_rows * self.pairs.statistic.views
         side.column_norms = memo.data_ptr() + num_norms * memo.element_size()
         side.weights = _address(self.weights)
+
+
+def fits(pairs: Pairs) -> bool:
+    """Whether a tile holds all columns of a label."""
+    places, _ = module.compiled.sizes(_compiled_type(_operand_type(pairs)))
+    return pairs.statistic.group <= places
+
+
+def _compiled_type(dtype: torch.dtype) -> module.compiled.Type:
+    return getattr(module.compiled.Type, _TYPES[dtype])
 
 
 def _operand_type(pairs: Pairs) -> torch.dtype:
