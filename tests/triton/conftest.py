@@ -8,7 +8,14 @@ import pytest
 import torch
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-NEED_KERNELS = ["test_guards.py", "test_losses.py", "test_shapes.py", "test_statistics.py", "test_toy.py"]
+NEED_KERNELS = [
+    "test_guards.py",
+    "test_losses.py",
+    "test_same_scores.py",
+    "test_shapes.py",
+    "test_statistics.py",
+    "test_toy.py",
+]
 
 if INTERPRETED:
     collect_ignore = ["test_compiled.py"]

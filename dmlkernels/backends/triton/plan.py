@@ -42,6 +42,12 @@ class Work(NamedTuple):
     operand: torch.dtype
     live_tiles: int = 1  # see Epilogue
     group: int = 1
+    same_scores: bool = False
+
+    @property
+    def least_owned(self) -> int:
+        """Vectors in an owner's block at least: fewer than 64 are multiplied by other instructions than more are."""
+        return 64 if self.same_scores else 16
 
 
 def next_power_of_2(n: int) -> int:
@@ -60,7 +66,7 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
         return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
     size, light = work.operand.itemsize, work.live_tiles == 1
     block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
-    m = min(128 if light and size == 2 else 64, max(16, next_power_of_2(owned)))
+    m = min(128 if light and size == 2 else 64, max(work.least_owned, next_power_of_2(owned)))
     n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
     stages = 3 if size == 2 and arch.vendor == "cuda" else 2
     return Tiles(m, n, block_d, block_d, _warps(m, n), stages)
@@ -77,7 +83,7 @@ def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: boo
     slice_d = block_d
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
-    m = max(min(64 if size < 8 else 32, next_power_of_2(owned)), 16, own_group)
+    m = max(min(64 if size < 8 else 32, next_power_of_2(owned)), work.least_owned, own_group)
     n = max(64 if light and size == 2 and not owns_columns else 32, other_group)
     if arch.vendor == "hip":  # its loads in flight take registers, of which there are fewer
         n = max(32, other_group)

@@ -36,6 +36,8 @@ class Epilogue:
         live_tiles: 1, or 2 or 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
             are the smaller for it.
         exact_scores: whether scores need float32 precision whatever the matmul precision.
+        same_scores: whether ``slope`` needs scores that are, to the last bit, those that ``fold`` saw: their tiles are
+            then multiplied by the same instructions, whoever owns what.
     """
 
     fold: Any
@@ -48,6 +50,7 @@ class Epilogue:
     weighted: bool = False
     sparse: bool = False
     exact_scores: bool = False
+    same_scores: bool = False
     live_tiles: int = 1
 
 

@@ -140,4 +140,5 @@ DIVERGENCE = Epilogue(
     num_values=6,
     values=divergence_values,
     hyper=divergence_hyper,
+    same_scores=True,
 )

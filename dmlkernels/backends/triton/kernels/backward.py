@@ -10,7 +10,8 @@ from dmlkernels.backends.triton.kernels.blocks import (
     alive,
     column_segment,
     compute_type,
-    load_own,
+    is_half,
+    load_scored,
     load_vectors,
     meeting,
     padded_group,
@@ -65,13 +66,17 @@ def backward_kernel(
     OTHER_GROUP: tl.constexpr = 1 if SIDE == COLUMNS else GROUP
     ONE_BLOCK: tl.constexpr = DIM <= BLOCK_D
     ONE_SLICE: tl.constexpr = DIM <= SLICE
+    OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
+    RAW: tl.constexpr = OWNS_ROWS or is_half(TYPE)  # the streamed vectors, as they were scored
     K: tl.constexpr = NUMBERS[0]
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's numbers begin
 
     place = tl.program_id(0) * M + tl.arange(0, M)
     own_index, own_label, own_valid = alive(own_label_p, place, num_own, OWN_GROUP)
     own_norm = tl.load(own_numbers_p + own_index, mask=own_valid, other=0.0)
-    own = load_own(own_p, own_index, own_valid, own_stride, own_norm, 0, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+    own = 0
+    if ONE_BLOCK:
+        own = load_scored(own_p, own_index, own_valid, own_stride, own_norm, 0, OWNS_ROWS, TYPE, DIM, BLOCK_D)
     d = tl.program_id(1) * SLICE
     bracket = tl.zeros([M], SUM)
     total = tl.zeros([M, SLICE], SUM)
@@ -83,12 +88,14 @@ def backward_kernel(
         there = start + tl.arange(0, N)
         index, label, valid = alive(other_label_p, there, num_other, OTHER_GROUP)
         norm = tl.load(other_numbers_p + index, mask=valid, other=0.0)
-        other = load_vectors(other_p, index, valid, other_stride, 0, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+        other = 0
+        if ONE_BLOCK:
+            other = load_scored(other_p, index, valid, other_stride, norm, 0, not OWNS_ROWS, TYPE, DIM, BLOCK_D)
         scores = score_tile(
             own, other, (own_p, own_index, own_valid, own_stride, own_norm),
-            (other_p, index, valid, other_stride, norm), TYPE, DIM, BLOCK_D, PRECISION,
+            (other_p, index, valid, other_stride, norm), OWNS_ROWS, TYPE, DIM, BLOCK_D, PRECISION,
         )  # fmt: skip
-        MATCH: tl.constexpr = (own_label_p if SIDE != COLUMNS else other_label_p) is not None
+        MATCH: tl.constexpr = (own_label_p if OWNS_ROWS else other_label_p) is not None
         same, different = meeting(own_label, own_valid, label, valid, MATCH)
         if SIDE == COLUMNS:
             values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
@@ -115,10 +122,12 @@ def backward_kernel(
         else:
             acts = True
         if acts:
-            streamed = other if ONE_BLOCK else load_vectors(other_p, index, valid, other_stride, d, TYPE, DIM, SLICE)
-            factor = (slope * norm[None, :]).to(SECOND)
+            streamed = other
+            if not ONE_BLOCK:
+                streamed = load_scored(other_p, index, valid, other_stride, norm, d, not OWNS_ROWS, TYPE, DIM, SLICE)
+            factor = ((slope * norm[None, :]) if RAW else slope).to(SECOND)
             if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
-                length = 1.0 / tl.where(norm == 0.0, 1.0, norm)
+                length = 1.0 / tl.where((norm == 0.0) | (not RAW), 1.0, norm)
                 bracket += tl.sum(factor.to(SUM) * (scores * length[None, :]), 1)
             total = tl.dot(factor, streamed.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 

@@ -73,21 +73,25 @@ def load_vectors(p, index, valid, stride, start, TYPE: tl.constexpr, DIM: tl.con
 
 
 @triton.jit
-def load_own(p, index, valid, stride, norm, start, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr):
-    """The owner's vectors: halves raw, so that products are exact; wider ones normalised, so that none overflows."""
-    own = load_vectors(p, index, valid, stride, start, TYPE, DIM, BLOCK_D)
-    if not is_half(TYPE):
-        own = own * norm.to(TYPE)[:, None]
-    return own
+def load_scored(
+    p, index, valid, stride, norm, start, ROWS: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Vectors as they are multiplied to scores: halves raw, so that products are exact; of wider ones the rows
+    normalised, so that none overflows."""
+    vectors = load_vectors(p, index, valid, stride, start, TYPE, DIM, BLOCK_D)
+    if ROWS and not is_half(TYPE):
+        vectors = vectors * norm.to(TYPE)[:, None]
+    return vectors
 
 
 @triton.jit
 def score_tile(
-    own, other, own_block, other_block,
+    own, other, own_block, other_block, OWNS_ROWS: tl.constexpr,
     TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Cosines of two blocks (p, index, valid, stride, norm). ``own`` and ``other`` are their vectors if one BLOCK_D
-    holds them."""
+    holds them. Whoever owns the rows, a pair is rounded alike: the row's norm first, the column's last."""
     SUM: tl.constexpr = sum_type(TYPE)
     own_p, own_index, own_valid, own_stride, own_norm = own_block
     other_p, other_index, other_valid, other_stride, other_norm = other_block
@@ -96,12 +100,17 @@ def score_tile(
         scores = tl.dot(own, tl.trans(other), scores, input_precision=PRECISION, out_dtype=SUM)
     else:
         for start in tl.range(0, DIM, BLOCK_D):
-            a = load_own(own_p, own_index, own_valid, own_stride, own_norm, start, TYPE, DIM, BLOCK_D)
-            b = load_vectors(other_p, other_index, other_valid, other_stride, start, TYPE, DIM, BLOCK_D)
+            a = load_scored(own_p, own_index, own_valid, own_stride, own_norm, start, OWNS_ROWS, TYPE, DIM, BLOCK_D)
+            b = load_scored(
+                other_p, other_index, other_valid, other_stride, other_norm, start, not OWNS_ROWS, TYPE, DIM, BLOCK_D
+            )
             scores = tl.dot(a, tl.trans(b), scores, input_precision=PRECISION, out_dtype=SUM)
-    if is_half(TYPE):
-        scores = scores * own_norm[:, None]
-    return scores * other_norm[None, :]
+    if OWNS_ROWS:
+        scores = scores * own_norm[:, None] if is_half(TYPE) else scores
+        return scores * other_norm[None, :]
+    else:
+        scores = scores * other_norm[None, :] if is_half(TYPE) else scores
+        return scores * own_norm[:, None]
 
 
 @triton.jit

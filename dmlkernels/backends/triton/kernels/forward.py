@@ -9,7 +9,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     alive,
     column_segment,
     compute_type,
-    load_own,
+    load_scored,
     load_vectors,
     meeting,
     padded_group,
@@ -51,7 +51,7 @@ def forward_kernel(
     row = tl.program_id(0) * M + tl.arange(0, M)
     x_index, x_label, x_valid = alive(x_label_p, row, num_rows, 1)
     x_norm = tl.load(x_norm_p + x_index, mask=x_valid, other=0.0)
-    x = load_own(x_p, x_index, x_valid, x_stride, x_norm, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+    x = load_scored(x_p, x_index, x_valid, x_stride, x_norm, 0, True, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
 
     places = num_columns // GROUP * padded_group(GROUP)
     share = tl.cdiv(tl.cdiv(places, N), tl.num_programs(1)) * N
@@ -64,7 +64,7 @@ def forward_kernel(
         w = load_vectors(w_p, w_index, w_valid, w_stride, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
         scores = score_tile(
             x, w, (x_p, x_index, x_valid, x_stride, x_norm), (w_p, w_index, w_valid, w_stride, w_norm),
-            TYPE, DIM, BLOCK_D, PRECISION,
+            True, TYPE, DIM, BLOCK_D, PRECISION,
         )  # fmt: skip
         own, other = meeting(x_label, x_valid, w_label, w_valid, x_label_p is not None)
         if WITHIN:

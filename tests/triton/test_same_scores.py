@@ -1,0 +1,124 @@
+"""Forward and both backward kernels round a pair's score alike, which the symmetric KL of nearly equal views needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.triton.epilogues import Epilogue, base, register
+from dmlkernels.statistics import Statistic, Tile
+from dmlkernels.statistics.base import State
+from tests.conformance.test_saturated import EPSILON, TIMES_DENSE, evaluate
+from tests.triton.common import DEVICE, Maker, outcome
+
+
+class Highest(Statistic):
+    """One column: a row's highest score."""
+
+    name = "toy_highest"
+    width = 1
+    reads_labels = False
+
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        raise NotImplementedError("only the kernels run in this test")
+
+    def fold(self, tile: Tile) -> State:
+        raise NotImplementedError
+
+    def merge(self, first: State, second: State) -> State:
+        raise NotImplementedError
+
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@triton.jit
+def fold_highest(scores, own, other, weight, cell, hyper):  # noqa: ANN001, ANN201
+    return (tl.max(tl.where(other, scores, float("-inf")), 1),)
+
+
+@triton.jit
+def merge_highest(a, b):  # noqa: ANN001, ANN201
+    return (tl.maximum(a[0], b[0]),)
+
+
+@triton.jit
+def slope_highest(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):  # noqa: ANN001, ANN201
+    return tl.where(other & (scores == values[0]), 1.0, 0.0)
+
+
+@pytest.fixture
+def highest() -> Iterator[Highest]:
+    values = lambda statistic, statistics, gradient: [statistics[:, 0]]  # noqa: E731
+    epilogue = Epilogue(
+        fold_highest, merge_highest, slope_highest, empty=(float("-inf"),), num_values=1, values=values,
+        same_scores=True,
+    )  # fmt: skip
+    register(Highest, epilogue)
+    yield Highest()
+    del base._EPILOGUES[Highest]
+
+
+@pytest.fixture(autouse=True)
+def _products_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU adds up a pair's products in an order of its own; the interpreter's BLAS, in one that follows from the
+    pair's place in the tile."""
+    if DEVICE == "cuda":
+        return
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    def create_dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
+        total = d.data.copy()
+        for k in range(a.data.shape[1]):
+            total += a.data[:, k, None].astype(total.dtype) * b.data[None, k].astype(total.dtype)
+        return TensorHandle(total, d.dtype.scalar)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("dim", [13, 50])
+@pytest.mark.parametrize("shares", [1, 3])
+def test_to_the_last_bit(
+    highest: Highest, dtype: torch.dtype, dim: int, shares: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row's highest score is met again, whoever owns the tile: gradients are those of the highest pairs."""
+    from dmlkernels.backends.triton import launch
+
+    monkeypatch.setattr(launch, "shares", lambda *args: shares)
+    maker = Maker(34, 36, dim, dtype)
+    rows, columns = (maker.normal(count, dim) for count in (34, 36))
+    found = outcome("triton", Pairs(highest, rows, columns), torch.ones(34, 1, dtype=torch.float64, device=DEVICE))
+
+    leaves = [given.double().requires_grad_() for given in (rows, columns)]
+    units = [torch.nn.functional.normalize(leaf) for leaf in leaves]
+    true = torch.autograd.grad((units[0] @ units[1].T).amax(1).sum(), leaves)
+    for ours, exact in zip(found[1:], true, strict=True):
+        assert ours is not None
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=8 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("detach_targets", [False, True], ids=["exact", "detached"])
+@pytest.mark.parametrize("dim", [16, 24, 64])
+@pytest.mark.parametrize(("temperature", "distance"), [(0.02, 1e-4), (0.02, 1e-3), (0.05, 1e-2)])
+def test_saturated_and_nearly_equal_views(temperature: float, distance: float, dim: int, detach_targets: bool) -> None:
+    """All gradients, the proxies' too, as good as those of dense float32 torch."""
+    maker = Maker(12, 40, dim)
+    proxies, noise, shift = (maker.normal(count, dim) for count in (40, 12, 12))
+    first = proxies[maker.labels(12, 40, ignored=False)] + 0.1 * noise
+    inputs = tuple(given.float() for given in (first, first + distance * shift, proxies))
+    options = {"temperature": temperature, "detach_targets": detach_targets}
+    true = evaluate(inputs, torch.float64, None, **options)
+    dense = evaluate(inputs, torch.float32, None, **options)
+    found = evaluate(inputs, torch.float32, "triton", **options)
+    # Of a cosine, which becomes a logit, and of the difference of two.
+    roundings = EPSILON * (1 / temperature + dim**0.5 / distance)
+    for ours, theirs, exact in zip(found.gradients, dense.gradients, true.gradients, strict=True):
+        assert (ours - exact).norm() <= TIMES_DENSE * ((theirs - exact).norm() + roundings * exact.norm())
