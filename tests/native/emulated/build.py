@@ -1,7 +1,11 @@
-"""Compile the emulated engine, once for all test processes and until a source changes."""
+"""Compile the emulated engine, once for all test processes and until a source changes.
+
+In a process that the address sanitizer watches it is compiled for that, and for the undefined-behaviour sanitizer.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -20,6 +24,7 @@ _ROOT = Path(__file__).parents[3]
 _EMULATION = Path(__file__).parent / "cuda"
 _FLAGS = ("-std=c++17", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 _DEFINITIONS = ("-DDML_CUDA", "-DDML_CUDA_EMULATED", "-U_FORTIFY_SOURCE")  # which forbids jumps between stacks
+_SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _NAME = "_emulated_cuda"
 
 
@@ -48,18 +53,22 @@ def load() -> ModuleType:
 
 def _compile(compiler: str, headers: tuple[str, ...], library: Path) -> None:
     folders = [f"-I{folder}" for folder in (*headers, str(_EMULATION), str(_ROOT / "csrc"))]
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     objects = []
     for source in _sources():
         made = library.parent / f"{source.name}.o"
-        level = "-O0" if source.suffix == ".cpp" else "-O2"
-        subprocess.run(
-            [compiler, *_FLAGS, level, *_DEFINITIONS, *folders, "-x", "c++", "-c", str(source), "-o", str(made)],
-            check=True,
-        )
+        mode = (*_mode(), "-O0") if source.suffix == ".cpp" else _mode()
+        command = [compiler, *_FLAGS, *mode, *_DEFINITIONS, *folders, "-x", "c++", "-c", str(source), "-o", str(made)]
+        subprocess.run(command, env=environment, check=True)
         objects.append(str(made))
     partial = library.with_suffix(".partial")
-    subprocess.run([compiler, "-shared", *objects, "-o", str(partial)], check=True)
+    subprocess.run([compiler, "-shared", *_mode(), *objects, "-o", str(partial)], env=environment, check=True)
     partial.rename(library)
+
+
+def _mode() -> tuple[str, ...]:
+    watched = hasattr(ctypes.CDLL(None), "__asan_init")
+    return ("-O1", *_SANITIZERS) if watched else ("-O2",)
 
 
 def _sources() -> list[Path]:
@@ -68,7 +77,7 @@ def _sources() -> list[Path]:
 
 
 def _digest() -> str:
-    digest = hashlib.sha256("".join(_FLAGS + _DEFINITIONS).encode())
+    digest = hashlib.sha256("".join(_FLAGS + _mode() + _DEFINITIONS).encode())
     for folder in (_ROOT / "csrc" / "cuda", _ROOT / "csrc" / "statistics", _EMULATION):
         for file in sorted(folder.iterdir()):
             digest.update(file.name.encode() + file.read_bytes())

@@ -2,7 +2,6 @@
 #include "cuda_runtime.h"
 
 #include <pybind11/pybind11.h>
-#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -11,6 +10,8 @@
 #include <random>
 #include <stdexcept>
 #include <vector>
+
+#include "fibers.h"
 
 dim3 threadIdx, blockIdx;
 
@@ -28,7 +29,7 @@ struct Fiber {
     State state;
     Site site;
     ucontext_t entry;
-    jmp_buf resume;
+    Continuation resume;
     bool started;
 };
 
@@ -38,33 +39,43 @@ constexpr unsigned most_threads = 256;
 Fiber fibers[most_threads];
 std::unique_ptr<unsigned char[]> stacks;
 std::uint64_t numbers[most_threads];
-jmp_buf scheduler;
+Continuation scheduler;
 const std::function<void()>* body_of_all;
 std::string error;
 std::size_t shared_bytes;
 int order = 0;  // 0 ascending, 1 descending, else the seed of a shuffle
 std::mt19937 generator;
 
-void leave(State state, Site site) {
+UNWATCHED void leave(State state, Site site) {
     Fiber& self = fibers[threadIdx.x];
     const dim3 here = threadIdx;
     self.state = state;
     self.site = site;
-    if (_setjmp(self.resume) == 0) _longjmp(scheduler, 1);
+    leave_for(scheduler, &self.resume);
+    if (__builtin_setjmp(self.resume.registers) == 0) go_on(scheduler);
+    arrive(self.resume);
     threadIdx = here;
 }
 
-void enter() {
+UNWATCHED void enter() {
+    arrive_from(scheduler);
     (*body_of_all)();
     fibers[threadIdx.x].state = State::done;
-    _longjmp(scheduler, 1);
+    leave_for(scheduler, nullptr);
+    go_on(scheduler);
 }
 
-void step(unsigned thread) {
+UNWATCHED void step(unsigned thread) {
     Fiber& fiber = fibers[thread];
     threadIdx = dim3(thread);
-    if (_setjmp(scheduler) != 0) return;
-    if (fiber.started) _longjmp(fiber.resume, 1);
+    fiber.resume.stack = stacks.get() + thread * stack_bytes;
+    fiber.resume.stack_bytes = stack_bytes;
+    leave_for(fiber.resume, &scheduler);
+    if (__builtin_setjmp(scheduler.registers) != 0) {
+        arrive(scheduler);
+        return;
+    }
+    if (fiber.started) go_on(fiber.resume);
     fiber.started = true;
     getcontext(&fiber.entry);
     fiber.entry.uc_stack.ss_sp = stacks.get() + thread * stack_bytes;
@@ -110,14 +121,16 @@ std::mutex& device() {
     return mutex;
 }
 
-void fail(const std::string& message) {
+UNWATCHED void fail(const std::string& message) {
     error = message;
-    _longjmp(scheduler, 1);
+    leave_for(scheduler, nullptr);
+    go_on(scheduler);
 }
 
 void begin_launch(unsigned threads, std::size_t bytes) {
     if (threads != most_threads) throw std::runtime_error("blocks of 256 threads are emulated");
     if (stacks == nullptr) stacks.reset(new unsigned char[most_threads * stack_bytes]);
+    allow(stacks.get(), most_threads * stack_bytes);  // which a launch that failed has left as they were
     shared_bytes = bytes;
     error.clear();
 }
@@ -126,7 +139,11 @@ unsigned block_at(unsigned turn, unsigned blocks) { return order == 1 ? blocks -
 
 void run_block(unsigned threads, const std::function<void()>& body) {
     using dml::cuda::shared_memory;
+    unsigned char* const beyond = shared_memory + shared_bytes;
+    const std::size_t beyond_bytes = sizeof(shared_memory) - shared_bytes;
+    allow(beyond, beyond_bytes);
     std::memset(shared_memory, 0xff, sizeof(shared_memory));  // NaN, and addresses of nothing
+    forbid(beyond, beyond_bytes);
     for (unsigned thread = 0; thread < threads; ++thread) {
         fibers[thread].state = State::ready;
         fibers[thread].started = false;
@@ -151,8 +168,9 @@ void run_block(unsigned threads, const std::function<void()>& body) {
                                      std::to_string(fibers[thread].site.line));
         }
     }
-    for (std::size_t k = shared_bytes; k < sizeof(shared_memory); ++k) {
-        if (shared_memory[k] != 0xff) throw std::runtime_error("emulated CUDA: shared memory was written beyond its end");
+    allow(beyond, beyond_bytes);
+    for (std::size_t k = 0; k < beyond_bytes; ++k) {
+        if (beyond[k] != 0xff) throw std::runtime_error("emulated CUDA: shared memory was written beyond its end");
     }
 }
 
