@@ -12,6 +12,7 @@
 #include "cpu/tile.hpp"
 
 namespace py = pybind11;
+using dml::cpu::Centers;
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
 using dml::cpu::Problem;
@@ -111,9 +112,25 @@ void define_problem(py::module_& module) {
         .def_readwrite("within", &Problem::within)
         .def_readwrite("block_rows", &Problem::block_rows)
         .def_readwrite("block_labels", &Problem::block_labels)
+        .def_readwrite("part_columns", &Problem::part_columns)
         .def_readwrite("empty", &Problem::empty)
         .def_readwrite("statistics", &Problem::statistics)
         .def_readwrite("gradient", &Problem::gradient);
+}
+
+void define_centers(py::module_& module) {
+    py::class_<Centers>(module, "Centers")
+        .def(py::init<>())
+        .def_readwrite("wide", &Centers::wide)
+        .def_readwrite("classes", &Centers::classes)
+        .def_readwrite("group", &Centers::group)
+        .def_readwrite("dim", &Centers::dim)
+        .def_readwrite("stride", &Centers::stride)
+        .def_readwrite("numbers", &Centers::numbers)
+        .def_readwrite("slack", &Centers::slack)
+        .def_readwrite("gradient", &Centers::gradient)
+        .def_readwrite("of_numbers", &Centers::of_numbers)
+        .def_readwrite("threads", &Centers::threads);
 }
 
 // An interrupt ends the work between two tiles.
@@ -132,6 +149,9 @@ void define_kernels(py::module_& module) {
              Release())
         .def("backward", [](const Kernels& k, const Problem& problem) { return dml::cpu::backward(problem, k, heed_signals); },
              Release())
+        .def("spread", [](const Kernels& k, const Centers& of, Workspace& w) { return k.spread(of, w); }, Release())
+        .def("spread_backward", [](const Kernels& k, const Centers& of, Workspace& w) { k.spread_backward(of, w); },
+             Release())
         .def("exp", [](const Kernels& k, bool wide, std::uintptr_t x, std::uintptr_t out,
                        std::int64_t count) { k.exp(wide, x, out, count); })
         .def("power", [](const Kernels& k, bool wide, double exponent, std::uintptr_t x, std::uintptr_t out,
@@ -147,5 +167,6 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     define_norms<double>(module, "normalise_float64", "normalisation_backward_float64");
     define_tile(module);
     define_problem(module);
+    define_centers(module);
     define_kernels(module);
 }

@@ -60,9 +60,22 @@ class Problem:
     within: bool
     block_rows: int
     block_labels: int
+    part_columns: int
     empty: int
     statistics: int
     gradient: int
+
+class Centers:
+    wide: bool
+    classes: int
+    group: int
+    dim: int
+    stride: int
+    numbers: int
+    slack: float
+    gradient: int
+    of_numbers: int
+    threads: int
 
 class Kernels:
     @property
@@ -71,6 +84,8 @@ class Kernels:
     def slope(self, tile: Tile, workspace: Workspace) -> None: ...
     def forward(self, problem: Problem) -> bool: ...
     def backward(self, problem: Problem) -> bool: ...
+    def spread(self, centers: Centers, workspace: Workspace) -> float: ...
+    def spread_backward(self, centers: Centers, workspace: Workspace) -> None: ...
     def exp(self, wide: bool, x: int, out: int, count: int) -> None: ...
     def power(self, wide: bool, exponent: float, x: int, out: int, count: int) -> None: ...
 

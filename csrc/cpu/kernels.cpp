@@ -4,6 +4,7 @@
 
 #include "cpu/parallel.hpp"
 #include "cpu/product.hpp"
+#include "cpu/spread.hpp"
 #include "cpu/tile.hpp"
 #include "statistics/divergence.hpp"
 #include "statistics/field.hpp"
@@ -166,7 +167,7 @@ class TileWork {
     void allot_parts() {
         scores_size_ = tile_.views * sliver_rows * stride_;
         left_size_ = sliver_rows * larger(tile_.dim, larger(columns_, rows_));
-        scratch_size_ = soft_ ? SoftTriple<Real>::scratch_numbers * stride_ : 0;
+        scratch_size_ = soft_ ? larger(stride_, tile_.group * lanes<Real>) : 0;
         part_size_ = padded((scores_size_ + left_size_ + scratch_size_) * sizeof(Real) +
                                 (stride_ + 1) * sizeof(Label<Real>), 64);
         memory_ = static_cast<unsigned char*>(workspace_.room(Workspace::parts, parts_ * part_size_));
@@ -416,6 +417,58 @@ void slope(const Tile& tile, Workspace& workspace) {
     tile.wide ? TileWork<double>(tile, workspace).slope() : TileWork<float>(tile, workspace).slope();
 }
 
+void merge(const Tile& tile, const double* from, double* states, std::int64_t rows) {
+    for (int k = 0; k < tile.term_count; ++k) {
+        const Term& term = tile.terms[k];
+        with_statistic<double>(term, [&](const auto& statistic) {
+            for (std::int64_t i = 0; i < rows; ++i) {
+                const std::int64_t place = i * tile.width + term.first;
+                statistic.merge_states(from + place, states + place);
+            }
+            return true;
+        });
+    }
+}
+
+// Calls body(spread, part, begin, end) for parts of the classes.
+template <class Real, class Body>
+void for_classes(const cpu::Centers& centers, Workspace& workspace, std::int64_t parts, const Body& body) {
+    const std::int64_t room = Spread<Real>::room(centers);
+    Real* const memory = static_cast<Real*>(workspace.room(Workspace::parts, parts * room * sizeof(Real)));
+    parallel(centers.classes, parts, centers.threads, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+        body(Spread<Real>(centers, memory + part * room), part, begin, end);
+    });
+}
+
+template <class Real>
+double spread(const cpu::Centers& centers, Workspace& workspace) {
+    constexpr std::int64_t parts = 64;
+    double totals[parts] = {};
+    for_classes<Real>(centers, workspace, parts,
+                      [&](Spread<Real> of, std::int64_t part, std::int64_t begin, std::int64_t end) {
+                          for (std::int64_t c = begin; c < end; ++c) totals[part] += of.sum(c);
+                      });
+    double total = 0;
+    for (const double of_part : totals) total += of_part;
+    return total;
+}
+
+template <class Real>
+void spread_backward(const cpu::Centers& centers, Workspace& workspace) {
+    for_classes<Real>(centers, workspace, parts_per_thread * centers.threads,
+                      [&](Spread<Real> of, std::int64_t, std::int64_t begin, std::int64_t end) {
+                          for (std::int64_t c = begin; c < end; ++c) of.backward(c);
+                      });
+}
+
+double spread_of(const cpu::Centers& centers, Workspace& workspace) {
+    return centers.wide ? spread<double>(centers, workspace) : spread<float>(centers, workspace);
+}
+
+void spread_of_backward(const cpu::Centers& centers, Workspace& workspace) {
+    centers.wide ? spread_backward<double>(centers, workspace) : spread_backward<float>(centers, workspace);
+}
+
 template <class Real, class Function>
 void map(const Function& function, std::uintptr_t x, std::uintptr_t out, std::int64_t count) {
     for (std::int64_t k = 0; k < count; ++k) {
@@ -446,6 +499,7 @@ void map_power(bool wide, double exponent, std::uintptr_t x, std::uintptr_t out,
 }  // namespace
 
 extern const cpu::Kernels kernels;
-const cpu::Kernels kernels{DML_NAME(DML_ISA), fold, slope, map_exp, map_power};
+const cpu::Kernels kernels{DML_NAME(DML_ISA), fold, slope, merge, spread_of, spread_of_backward,
+                           map_exp, map_power};
 
 }  // namespace dml::DML_ISA

@@ -5,6 +5,10 @@
 #include <cmath>
 #include <limits>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/pack.hpp"
 
 namespace dml::DML_ISA {
@@ -30,14 +34,35 @@ struct Format<double> {
     static constexpr double exactly = 1099511627776.0;
 };
 
+// x 2^n for `shifted` = n + Format::round.
+#if defined(__AVX512F__) && !defined(DML_SCALAR)
+template <class Real>
+DML_INLINE Pack<Real> scale(Pack<Real> x, Pack<Real> shifted) {
+    const Pack<Real> n = shifted - Format<Real>::round;
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        return _mm512_maskz_scalef_ps(static_cast<__mmask16>(-1), x, n);  // unmasked: GCC warns of its own header
+    } else {
+        return _mm512_maskz_scalef_pd(static_cast<__mmask8>(-1), x, n);
+    }
+}
+#else
 template <class Real>
 DML_INLINE Pack<Real> power_of_two(Bits<Real> exponent) {
     return reinterpret<Pack<Real>>(shift_left<Real>(exponent + Format<Real>::bias, Format<Real>::mantissa_bits));
 }
 
-// e^r for |r| <= 0.35 by its Taylor series, times 2^n.
+// In two steps: the result may be subnormal or overflow where 2^n alone has no representation.
 template <class Real>
-DML_INLINE Pack<Real> exp_and_scale(Pack<Real> r, Bits<Real> n) {
+DML_INLINE Pack<Real> scale(Pack<Real> x, Pack<Real> shifted) {
+    const Bits<Real> n = reinterpret<Bits<Real>>(shifted) - reinterpret<Bits<Real>>(broadcast(Format<Real>::round));
+    const Bits<Real> half = n >> 1;
+    return x * power_of_two<Real>(half) * power_of_two<Real>(n - half);
+}
+#endif
+
+// e^r for |r| <= 0.35 by its Taylor series.
+template <class Real>
+DML_INLINE Pack<Real> exp_near_zero(Pack<Real> r) {
     constexpr int degree = Format<Real>::exp_degree;
     constexpr double inverse_factorials[] = {1.0,
                                              1.0,
@@ -56,9 +81,7 @@ DML_INLINE Pack<Real> exp_and_scale(Pack<Real> r, Bits<Real> n) {
     Pack<Real> sum = broadcast(static_cast<Real>(inverse_factorials[degree]));
     DML_UNROLL
     for (int k = degree - 1; k >= 0; --k) sum = sum * r + static_cast<Real>(inverse_factorials[k]);
-    // In two steps: the result may be subnormal or overflow where 2^n alone has no representation.
-    const Bits<Real> half = n >> 1;
-    return sum * power_of_two<Real>(half) * power_of_two<Real>(n - half);
+    return sum;
 }
 
 template <class Real>
@@ -68,7 +91,7 @@ DML_INLINE Pack<Real> exp(Pack<Real> x) {
     const Pack<Real> shifted = x * static_cast<Real>(1.4426950408889634) + F::round;
     const Pack<Real> n = shifted - F::round;
     const Pack<Real> r = (x - n * F::ln2_high) - n * F::ln2_low;
-    return exp_and_scale<Real>(r, reinterpret<Bits<Real>>(shifted) - reinterpret<Bits<Real>>(broadcast(F::round)));
+    return scale<Real>(exp_near_zero<Real>(r), shifted);
 }
 
 // x^exponent for normal x > 0; NaN stays NaN.
@@ -100,8 +123,7 @@ class Power {
         const Pack<Real> n = shifted - F::round;
         Pack<Real> r = (high_ * e - n) + (low_ * e + exponent_ * log);
         r = clamp(r, broadcast<Real>(-1), broadcast<Real>(1));
-        const Pack<Real> result =
-            exp_and_scale<Real>(r * static_cast<Real>(0.69314718055994531), reinterpret<Bits<Real>>(shifted) - round);
+        const Pack<Real> result = scale<Real>(exp_near_zero<Real>(r * static_cast<Real>(0.69314718055994531)), shifted);
         return where(x == x, result, x);
     }
 

@@ -8,8 +8,3 @@
 #define DML_MULTIVERSION
 #endif
 
-#if defined(_MSC_VER)
-#define DML_INLINE __forceinline
-#else
-#define DML_INLINE inline __attribute__((always_inline))
-#endif

@@ -5,8 +5,15 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "cpu/isa.hpp"
+
+#if defined(__has_builtin) && !defined(DML_SCALAR)
+#if __has_builtin(__builtin_shufflevector)
+#define DML_SHUFFLES
+#endif
+#endif
 
 namespace dml::DML_ISA {
 
@@ -77,7 +84,7 @@ DML_INLINE void store(Real* to, Pack<Real> pack) {
 
 template <class Real>
 DML_INLINE Pack<Real> broadcast(Real value) {
-    return Pack<Real>{} + value;
+    return value - Pack<Real>{};  // not a sum: 0 + x is no x where x is -0, and would be computed
 }
 
 // Of any sign.
@@ -104,29 +111,49 @@ DML_INLINE V larger(V a, V b) {
 }
 
 template <class V>
+DML_INLINE V smaller(V a, V b) {
+    return where(a < b, a, b);
+}
+
+template <class V>
 DML_INLINE V clamp(V x, V low, V high) {
-    x = where(x < low, low, x);
-    return where(x > high, high, x);
+    return smaller(high, larger(low, x));
+}
+
+// Lane i has what lane i ^ half had.
+template <class Real, int half, int... lane>
+DML_INLINE Pack<Real> swap_lanes(Pack<Real> pack, std::integer_sequence<int, lane...>) {
+#if defined(DML_SHUFFLES)
+    return __builtin_shufflevector(pack, pack, (lane ^ half)...);
+#else
+    Real values[lanes<Real>];
+    std::memcpy(values, &pack, sizeof(pack));
+    const Real swapped[] = {values[lane ^ half]...};
+    return load(swapped);
+#endif
+}
+
+// The lanes combined pairwise, half of them with the other half, until one is left.
+template <class Real, int half = lanes<Real> / 2, class Combine>
+DML_INLINE Real reduce_lanes(Pack<Real> pack, const Combine& combine) {
+    if constexpr (half > 0) {
+        const auto all = std::make_integer_sequence<int, lanes<Real>>();
+        return reduce_lanes<Real, half / 2>(combine(swap_lanes<Real, half>(pack, all), pack), combine);
+    } else {
+        Real first;
+        std::memcpy(&first, &pack, sizeof(first));
+        return first;
+    }
 }
 
 template <class Real>
 DML_INLINE Real sum_lanes(Pack<Real> pack) {
-    Real values[lanes<Real>];
-    std::memcpy(values, &pack, sizeof(pack));
-    for (int width = lanes<Real> / 2; width > 0; width /= 2) {
-        for (int lane = 0; lane < width; ++lane) values[lane] += values[lane + width];
-    }
-    return values[0];
+    return reduce_lanes<Real>(pack, [](Pack<Real> a, Pack<Real> b) { return a + b; });
 }
 
 template <class Real>
 DML_INLINE Real largest_lane(Pack<Real> pack) {
-    Real values[lanes<Real>];
-    std::memcpy(values, &pack, sizeof(pack));
-    for (int width = lanes<Real> / 2; width > 0; width /= 2) {
-        for (int lane = 0; lane < width; ++lane) values[lane] = larger(values[lane + width], values[lane]);
-    }
-    return values[0];
+    return reduce_lanes<Real>(pack, [](Pack<Real> a, Pack<Real> b) { return larger(a, b); });
 }
 
 template <class Real>

@@ -26,6 +26,7 @@ struct Job {
             try {
                 work(part);
             } catch (...) {
+                next = parts;  // no more work: it would be lost
                 const std::lock_guard<std::mutex> lock(mutex);
                 if (!failure) failure = std::current_exception();
             }

@@ -1,29 +1,24 @@
 #include "cpu/problem.hpp"
 
 #include <algorithm>
-#include <limits>
-#include <memory>
+#include <atomic>
+#include <thread>
 #include <vector>
 
-#include "cpu/norms.hpp"
+#include "cpu/operand.hpp"
+#include "cpu/parallel.hpp"
 
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
-constexpr std::int64_t lowest_label = std::numeric_limits<std::int32_t>::min() + std::int64_t{2};
-constexpr std::int64_t highest_label = std::numeric_limits<std::int32_t>::max();
-
-template <class T>
-T* address(std::uintptr_t where) {
-    return reinterpret_cast<T*>(where);
-}
+constexpr std::int64_t parts_per_thread = 2;  // evens out threads that are slow or late
+constexpr std::int64_t memory_floor = 1 << 20;  // numbers that the parts' gradients may take however small the problem
 
 std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
 
 // Those of the labels [begin, end), each the label of `group` vectors.
 template <class Real>
-Vectors part(const Vectors& all, std::int64_t begin, std::int64_t end, std::int64_t group, std::int64_t dim) {
+Vectors labelled(const Vectors& all, std::int64_t begin, std::int64_t end, std::int64_t group, std::int64_t dim) {
     Vectors some = all;
     const std::int64_t first = begin * group;
     some.size = (end - begin) * group;
@@ -34,122 +29,43 @@ Vectors part(const Vectors& all, std::int64_t begin, std::int64_t end, std::int6
     return some;
 }
 
-// The vectors that count, normalised, in the order of a tile: member k of every group before member k + 1 of any.
-template <class Real>
-class Operand {
-  public:
-    // Without labels, a label is its place plus `numbered_from`, unless that is negative.
-    Operand(const Vectors& from, const Tile& tile, int views, std::int64_t group, std::int64_t numbered_from)
-        : from_(from), dim_(tile.dim), views_(views), threads_(tile.threads) {
-        choose(group, numbered_from);
-        units_.reset(new Real[views_ * size() * dim_]);
-        inverse_.reset(new Real[views_ * size()]);
-        for (std::int64_t view = 0; view < views_; ++view) {
-            Real* const units = units_.get() + view * size() * dim_;
-            const Real* numbers = address<Real>(from.numbers) + view * from.view_stride;
-            std::int64_t stride = from.stride;
-            if (!in_place_) {
-                for (std::int64_t i = 0; i < size(); ++i) {
-                    std::copy_n(numbers + chosen_[i] * stride, dim_, units + i * dim_);
-                }
-                numbers = units;
-                stride = dim_;
-            }
-            normalise(numbers, units, inverse_.get() + view * size(), size(), dim_, stride, threads_);
-        }
-    }
-
-    std::int64_t size() const { return static_cast<std::int64_t>(chosen_.size()); }
-    const std::vector<std::int64_t>& chosen() const { return chosen_; }
-
-    bool labels_fit() const {
-        return std::all_of(labels_.begin(), labels_.end(),
-                           [](std::int64_t label) { return lowest_label <= label && label <= highest_label; });
-    }
-
-    // Describe the vectors [begin, end): all of them, or some of one that is not in groups.
-    void show(Side& side, std::int64_t begin, std::int64_t end) const {
-        side.units = reinterpret_cast<std::uintptr_t>(units_.get() + begin * dim_);
-        side.size = end - begin;
-        side.view_stride = size() * dim_;
-        side.labels = labels_.empty() ? 0 : reinterpret_cast<std::uintptr_t>(labels_.data() + begin);
-        side.weights = from_.weights;
-        side.of_units = of_units_ == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(of_units_ + begin * dim_);
-    }
-
-    // Room for the gradient of the unit vectors, zeros: where it is to stay, if no vector is left out or moved.
-    void start_gradient() {
-        if (from_.gradient == 0) return;
-        const std::int64_t count = views_ * size() * dim_;
-        of_units_ = address<Real>(from_.gradient);
-        if (!in_place_) {
-            moved_.reset(new Real[count]);
-            of_units_ = moved_.get();
-        }
-        std::fill_n(of_units_, count, Real(0));
-    }
-
-    void finish_gradient() const {
-        if (of_units_ == nullptr) return;
-        normalisation_backward(units_.get(), inverse_.get(), of_units_, views_ * size(), dim_, threads_);
-        if (in_place_) return;
-        std::fill_n(address<Real>(from_.gradient), views_ * from_.size * dim_, Real(0));
-        for (std::int64_t view = 0; view < views_; ++view) {
-            for (std::int64_t i = 0; i < size(); ++i) {
-                std::copy_n(of_units_ + (view * size() + i) * dim_, dim_,
-                            address<Real>(from_.gradient) + (view * from_.size + chosen_[i]) * dim_);
-            }
-        }
-    }
-
-  private:
-    void choose(std::int64_t group, std::int64_t numbered_from) {
-        const std::int64_t groups = from_.size / group;
-        const auto* const labels = address<const std::int64_t>(from_.labels);
-        std::vector<std::int64_t> kept;
-        kept.reserve(groups);
-        for (std::int64_t j = 0; j < groups; ++j) {
-            if (labels != nullptr && labels[j] == ignored) continue;
-            kept.push_back(j);
-            if (labels != nullptr) {
-                labels_.push_back(labels[j]);
-            } else if (numbered_from >= 0) {
-                labels_.push_back(numbered_from + j);
-            }
-        }
-        chosen_.reserve(kept.size() * group);
-        for (std::int64_t k = 0; k < group; ++k) {
-            for (const std::int64_t j : kept) chosen_.push_back(j * group + k);
-        }
-        in_place_ = group == 1 && size() == from_.size;
-    }
-
-    const Vectors from_;
-    const std::int64_t dim_, views_;
-    const int threads_;
-    bool in_place_ = false;
-    std::vector<std::int64_t> chosen_, labels_;
-    std::unique_ptr<Real[]> units_, inverse_, moved_;
-    Real* of_units_ = nullptr;
-};
+// Columns are cut into parts that the threads work off apart, so that they need not wait for each other; each part has
+// states and a gradient of all rows, which are put together in the end. Where that does not pay there is one part, and the
+// threads share every tile. The cut depends on the shape and the number of threads alone, and so does the result.
+std::int64_t count_parts(const Problem& problem) {
+    const std::int64_t threads = problem.tile.threads, columns = problem.columns.size;
+    if (problem.within || threads == 1) return 1;
+    const std::int64_t gradient = std::max<std::int64_t>(problem.tile.views * problem.rows.size * problem.tile.dim, 1);
+    const std::int64_t memory = std::max(memory_floor, columns * problem.tile.dim / 4);
+    const std::int64_t most = std::min(columns / problem.part_columns, memory / gradient);
+    return most < threads ? 1 : std::min(most / threads, parts_per_thread) * threads;
+}
 
 template <class Real>
 class Solver {
   public:
     Solver(const Problem& problem, const Kernels& kernels, const Pause& pause)
-        : problem_(problem), kernels_(kernels), pause_(pause), tile_(problem.tile),
-          rows_(problem.rows, problem.tile, problem.tile.views, 1, -1) {}
+        : problem_(problem), kernels_(kernels), pause_(pause), parts_(count_parts(problem)),
+          rows_(problem.tile, problem.tile.views, 1) {
+        rows_.take(problem.rows, -1);
+    }
 
     bool forward() {
         if (!rows_.labels_fit()) return false;
-        const std::int64_t width = tile_.width;
-        std::vector<double> states(rows_.size() * width);
-        for (std::size_t k = 0; k < states.size(); ++k) states[k] = address<double>(problem_.empty)[k % width];
-        for_tiles(false, [&](std::int64_t row) {
-            tile_.rows.states = reinterpret_cast<std::uintptr_t>(states.data() + row * width);
-            if (problem_.within) tile_.columns.states = tile_.rows.states;
-            kernels_.fold(tile_, workspace_);
+        const std::int64_t width = problem_.tile.width, count = rows_.size() * width;
+        std::vector<double> states(parts_ * count);
+        for (std::int64_t k = 0; k < parts_ * count; ++k) states[k] = address<double>(problem_.empty)[k % width];
+        for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
+            Workspace workspace;
+            for_tiles(tile, begin, end, part, false, [&](std::int64_t row) {
+                tile.rows.states = reinterpret_cast<std::uintptr_t>(states.data() + part * count + row * width);
+                if (problem_.within) tile.columns.states = tile.rows.states;
+                kernels_.fold(tile, workspace);
+            });
         });
+        for (std::int64_t part = 1; part < parts_; ++part) {
+            kernels_.merge(problem_.tile, states.data() + part * count, states.data(), rows_.size());
+        }
         Real* const statistics = address<Real>(problem_.statistics);
         std::fill_n(statistics, problem_.rows.size * width, Real(0));
         for (std::int64_t i = 0; i < rows_.size(); ++i) {
@@ -162,51 +78,75 @@ class Solver {
 
     bool backward() {
         if (!rows_.labels_fit()) return false;
-        const std::int64_t width = tile_.width;
+        const std::int64_t width = problem_.tile.width;
         const auto statistics = chosen_rows(problem_.statistics), gradient = chosen_rows(problem_.gradient);
-        rows_.start_gradient();
-        for_tiles(true, [&](std::int64_t row) {
-            tile_.rows.statistics = reinterpret_cast<std::uintptr_t>(statistics.data() + row * width);
-            tile_.rows.gradient = reinterpret_cast<std::uintptr_t>(gradient.data() + row * width);
-            if (problem_.within) {
-                tile_.columns.statistics = tile_.rows.statistics;
-                tile_.columns.gradient = tile_.rows.gradient;
-            }
-            kernels_.slope(tile_, workspace_);
+        rows_.allot_gradient(parts_);
+        for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
+            Workspace workspace;
+            rows_.start_gradient(part);
+            for_tiles(tile, begin, end, part, true, [&](std::int64_t row) {
+                tile.rows.statistics = reinterpret_cast<std::uintptr_t>(statistics.data() + row * width);
+                tile.rows.gradient = reinterpret_cast<std::uintptr_t>(gradient.data() + row * width);
+                if (problem_.within) {
+                    tile.columns.statistics = tile.rows.statistics;
+                    tile.columns.gradient = tile.rows.gradient;
+                }
+                kernels_.slope(tile, workspace);
+            });
         });
         rows_.finish_gradient();
         return true;
     }
 
   private:
-    // Calls body(first row) with every tile described but for what belongs to one direction.
+    // Calls body(part, tile, begin, end) for every part: the labels [begin, end) of the columns.
     template <class Body>
-    void for_tiles(bool gradients, const Body& body) {
-        tile_.diagonal = problem_.within;
+    void for_parts(const Body& body) {
+        const std::int64_t labels = problem_.columns.size / problem_.tile.group;
+        run_parts(parts_, problem_.tile.threads, [&](std::int64_t part) {
+            Tile tile = problem_.tile;
+            if (parts_ > 1) tile.threads = 1;
+            tile.diagonal = problem_.within;
+            try {
+                body(part, tile, labels * part / parts_, labels * (part + 1) / parts_);
+            } catch (...) {
+                stop_ = true;
+                throw;
+            }
+        });
+    }
+
+    // Calls body(first row) with every tile of a part described but for what belongs to one direction.
+    template <class Body>
+    void for_tiles(Tile& tile, std::int64_t begin, std::int64_t end, std::int64_t part, bool gradients,
+                   const Body& body) {
         if (problem_.within) {
-            rows_.show(tile_.rows, 0, rows_.size());
-            tile_.columns = tile_.rows;
+            rows_.show(tile.rows, 0, rows_.size());
+            tile.columns = tile.rows;
             if (rows_.size() > 0) body(0);
             return;
         }
-        const std::int64_t group = tile_.group, labels = problem_.columns.size / group;
-        for (std::int64_t begin = 0; begin < labels; begin += problem_.block_labels) {
-            const std::int64_t end = std::min(begin + problem_.block_labels, labels);
-            Operand<Real> columns(part<Real>(problem_.columns, begin, end, group, tile_.dim), tile_, 1, group,
-                                  problem_.numbered ? begin : -1);
-            if (gradients) columns.start_gradient();
-            columns.show(tile_.columns, 0, columns.size());
+        const std::int64_t group = tile.group;
+        Operand<Real> columns(tile, 1, group);
+        for (; begin < end; begin += problem_.block_labels) {
+            const std::int64_t block_end = std::min(begin + problem_.block_labels, end);
+            columns.take(labelled<Real>(problem_.columns, begin, block_end, group, tile.dim),
+                         problem_.numbered ? begin : -1);
+            if (gradients) columns.allot_gradient(1);
+            if (gradients) columns.start_gradient(0);
+            columns.show(tile.columns, 0, columns.size());
             for (std::int64_t row = 0; row < rows_.size() && columns.size() > 0; row += problem_.block_rows) {
-                rows_.show(tile_.rows, row, std::min(row + problem_.block_rows, rows_.size()));
+                rows_.show(tile.rows, row, std::min(row + problem_.block_rows, rows_.size()), part);
                 body(row);
-                pause_();
+                if (stop_) return;
+                if (std::this_thread::get_id() == caller_) pause_();
             }
             if (gradients) columns.finish_gradient();
         }
     }
 
     std::vector<Real> chosen_rows(std::uintptr_t values) const {
-        const std::int64_t width = tile_.width;
+        const std::int64_t width = problem_.tile.width;
         std::vector<Real> chosen(rows_.size() * width);
         for (std::int64_t i = 0; i < rows_.size(); ++i) {
             std::copy_n(address<Real>(values) + rows_.chosen()[i] * width, width, chosen.data() + i * width);
@@ -217,9 +157,10 @@ class Solver {
     const Problem& problem_;
     const Kernels& kernels_;
     const Pause& pause_;
-    Tile tile_;
+    const std::int64_t parts_;
+    const std::thread::id caller_ = std::this_thread::get_id();
+    std::atomic<bool> stop_{false};  // a part has failed, or was told to end
     Operand<Real> rows_;
-    Workspace workspace_;
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ struct Problem {
     bool numbered = false;  // columns without labels have their place as label
     bool within = false;    // rows meet each other, in one tile; there are no columns
     std::int64_t block_rows = 0, block_labels = 0;  // of a tile: its rows, and the labels of its columns
+    std::int64_t part_columns = 1;  // at least, for a thread's own part; fewer are sooner done by all threads together
     std::uintptr_t empty = 0;       // double (width): the state of a row before any column
     std::uintptr_t statistics = 0;  // (rows, width), zeros for ignored rows; forward writes it
     std::uintptr_t gradient = 0;    // of the statistics; backward reads it

@@ -26,12 +26,6 @@ inline constexpr int sliver_columns = packs_per_row * lanes<Real>;
 DML_INLINE std::int64_t slivers(std::int64_t size, std::int64_t of) { return (size + of - 1) / of; }
 DML_INLINE std::int64_t padded(std::int64_t size, std::int64_t to) { return slivers(size, to) * to; }
 
-#if defined(__has_builtin) && !defined(DML_SCALAR)
-#if __has_builtin(__builtin_shufflevector)
-#define DML_SHUFFLES
-#endif
-#endif
-
 #if defined(DML_SHUFFLES)
 // Swaps the upper right with the lower left quarter of every square of 2 * half rows and columns on the diagonal.
 template <class Real, int half, int... lane>

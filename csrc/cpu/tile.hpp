@@ -47,6 +47,18 @@ struct Tile {
     std::array<Term, 3> terms;
 };
 
+// Centres of classes, whose distances within each class are summed.
+struct Centers {
+    bool wide = false;
+    std::int64_t classes = 0, group = 1, dim = 0;
+    std::int64_t stride = 0;     // from centre to centre
+    std::uintptr_t numbers = 0;  // centre k of class c is vector c * group + k
+    double slack = 0;            // under the root
+    std::uintptr_t gradient = 0;    // of the sum: one number
+    std::uintptr_t of_numbers = 0;  // written; (classes * group, dim), adjacent
+    int threads = 1;
+};
+
 // Memory that is kept from tile to tile.
 class Workspace {
   public:
@@ -70,6 +82,10 @@ struct Kernels {
     bool (*fold)(const Tile&, Workspace&);
     // Adds the tile's share to the gradients of the units.
     void (*slope)(const Tile&, Workspace&);
+    // Merges the states of `rows` rows, (rows, width), into others.
+    void (*merge)(const Tile&, const double* from, double* states, std::int64_t rows);
+    double (*spread)(const Centers&, Workspace&);
+    void (*spread_backward)(const Centers&, Workspace&);
     // For tests: out = e^x, out = x^exponent.
     void (*exp)(bool wide, std::uintptr_t x, std::uintptr_t out, std::int64_t count);
     void (*power)(bool wide, double exponent, std::uintptr_t x, std::uintptr_t out, std::int64_t count);

@@ -23,8 +23,8 @@ class LogSumExp {
             own_highest = larger(where(own, logit, lowest), own_highest);
             other_highest = larger(where(other, logit, lowest), other_highest);
         }
-        const Real own_shift = finite(largest_lane<Real>(own_highest));
-        const Real other_shift = finite(largest_lane<Real>(other_highest));
+        const Real own_shift = shift_for(largest_lane<Real>(own_highest), to.state[0]);
+        const Real other_shift = shift_for(largest_lane<Real>(other_highest), to.state[1]);
         const Pack<Real> own_shifts = broadcast(own_shift), other_shifts = broadcast(other_shift);
         Sum<Real> own_sum, other_sum;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
@@ -34,8 +34,8 @@ class LogSumExp {
             own_sum.add(own, weight);
             other_sum.add(other, weight);
         }
-        merge(own_sum.total(), own_shift, to.state[0]);
-        merge(other_sum.total(), other_shift, to.state[1]);
+        add(own_sum.total(), own_shift, to.state[0]);
+        add(other_sum.total(), other_shift, to.state[1]);
         return true;
     }
 
@@ -79,8 +79,14 @@ class LogSumExp {
         return maximum == -std::numeric_limits<Real>::infinity() ? Real(0) : maximum;
     }
 
-    DML_HD static void merge(State<Real> sum, State<Real> shift, State<Real>& state) {
-        if (sum != 0) state = add_logs(state, std::log(sum) + shift);
+    // What no logit, new or folded before, exceeds.
+    DML_HD static Real shift_for(Real highest, State<Real> state) {
+        return finite(larger(static_cast<Real>(state), highest));
+    }
+
+    // state = log(e^state + sum e^shift)
+    DML_HD static void add(State<Real> sum, State<Real> shift, State<Real>& state) {
+        if (sum != 0) state = shift + std::log(std::exp(state - shift) + sum);
     }
 
     Pack<Real> own_scale_, other_scale_;

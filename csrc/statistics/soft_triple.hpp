@@ -9,7 +9,6 @@ template <class Real>
 class SoftTriple {
   public:
     static constexpr int column_numbers = 0, width = 2, views = 1;
-    static constexpr int scratch_numbers = 1;  // per label
 
     explicit SoftTriple(const Term& term)
         : over_classes_(term.parameters[0], term.parameters[0]),
@@ -17,7 +16,9 @@ class SoftTriple {
           group_(static_cast<Index>(term.parameters[2])) {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
-        for (Index j = 0; j < row.count; j += lanes<Real>) put_score(row, to, j, relax(row, j).similarity);
+        for (Index j = 0; j < row.count; j += lanes<Real>) {
+            put_score(row, to, j, relax(row, j, [](Index, Pack<Real>) {}).similarity);
+        }
         return over_classes_.fold(scratch_row(row, to), to);
     }
 
@@ -25,14 +26,13 @@ class SoftTriple {
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const auto rates = over_classes_.rates(of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
-            const Relaxed relaxed = relax(row, j);
+            const Relaxed relaxed = relax(row, j, [&](Index k, Pack<Real> weight) { keep(row, of, j, weight, k); });
             const auto [own, other] = kinds(row, j);
             const Pack<Real> of_share = over_classes_.slope(rates, own, other, relaxed.similarity) / relaxed.total;
             for (Index k = 0; k < group_; ++k) {
                 const Pack<Real> score = score_at(row, j, k);
-                const Pack<Real> weight = exp<Real>((score - relaxed.highest) * sharpness_);
                 const Pack<Real> spread = (score - relaxed.similarity) * sharpness_ + 1;
-                put_slope(row, of, j, spread * weight * of_share, k);
+                put_slope(row, of, j, spread * kept(row, of, j, k) * of_share, k);
             }
         }
         return {0, group_ * row.count};
@@ -44,12 +44,14 @@ class SoftTriple {
     }
 
   private:
-    // Of a class: its similarity, its highest score and the sum of its centres' weights.
+    // Of a class: its similarity and the sum of its centres' weights.
     struct Relaxed {
-        Pack<Real> similarity, highest, total;
+        Pack<Real> similarity, total;
     };
 
-    DML_HD Relaxed relax(const Row<Real>& row, Index j) const {
+    // Calls see(k, weight) for every centre.
+    template <class See>
+    DML_HD Relaxed relax(const Row<Real>& row, Index j, const See& see) const {
         Pack<Real> highest = score_at(row, j, 0);
         for (Index k = 1; k < group_; ++k) highest = larger(score_at(row, j, k), highest);
         Pack<Real> total{}, weighted{};
@@ -58,8 +60,9 @@ class SoftTriple {
             const Pack<Real> weight = exp<Real>((score - highest) * sharpness_);
             total += weight;
             weighted += weight * score;
+            see(k, weight);
         }
-        return {weighted / total, highest, total};
+        return {weighted / total, total};
     }
 
     LogSumExp<Real> over_classes_;

@@ -48,6 +48,17 @@ DML_INLINE void put_slope(const Row<Real>& row, const Sloped<Real>& of, Index j,
     store(of.slopes + k * row.stride + j, slope);
 }
 
+// A number of the k-th column of a group, kept until its slope is put.
+template <class Real>
+DML_INLINE void keep(const Row<Real>&, const Sloped<Real>& of, Index, Pack<Real> value, Index k) {
+    store(of.scratch + k * lanes<Real>, value);
+}
+
+template <class Real>
+DML_INLINE Pack<Real> kept(const Row<Real>&, const Sloped<Real>& of, Index, Index k) {
+    return load(of.scratch + k * lanes<Real>);
+}
+
 // A row that scores are put into one by one.
 template <class Real>
 DML_INLINE Row<Real> scratch_row(const Row<Real>& row, const Folded<Real>& to) {

@@ -95,7 +95,7 @@ def soft_triple_loss(
     if reduction == "none" or tau == 0 or not grouped:
         return loss
     pairs = centers.shape[0] * (centers_per_class - 1)
-    return loss + tau / pairs * center_spread(centers, centers_per_class)
+    return loss + tau / pairs * center_spread(centers, centers_per_class, inputs.backend)
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dmlkernels.backends import blocked
-from dmlkernels.backends.blocked import plan
-from dmlkernels.ops import spread
+from dmlkernels.backends.blocked import plan, spread
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import BRANCHES, EVERY, LOSSES, Loss
@@ -32,7 +31,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     monkeypatch.setattr(plan, "BLOCK_ROWS", rows)
     monkeypatch.setattr(plan, "SQUARE_BLOCK", max(rows, columns) // 2 + 1)
     monkeypatch.setattr(plan, "TILE_ELEMENTS", columns * max(rows, case.dim))
-    monkeypatch.setattr(spread, "_BLOCK_ELEMENTS", columns * case.dim)
+    monkeypatch.setattr(spread, "BLOCK_ELEMENTS", columns * case.dim)
 
 
 @_pairs(LOSSES, CASES)

@@ -1,6 +1,7 @@
 // Runs every kernel of the CPU engine on tiles whose memory ends exactly where it must, for the sanitizers to watch; and
 // checks a few numbers against the obvious loops. Built and run by .ci/native.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -141,7 +142,7 @@ constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
 // The same through a whole problem, of more than a tile if it is large: every fourth row is ignored, and so is every third label of the columns.
 template <class Real>
 void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
-               std::int64_t dim, bool within) {
+               std::int64_t dim, bool within, std::int64_t part_columns) {
     const std::int64_t columns = labels * statistic.group, stride = dim + 3;
     std::vector<Real> row_numbers = unit_vectors<Real>(rows * statistic.views, stride);
     row_numbers.resize(row_numbers.size() - 3);
@@ -170,6 +171,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     problem.within = within;
     problem.block_rows = 40;
     problem.block_labels = 64;
+    problem.part_columns = part_columns;
     const dml::cpu::Pause pause = [] {};
     problem.rows.numbers = address(row_numbers);
     problem.rows.size = rows;
@@ -207,7 +209,36 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
 }
 
 template <class Real>
+void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group, std::int64_t dim) {
+    const std::int64_t stride = dim + 1;
+    auto numbers = unit_vectors<Real>(classes * group, stride);
+    numbers.pop_back();
+    std::vector<Real> of_numbers(classes * group * dim, std::numeric_limits<Real>::quiet_NaN());
+    const Real gradient = 2;
+    dml::cpu::Centers centers;
+    centers.wide = sizeof(Real) == sizeof(double);
+    centers.classes = classes;
+    centers.group = group;
+    centers.dim = dim;
+    centers.stride = stride;
+    centers.numbers = address(numbers);
+    centers.slack = 1e-5;
+    centers.gradient = reinterpret_cast<std::uintptr_t>(&gradient);
+    centers.of_numbers = address(of_numbers);
+    centers.threads = 2;
+    const double most = 2.01 * static_cast<double>(classes * group * (group - 1)) / 2;
+    dml::cpu::Workspace workspace;
+    const double sum = kernels.spread(centers, workspace);
+    expect(0 <= sum && sum <= most, "a sum of distances");
+    kernels.spread_backward(centers, workspace);
+    for (const Real value : of_numbers) expect(std::isfinite(value), "finite gradients of centres");
+}
+
+template <class Real>
 void run_all(const Kernels& kernels) {
+    for (const auto& [classes, group, dim] : {std::array<std::int64_t, 3>{1, 2, 1}, {7, 3, 17}, {130, 10, 64}}) {
+        run_spread<Real>(kernels, classes, group, dim);
+    }
     const std::int64_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {13, 33, 17}, {25, 540, 31}, {70, 90, 130}};
     for (const Statistic& statistic : statistics) {
         const bool pairs = statistic.kind == Kind::field || statistic.kind == Kind::moments;
@@ -220,8 +251,9 @@ void run_all(const Kernels& kernels) {
                     run<Real>(kernels, statistic, rows, rows, dim, threads, false, true);
                 }
             }
-            run_whole<Real>(kernels, statistic, rows, labels, dim, false);
-            if (pairs) run_whole<Real>(kernels, statistic, rows, labels, dim, true);
+            run_whole<Real>(kernels, statistic, rows, labels, dim, false, 1);
+            run_whole<Real>(kernels, statistic, rows, labels, dim, false, 1 << 20);
+            if (pairs) run_whole<Real>(kernels, statistic, rows, labels, dim, true, 1);
         }
     }
 }

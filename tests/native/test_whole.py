@@ -74,6 +74,33 @@ def test_a_whole_problem_is_that_of_tiles(
                 torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("name", _problems(torch.float64, False))
+def test_threads_with_parts_of_their_own_find_the_same(
+    name: str, threads: int, ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = _problems(torch.float64, ignored)[name]
+    monkeypatch.setattr(whole, "PART_COLUMNS", 2)
+    monkeypatch.setattr(plan, "TILE_ELEMENTS", 3 * _DIM)
+    monkeypatch.setattr(plan, "BLOCK_ROWS", 8)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, threads, threads):
+            torch.set_num_threads(count)
+            forward = whole.forward(pairs)
+            assert forward is not None
+            backward = whole.backward(pairs, forward, torch.ones_like(forward.statistics), True, True)
+            assert backward is not None
+            found.append((*forward, *backward))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[1], found[0])
+    for first, again in zip(found[1], found[2], strict=True):
+        assert first is again is None or torch.equal(first, again)
+
+
 @pytest.mark.parametrize("label", [2**31, -(2**31), 2**40])
 def test_labels_beyond_the_engine_go_to_the_tiles(label: int) -> None:
     labels = torch.tensor([label, label + 1, label])

@@ -17,6 +17,9 @@ from dmlkernels.backends.native.tiles import empty_state, kernels
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Fused, Statistic
 
+PART_COLUMNS = 256  # worth a part of a thread's own
+_LANES = 16  # float32 in the widest register: scores of whole registers are read aligned
+
 
 def suits(pairs: Pairs) -> bool:
     """Whether the engine takes these pairs whole: rows, and columns that it can read as they are; or rows among
@@ -69,7 +72,8 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     empty = empty_state(statistic)
     problem.empty = empty.data_ptr()
     problem.within = pairs.within
-    problem.block_rows, problem.block_labels = plan.BLOCK_ROWS, plan.scored_block_length(pairs)
+    problem.block_rows, problem.block_labels = plan.BLOCK_ROWS, _block_labels(pairs)
+    problem.part_columns = PART_COLUMNS
     kept = [empty, *_show(problem.rows, pairs.rows.to(pairs.dtype), pairs.row_labels)]
     if pairs.columns is not None:
         problem.numbered = statistic.reads_labels and pairs.column_labels is None
@@ -79,6 +83,11 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
             problem.columns.weights = weights.data_ptr()
             kept.append(weights)
     return problem, kept
+
+
+def _block_labels(pairs: Pairs) -> int:
+    labels = plan.scored_block_length(pairs)
+    return labels - labels % _LANES if labels > _LANES else labels
 
 
 def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:

@@ -1,0 +1,48 @@
+"""Distances among the centres of each class, a block of classes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
+
+BLOCK_ELEMENTS = 2**18  # a block and its temporaries stay in the cache
+
+
+def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
+    """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
+    dtype = torch.promote_types(centers.dtype, torch.float32)
+    total = centers.new_zeros((), dtype=dtype)
+    for block in _blocks(centers, group):
+        unit = normalise(centers[block], dtype)[0].unflatten(0, (-1, group))
+        total += _distances(unit, slack).triu(1).sum()
+    return total
+
+
+def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
+    """Gradient of the centres from that of the sum."""
+    found = centers.new_empty(centers.shape)
+    for block in _blocks(centers, group):
+        flat, inverse = normalise(centers[block], gradient.dtype)
+        unit = flat.unflatten(0, (-1, group))
+        slope = _distances(unit, slack).reciprocal_().neg_()
+        slope.diagonal(dim1=1, dim2=2).zero_()
+        with torch.autocast(unit.device.type, enabled=False):
+            of_unit = (slope.mul_(gradient) @ unit).flatten(0, 1)
+        found[block] = normalisation_backward(flat, inverse, of_unit).to(found.dtype)
+    return found
+
+
+def _distances(unit: Tensor, slack: float) -> Tensor:  # (C, group, group)
+    with torch.autocast(unit.device.type, enabled=False):
+        cosines = unit @ unit.mT
+    return (2 + slack - 2 * cosines).clamp_min_(torch.finfo(unit.dtype).tiny).sqrt_()
+
+
+def _blocks(centers: Tensor, group: int) -> Iterator[slice]:
+    length = max(1, BLOCK_ELEMENTS // (centers.shape[1] * group)) * group
+    for start in range(0, centers.shape[0], length):
+        yield slice(start, start + length)

@@ -1,0 +1,38 @@
+"""Distances among the centres of each class, compiled: the twin of ``dmlkernels.backends.blocked.spread``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.native import module
+from dmlkernels.backends.native.tiles import kernels
+
+
+def suits(centers: Tensor) -> bool:
+    """Whether the engine can read these centres as they are."""
+    return centers.device.type == "cpu" and centers.dtype in (torch.float32, torch.float64) and centers.stride(1) == 1
+
+
+def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
+    """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
+    total = kernels().spread(_describe(centers, group, slack), module.compiled.Workspace())
+    return centers.new_tensor(total)
+
+
+def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
+    """Gradient of the centres from that of the sum."""
+    found = centers.new_empty(centers.shape)
+    described = _describe(centers, group, slack)
+    described.gradient, described.of_numbers = gradient.data_ptr(), found.data_ptr()
+    kernels().spread_backward(described, module.compiled.Workspace())
+    return found
+
+
+def _describe(centers: Tensor, group: int, slack: float) -> module.compiled.Centers:
+    described = module.compiled.Centers()
+    described.wide = centers.dtype == torch.float64
+    described.numbers, described.stride, described.dim = centers.data_ptr(), centers.stride(0), centers.shape[1]
+    described.classes, described.group = centers.shape[0] // group, group
+    described.slack, described.threads = slack, torch.get_num_threads()
+    return described
