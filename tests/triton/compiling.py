@@ -29,7 +29,6 @@ TARGETS = {
     "sm_100": (GPUTarget("cuda", 100, 32), Architecture("cuda", 100)),
     "gfx942": (GPUTarget("hip", "gfx942", 64), Architecture("hip")),
 }
-SHARED_LIMIT = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
 TENSOR_CORE = {
     "sm_80": r"\bHMMA|\bDMMA",
     "sm_90": r"\bHGMMA|\bHMMA|\bDMMA",

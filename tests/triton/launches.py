@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import launch
-from dmlkernels.statistics import Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square
+from dmlkernels.statistics import Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square, Statistic
 from tests.triton.compiling import TARGETS, Compiled, compiled
 
 FIELD = (3.0, 0.2, 0.2, 1e-2, 1.0)
@@ -23,60 +24,63 @@ def _labels(count: int) -> Tensor:
     return _meta(count, dtype=torch.int64)
 
 
-Make = Callable[[int, int, int, torch.dtype], Pairs]
+Make = Callable[[Tensor, Tensor], Pairs]  # of rows (R, D) and columns (C, D)
 
 
-def _to_columns(statistic: object, labelled: bool = False) -> Make:
-    def make(rows: int, columns: int, dim: int, dtype: torch.dtype) -> Pairs:
-        return Pairs(
-            statistic,  # type: ignore[arg-type]
-            _meta(rows, dim, dtype=dtype),
-            _meta(columns, dim, dtype=dtype),
-            _labels(rows),
-            _labels(columns) if labelled else None,
-            _meta(columns, dtype=torch.float32),
-        )
-
-    return make
+def _to_columns(rows: Tensor, columns: Tensor, statistic: Statistic, labelled: bool = False) -> Pairs:
+    if statistic.views == 2:
+        return Pairs(statistic, rows.expand(2, *rows.shape), columns)
+    labels = _labels(columns.shape[0] // statistic.group) if labelled else None
+    weights = _meta(columns.shape[0], dtype=torch.float32)
+    return Pairs(statistic, rows, columns, _labels(rows.shape[0]), labels, weights)
 
 
-def _divergence(rows: int, columns: int, dim: int, dtype: torch.dtype) -> Pairs:
-    return Pairs(Divergence(10.0, 1.0), _meta(2, rows, dim, dtype=dtype), _meta(columns, dim, dtype=dtype))
-
-
-def _within(statistic: object, atoms: int) -> Make:
-    def make(rows: int, columns: int, dim: int, dtype: torch.dtype) -> Pairs:
-        points = rows + columns
-        return Pairs(
-            statistic,  # type: ignore[arg-type]
-            _meta(points, dim, dtype=dtype),
-            _meta(atoms, dim, dtype=dtype) if atoms else None,
-            _labels(points),
-            column_weights=_meta(atoms, dtype=torch.float32) if atoms else None,
-            within=True,
-            row_splits=(rows,),
-        )
-
-    return make
+def _within(rows: Tensor, columns: Tensor, statistic: Statistic, atoms: bool = False) -> Pairs:
+    """Rows and columns are points all; atoms are as many as columns."""
+    points = rows.shape[0] + columns.shape[0]
+    return Pairs(
+        statistic,
+        rows.new_empty(points, rows.shape[1]),
+        columns if atoms else None,
+        _labels(points),
+        column_weights=_meta(columns.shape[0], dtype=torch.float32) if atoms else None,
+        within=True,
+        row_splits=(rows.shape[0],),
+    )
 
 
 KINDS: dict[str, Make] = {
-    "moments": _to_columns(Moments()),
-    "logsumexp": _to_columns(LogSumExp(18.0, 18.0)),
-    "logsumexp, labels given": _to_columns(LogSumExp(18.0, 18.0), labelled=True),
-    "square": _to_columns(Square()),
-    "divergence": _divergence,
-    "soft_triple": _to_columns(SoftTriple(20.0, 0.1, 10.0)),
-    "field": _within(Field(*FIELD), 0),
-    "fused": _within(Fused(*FIELD), 64),
+    "moments": partial(_to_columns, statistic=Moments()),
+    "moments of points": partial(_within, statistic=Moments()),
+    "logsumexp": partial(_to_columns, statistic=LogSumExp(18.0, 18.0)),
+    "logsumexp, labels given": partial(_to_columns, statistic=LogSumExp(18.0, 18.0), labelled=True),
+    "square": partial(_to_columns, statistic=Square()),
+    "divergence": partial(_to_columns, statistic=Divergence(10.0, 1.0)),
+    "soft_triple": partial(_to_columns, statistic=SoftTriple(20.0, 0.1, 10.0)),
+    "field": partial(_within, statistic=Field(*FIELD)),
+    "field at points": partial(_to_columns, statistic=Field(*FIELD), labelled=True),
+    "fused": partial(_within, statistic=Fused(*FIELD), atoms=True),
 }
 
 
+def make_pairs(
+    kind: str, dtype: torch.dtype, dim: int, rows: int, columns: int, column_dtype: torch.dtype | None = None
+) -> Pairs:
+    """Of this many rows and columns, or points, without memory."""
+    return KINDS[kind](_meta(rows, dim, dtype=dtype), _meta(columns, dim, dtype=column_dtype or dtype))
+
+
 def compile_launches(
-    kind: str, target: str, dtype: torch.dtype, dim: int, rows: int = 512, columns: int = 11_320
+    kind: str,
+    target: str,
+    dtype: torch.dtype,
+    dim: int,
+    rows: int = 512,
+    columns: int = 11_320,
+    column_dtype: torch.dtype | None = None,
 ) -> list[Compiled]:
     """Every kernel of forward and backward of this kind."""
-    pairs = KINDS[kind](rows, columns, dim, dtype)
+    pairs = make_pairs(kind, dtype, dim, rows, columns, column_dtype)
     arch = TARGETS[target][1]
     with compiled(target) as found:
         forward = launch.forward(pairs, arch)

@@ -5,9 +5,9 @@ Triton is imported when a kernel is first needed, so that the package imports wi
 
 from __future__ import annotations
 
-from dmlkernels.backends.gpu import memo_shape
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import unavailable_reason
+from dmlkernels.backends.triton.memo import memo_shape
 from dmlkernels.backends.triton.run import backward, forward
 
 __all__ = ["Forward", "Gradients", "Pairs", "backward", "forward", "memo_shape", "unavailable_reason"]

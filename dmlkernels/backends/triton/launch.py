@@ -11,6 +11,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel, combine_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
 from dmlkernels.backends.triton.kernels.norms import norms_kernel
+from dmlkernels.backends.triton.memo import memo_shape, split
 from dmlkernels.backends.triton.plan import (
     Architecture,
     backward_tiles,
@@ -23,10 +24,14 @@ from dmlkernels.backends.triton.problem import Problem, Vectors
 
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
-    """Finished statistics of every row; the memo is the reciprocal norms of all vectors."""
+    """Finished statistics of every row; the memo is the reciprocal norms of all vectors, and flags: see memo.py."""
     problem = Problem.of(pairs)
-    memo = _norms(problem, pairs.dtype)
-    rows, columns = problem.sides(memo)
+    memo = problem.columns.new_empty(memo_shape(pairs), dtype=pairs.dtype)
+    norms, flags = split(pairs, memo)
+    _find_norms(problem, norms)
+    if flags is not None:
+        flags.zero_()
+    rows, columns = problem.sides(norms)
     epilogue, width = problem.epilogue, len(problem.epilogue.empty)
     tiles = forward_tiles(problem.work(), arch, rows.size)
     blocks = triton.cdiv(rows.size, tiles.M)
@@ -34,10 +39,11 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     count = shares(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * width, limit)
     out = memo.new_empty(count, rows.size, width)
     forward_kernel[(blocks, count)](
-        rows.vectors, columns.vectors, out, rows.numbers, columns.numbers, rows.labels, columns.labels,
+        rows.vectors, columns.vectors, out, rows.numbers, columns.numbers, rows.labels, columns.labels, flags,
         rows.size, columns.size, rows.stride, columns.stride, problem.borders, problem.hyper,
-        FOLD=epilogue.fold, MERGE=epilogue.merge, EMPTY=epilogue.empty, WEIGHTS=int(epilogue.weighted),
-        WITHIN=pairs.within, GROUP=problem.group, PRECISION=first_precision(epilogue, arch),
+        FOLD=epilogue.fold, MERGE=epilogue.merge, ACTS=epilogue.acts, EMPTY=epilogue.empty,
+        WEIGHTS=int(epilogue.weighted), WITHIN=pairs.within, GROUP=problem.group,
+        PRECISION=first_precision(epilogue, arch),
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
@@ -57,17 +63,19 @@ def backward(
     problem = Problem.of(pairs)
     statistics, gradient = (problem.take_statistics(given) for given in (forward.statistics, gradient))
     values = torch.stack(list(problem.epilogue.values(pairs.statistic, statistics, gradient)))
-    rows, columns = problem.sides(forward.memo, values)
+    norms, flags = split(pairs, forward.memo)
+    rows, columns = problem.sides(norms, values)
     of_rows = of_columns = None
     if needs_rows:
         side = BOTH if pairs.within else ROWS
-        of_rows = problem.give_rows(_gradient(problem, rows, columns, side, problem.borders, pairs.rows.dtype, arch))
+        found = _gradient(problem, rows, columns, side, problem.borders, flags, pairs.rows.dtype, arch)
+        of_rows = problem.give_rows(found)
     if needs_columns and pairs.columns is not None:
         borders = problem.borders
         if pairs.within:
-            columns = problem.true_columns(forward.memo)
+            columns, flags = problem.true_columns(norms), None
             borders = (borders[0], borders[1] - pairs.num_rows, borders[2] - pairs.num_rows)
-        of_columns = _gradient(problem, columns, rows, COLUMNS, borders, pairs.columns.dtype, arch)
+        of_columns = _gradient(problem, columns, rows, COLUMNS, borders, flags, pairs.columns.dtype, arch)
     return Gradients(of_rows, of_columns)
 
 
@@ -77,12 +85,13 @@ def _gradient(
     other: Vectors,
     side: int,
     borders: tuple[int, int, int],
+    flags: Tensor | None,
     dtype: torch.dtype,
     arch: Architecture,
 ) -> Tensor:
     """Gradient of the vectors in ``own``, contiguous."""
     epilogue, dim = problem.epilogue, own.vectors.shape[1]
-    tiles = backward_tiles(problem.work(), arch, own.size, side == COLUMNS)
+    tiles = backward_tiles(problem.work(), arch, side == COLUMNS)
     places = own.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else own.size
     blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, own.vectors.numel() + other.vectors.numel())
@@ -90,10 +99,10 @@ def _gradient(
     out = own.vectors.new_empty((own.size, dim), dtype=dtype)
     partial = out if count == 1 else own.numbers.new_empty(count, own.size, dim)
     backward_kernel[(blocks, slices, count)](
-        own.vectors, other.vectors, partial, own.numbers, other.numbers, own.labels, other.labels,
+        own.vectors, other.vectors, partial, own.numbers, other.numbers, own.labels, other.labels, flags,
         own.size, other.size, own.stride, other.stride, borders, problem.hyper,
         SLOPE=epilogue.slope, NUMBERS=(epilogue.num_values, int(epilogue.weighted)), SIDE=side, GROUP=problem.group,
-        SPARSE=epilogue.sparse, PARTIAL=count > 1, PRECISION=second_precision(epilogue, problem.operand, arch),
+        SPARSE=flags is not None, PARTIAL=count > 1, PRECISION=second_precision(epilogue, problem.operand, arch),
         DIM=dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D, SLICE=tiles.SLICE,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
@@ -106,16 +115,13 @@ def _gradient(
     return out
 
 
-def _norms(problem: Problem, dtype: torch.dtype) -> Tensor:
+def _find_norms(problem: Problem, out: Tensor) -> None:
     """Reciprocal norms of the rows, where they are not columns too, and of the columns."""
-    sets = (problem.columns,) if problem.within else (problem.rows, problem.columns)
-    memo = problem.columns.new_empty(sum(len(vectors) for vectors in sets), dtype=dtype)
     start = 0
-    for vectors in sets:
+    for vectors in (problem.columns,) if problem.within else (problem.rows, problem.columns):
         count, dim = vectors.shape
         m, block_d = norm_tiles(dim)
         norms_kernel[(triton.cdiv(count, m),)](
-            vectors, memo[start:], count, vectors.stride(0), DIM=dim, M=m, BLOCK_D=block_d
+            vectors, out[start:], count, vectors.stride(0), DIM=dim, M=m, BLOCK_D=block_d
         )
         start += count
-    return memo

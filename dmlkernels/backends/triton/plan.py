@@ -1,4 +1,9 @@
-"""Tile sizes and shares of work: a pure function of sizes, dtypes and architecture, never of a measurement."""
+"""Tile sizes and shares of work: a pure function of sizes, dtypes and architecture, never of a measurement.
+
+Few choices, so that each can be compiled in a test: a problem smaller than a tile takes one all the same. Tiles that
+score the same pair are multiplied by the same instructions (Hopper's want 64 rows, ROCm's 32 rows and columns), except
+where registers for the fused objective are short.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +47,6 @@ class Work(NamedTuple):
     operand: torch.dtype
     live_tiles: int = 1  # see Epilogue
     group: int = 1
-    same_scores: bool = False
-
-    @property
-    def least_owned(self) -> int:
-        """Vectors in an owner's block at least: fewer than 64 are multiplied by other instructions than more are."""
-        return 64 if self.same_scores else 16
 
 
 def next_power_of_2(n: int) -> int:
@@ -64,32 +63,35 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel."""
     if arch.vendor == "interpreter":
         return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
-    size, light = work.operand.itemsize, work.live_tiles == 1
-    block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
-    m = min(128 if light and size == 2 else 64, max(work.least_owned, next_power_of_2(owned)))
+    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work)
+    m = 128 if light and size == 2 and owned > 64 else 64
     n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
     stages = 3 if size == 2 and arch.vendor == "cuda" else 2
-    return Tiles(m, n, block_d, block_d, _warps(m, n), stages)
+    return Tiles(m, n, block_d, block_d, _warps(m), stages)
 
 
-def backward_tiles(work: Work, arch: Architecture, owned: int, owns_columns: bool = False) -> Tiles:
+def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
     group = next_power_of_2(work.group)
     own_group, other_group = (group, 1) if owns_columns else (1, group)
     if arch.vendor == "interpreter":
         return Tiles(max(16, own_group), max(16, other_group), 16, 16, 4, 1)
-    size, light = work.operand.itemsize, work.live_tiles == 1
-    block_d = min(max(16, next_power_of_2(work.dim)), _BLOCK_BYTES // size)
+    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work)
     slice_d = block_d
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
-    m = max(min(64 if size < 8 else 32, next_power_of_2(owned)), work.least_owned, own_group)
-    n = max(64 if light and size == 2 and not owns_columns else 32, other_group)
-    if arch.vendor == "hip":  # its loads in flight take registers, of which there are fewer
-        n = max(32, other_group)
-        return Tiles(m, n, block_d, slice_d, _warps(m, n), 1)
-    return Tiles(m, n, block_d, slice_d, _warps(m, n), 2)
+    m = max(64 if size < 8 else 32, own_group)
+    n = 64 if light and size == 2 and not owns_columns else 32 if work.live_tiles <= 2 else 16
+    if arch.vendor == "hip":  # four warps have all the registers, and a matrix instruction spans 32 rows and columns
+        return Tiles(m, max(min(n, 32), other_group), block_d, slice_d, 4, 1)
+    n = max(n, other_group)
+    return Tiles(m, n, block_d, slice_d, _warps(m), 2)
 
 
-def _warps(m: int, n: int) -> int:
-    return 8 if m * n >= 2048 else 4
+def _block_d(work: Work) -> int:
+    most = _BLOCK_BYTES // work.operand.itemsize // max(1, work.live_tiles // 2)
+    return min(most, max(64, next_power_of_2(work.dim)))
+
+
+def _warps(m: int) -> int:
+    return 8 if m >= 64 else 4

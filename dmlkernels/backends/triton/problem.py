@@ -78,7 +78,7 @@ class Problem:
 
     def work(self) -> Work:
         """What tile sizes follow from."""
-        return Work(self.rows.shape[1], self.operand, self.epilogue.live_tiles, self.group, self.epilogue.same_scores)
+        return Work(self.rows.shape[1], self.operand, self.epilogue.live_tiles, self.group)
 
     def sides(self, norms: Tensor, values: Tensor | None = None) -> tuple[Vectors, Vectors]:
         """Rows and columns with their numbers; ``values`` (k, R) are the epilogue's for backward."""

@@ -32,12 +32,12 @@ class Epilogue:
         values: ``(statistic, statistics, gradient) ->`` the vectors, one number a row, that ``slope`` reads.
         hyper: the statistic's numbers for ``fold`` and ``slope``.
         weighted: whether columns carry a weight.
-        sparse: whether slopes are often zero on a whole tile, whose second product is then skipped.
+        acts: ``(scores, own, other, cell, hyper) -> mask`` of the pairs whose slope, seen from either end, may not be
+            zero; None if that is most. Backward skips tiles without any.
         live_tiles: 1, or 2 or 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
             are the smaller for it.
         exact_scores: whether scores need float32 precision whatever the matmul precision.
-        same_scores: whether ``slope`` needs scores that are, to the last bit, those that ``fold`` saw: their tiles are
-            then multiplied by the same instructions, whoever owns what.
+        same_scores: whether ``slope`` needs scores that are, to the last bit, those that ``fold`` saw.
     """
 
     fold: Any
@@ -48,7 +48,7 @@ class Epilogue:
     values: Callable[[Any, Tensor, Tensor], Sequence[Tensor]]
     hyper: Callable[[Any], Sequence[float]] = no_numbers
     weighted: bool = False
-    sparse: bool = False
+    acts: Any = None
     exact_scores: bool = False
     same_scores: bool = False
     live_tiles: int = 1

@@ -47,6 +47,14 @@ def slope_field(scores, own, other, values, weight, cell, hyper, AXIS: tl.conste
     return tl.where((own | other) & (flat == 0), slope * values[0], 0.0)
 
 
+@triton.jit
+def acts_field(scores, own, other, cell, hyper):
+    _, low, high = bounds(own, hyper, scores.dtype)
+    squared = 2.0 - 2.0 * scores
+    flat = (squared <= low) | (squared >= high)
+    return (own | other) & (flat == 0)
+
+
 def field_values(statistic: Field, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
     return [gradient[:, 0]]
 
@@ -64,7 +72,7 @@ FIELD = Epilogue(
     num_values=1,
     values=field_values,
     hyper=field_hyper,
-    sparse=True,
+    acts=acts_field,
     exact_scores=True,
     live_tiles=2,
 )

@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.field import field_hyper, fold_field, slope_field
+from dmlkernels.backends.triton.epilogues.field import acts_field, field_hyper, fold_field, slope_field
 from dmlkernels.backends.triton.epilogues.moments import fold_moments, merge_moments, moments_values, slope_moments
 from dmlkernels.backends.triton.epilogues.square import fold_square, slope_square
 from dmlkernels.statistics import Field, Fused, Moments
@@ -64,6 +64,14 @@ def slope_fused(scores, own, other, values, weight, cell, hyper, AXIS: tl.conste
     return slope
 
 
+@triton.jit
+def acts_fused(scores, own, other, cell, hyper):
+    row, column, _ = cell
+    apart = row != column  # samples and proxies, or atoms; also proxies and atoms, which is no loss
+    points = column <= 1
+    return ((own | other) & apart) | acts_field(scores, own & points, other & points, cell, hyper)
+
+
 def fused_values(statistic: Fused, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
     return [*moments_values(Moments(), statistics, gradient), gradient[:, 6], 2 * gradient[:, 7]]
 
@@ -81,7 +89,7 @@ FUSED = Epilogue(
     values=fused_values,
     hyper=fused_hyper,
     weighted=True,
-    sparse=True,
+    acts=acts_fused,
     exact_scores=True,
     live_tiles=4,
 )

@@ -20,7 +20,8 @@ from dmlkernels.backends.triton.kernels.blocks import (
     slope_type,
     sum_type,
 )
-from dmlkernels.backends.triton.kernels.scalars import loop_bound
+from dmlkernels.backends.triton.kernels.flags import any_flag
+from dmlkernels.backends.triton.kernels.scalars import loop_bound, scalar
 
 ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 """What the owner is in its pairs: the row, the column, or both ends of pairs within one set."""
@@ -53,7 +54,7 @@ def through_norm(gradient, bracket, unit, norm):
 def backward_kernel(
     own_p, other_p, out_p,  # out: (own, DIM), or (shares, own, DIM) of unit vectors if PARTIAL
     own_numbers_p, other_numbers_p,  # (k, count): norms, then NUMBERS[0] of each as row and NUMBERS[1] as column
-    own_label_p, other_label_p,
+    own_label_p, other_label_p, flags_p,  # flags: of forward, read if SPARSE
     num_own, num_other, own_stride, other_stride, borders, hyper,
     SLOPE: tl.constexpr, NUMBERS: tl.constexpr, SIDE: tl.constexpr, GROUP: tl.constexpr, SPARSE: tl.constexpr,
     PARTIAL: tl.constexpr, PRECISION: tl.constexpr,
@@ -69,6 +70,7 @@ def backward_kernel(
     OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
     RAW: tl.constexpr = OWNS_ROWS or is_half(TYPE)  # the streamed vectors, as they were scored
     K: tl.constexpr = NUMBERS[0]
+    MATCH: tl.constexpr = (own_label_p if OWNS_ROWS else other_label_p) is not None
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's numbers begin
 
     place = tl.program_id(0) * M + tl.arange(0, M)
@@ -85,43 +87,47 @@ def backward_kernel(
     share = tl.cdiv(tl.cdiv(places, N), tl.num_programs(2)) * N
     first = tl.program_id(2) * share
     for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + share, places)), N):
-        there = start + tl.arange(0, N)
-        index, label, valid = alive(other_label_p, there, num_other, OTHER_GROUP)
-        norm = tl.load(other_numbers_p + index, mask=valid, other=0.0)
-        other = 0
-        if ONE_BLOCK:
-            other = load_scored(other_p, index, valid, other_stride, norm, 0, not OWNS_ROWS, TYPE, DIM, BLOCK_D)
-        scores = score_tile(
-            own, other, (own_p, own_index, own_valid, own_stride, own_norm),
-            (other_p, index, valid, other_stride, norm), OWNS_ROWS, TYPE, DIM, BLOCK_D, PRECISION,
-        )  # fmt: skip
-        MATCH: tl.constexpr = (own_label_p if OWNS_ROWS else other_label_p) is not None
-        same, different = meeting(own_label, own_valid, label, valid, MATCH)
-        if SIDE == COLUMNS:
-            values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
-            weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
-            slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0)
-        else:
-            if SIDE == BOTH:
-                same = same & (place[:, None] != there[None, :])
-            values = load_numbers(own_numbers_p, own_index, own_valid, num_own, 1, K, 1)
-            weight = load_numbers(other_numbers_p, index, valid, num_other, WEIGHT, NUMBERS[1], 0)
-            row_part, column_part = row_segment(place, borders)[:, None], column_segment(there, borders)[None, :]
-            slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 1)
-        if SIDE == BOTH:
-            points = (there < num_own)[None, :]
-            values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
-            weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-            row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
-            slope += tl.where(
-                points, SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0), 0.0
-            )
+        acts = True
         if SPARSE:
-            acts = tl.max((slope != 0.0).to(tl.int32)) > 0
-        else:
-            acts = True
+            begin = tl.program_id(0) * M
+            if OWNS_ROWS:
+                acts = any_flag(flags_p, begin, scalar(start), num_other, N)
+            else:
+                acts = any_flag(flags_p, scalar(start), begin, num_own, M)
         if acts:
+            there = start + tl.arange(0, N)
+            index, label, valid = alive(other_label_p, there, num_other, OTHER_GROUP)
+            norm = tl.load(other_numbers_p + index, mask=valid, other=0.0)
+            other = 0
+            if ONE_BLOCK:
+                other = load_scored(other_p, index, valid, other_stride, norm, 0, not OWNS_ROWS, TYPE, DIM, BLOCK_D)
+            scores = score_tile(
+                own, other, (own_p, own_index, own_valid, own_stride, own_norm),
+                (other_p, index, valid, other_stride, norm), OWNS_ROWS, TYPE, DIM, BLOCK_D, PRECISION,
+            )  # fmt: skip
+            same, different = meeting(own_label, own_valid, label, valid, MATCH)
+            if SIDE == COLUMNS:
+                values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
+                weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
+                row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
+                slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0)
+            else:
+                if SIDE == BOTH:
+                    same = same & (place[:, None] != there[None, :])
+                values = load_numbers(own_numbers_p, own_index, own_valid, num_own, 1, K, 1)
+                weight = load_numbers(other_numbers_p, index, valid, num_other, WEIGHT, NUMBERS[1], 0)
+                row_part, column_part = row_segment(place, borders)[:, None], column_segment(there, borders)[None, :]
+                slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 1)
+            if SIDE == BOTH:
+                points = (there < num_own)[None, :]
+                values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
+                weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
+                row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
+                slope += tl.where(
+                    points,
+                    SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0),
+                    0.0,
+                )
             streamed = other
             if not ONE_BLOCK:
                 streamed = load_scored(other_p, index, valid, other_stride, norm, d, not OWNS_ROWS, TYPE, DIM, SLICE)

@@ -13,6 +13,10 @@ if triton.knobs.runtime.interpret:
         """An integer to count to. The interpreter holds scalars in arrays, which numpy 2.4 no longer converts."""
         return int(value.handle.data.item()) if hasattr(value, "handle") else int(value)
 
+    def scalar(count: Any) -> Any:
+        """A number that was counted, as the tensor that it is when compiled."""
+        return tl.full((), count, tl.int32)
+
     def number(numbers: Any, index: int, dtype: Any) -> Any:
         """A hyper-parameter that came as two float32: see ``split_numbers``."""
         return tl.full((), numbers[2 * int(index)] + numbers[2 * int(index) + 1], dtype)
@@ -22,6 +26,10 @@ else:
     @triton.jit
     def loop_bound(value):
         return value
+
+    @triton.jit
+    def scalar(count):
+        return count
 
     @triton.jit
     def number(numbers, index: tl.constexpr, dtype: tl.constexpr):

@@ -1,0 +1,35 @@
+"""Which cells of the matrix of scores have a slope: a bit each, which forward sets and backward reads.
+
+A cell is as large as most tiles, or larger; bits lie along the columns, in words of 32. Setting one is an atomic "or",
+whose result has no order.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from dmlkernels.backends.triton import memo
+
+FLAG_ROWS, FLAG_COLUMNS = tl.constexpr(memo.FLAG_ROWS), tl.constexpr(memo.FLAG_COLUMNS)
+WORD_COLUMNS = tl.constexpr(memo.WORD_COLUMNS)
+
+
+@triton.jit
+def word_of(row, column, num_columns):
+    return (row // FLAG_ROWS).to(tl.int64) * tl.cdiv(num_columns, WORD_COLUMNS) + column // WORD_COLUMNS
+
+
+@triton.jit
+def set_flag(flags_p, row, column, num_columns, acts):
+    """Of the cell that begins at, or holds, this row and column."""
+    bit = column % WORD_COLUMNS // FLAG_COLUMNS
+    tl.atomic_or(flags_p + word_of(row, column, num_columns), 1 << bit, mask=acts, sem="relaxed")
+
+
+@triton.jit
+def any_flag(flags_p, row, column, num_columns, COLUMNS: tl.constexpr):
+    """Of the cells from this row and column on that so many columns, no more than a word's, lie in."""
+    CELLS: tl.constexpr = triton.cdiv(COLUMNS, FLAG_COLUMNS)
+    bits = tl.load(flags_p + word_of(row, column, num_columns)) >> (column % WORD_COLUMNS // FLAG_COLUMNS)
+    return (bits & (2**CELLS - 1)) != 0

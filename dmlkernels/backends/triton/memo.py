@@ -1,0 +1,28 @@
+"""What forward keeps for backward: the reciprocal norms of all vectors and, for a sparse statistic, which tiles act."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends import gpu
+from dmlkernels.backends.gpu import closed
+from dmlkernels.backends.pairs import Pairs
+
+FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
+
+
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Of the closed form's sums, or of what ``split`` takes apart."""
+    shape = gpu.memo_shape(pairs)
+    if closed.applies(pairs) or not pairs.statistic.sparse:
+        return shape
+    columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
+    words = -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS)
+    return (shape[0] + -(-4 * words // pairs.dtype.itemsize),)
+
+
+def split(pairs: Pairs, memo: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Reciprocal norms, and the flags as 32-bit words. Both share memory with ``memo``."""
+    (norms,) = gpu.memo_shape(pairs)
+    return memo[:norms], memo[norms:].view(torch.int32) if pairs.statistic.sparse else None

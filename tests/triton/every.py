@@ -1,0 +1,143 @@
+"""``python -m tests.triton.every``: compile every configuration that ships, and check each against the limits.
+
+Statistics x kernels x types and matmul precisions x tile classes of ``plan.py`` x targets. Options: ``--jobs 2`` for
+two processes, ``--out found.jsonl`` to keep what the compilers made, and names of targets to do those only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dmlkernels.backends.triton.epilogues import epilogue_of
+from dmlkernels.backends.triton.plan import Tiles, Work, backward_tiles, forward_tiles
+from tests.triton.compiling import TARGETS, Compiled
+from tests.triton.launches import KINDS, compile_launches, make_pairs
+from tests.triton.limits import complaints
+
+
+class Operands(NamedTuple):
+    """Types of rows and columns, the matmul precisions that matter to them, and a D of each class of tiles."""
+
+    rows: torch.dtype
+    columns: torch.dtype
+    precisions: tuple[str, ...]
+    dims: tuple[int, ...]
+
+
+HIGHEST, BOTH = ("highest",), ("highest", "high")
+# One block; several, in one slice; several slices; one that blocks do not divide.
+WIDE, NARROW, NARROWEST = (64, 128, 208, 512), (64, 128, 208), (32, 64, 208)
+OPERANDS = {
+    "bfloat16": Operands(torch.bfloat16, torch.bfloat16, HIGHEST, WIDE),
+    "float16": Operands(torch.float16, torch.float16, BOTH, WIDE),
+    "float32": Operands(torch.float32, torch.float32, BOTH, NARROW),
+    "float64": Operands(torch.float64, torch.float64, HIGHEST, NARROWEST),
+    "bfloat16 x float32": Operands(torch.bfloat16, torch.float32, BOTH, NARROW),
+}
+# Few rows: the smaller forward tile, shares of the columns, merge, combine. Many: the larger, and shares of the rows.
+SIZES, POINTS = ((64, 20_000), (20_000, 64)), ((120, 80), (20_000, 20_000))
+
+
+class Configuration(NamedTuple):
+    """What one call of forward and backward compiles."""
+
+    kind: str
+    target: str
+    operands: str
+    precision: str
+    dim: int
+    rows: int
+    columns: int
+
+    def compile(self) -> list[Compiled]:
+        operands = OPERANDS[self.operands]
+        with _matmul_precision(self.precision):
+            return compile_launches(
+                self.kind, self.target, operands.rows, self.dim, self.rows, self.columns, operands.columns
+            )
+
+    def tiles(self) -> set[Tiles]:
+        """What its kernels were launched with, forward's marked by a SLICE of 0."""
+        operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
+        pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
+        operand = operands.rows if operands.rows == operands.columns else pairs.dtype
+        work = Work(self.dim, operand, epilogue_of(pairs.statistic).live_tiles, pairs.statistic.group)
+        forward = forward_tiles(work, arch, pairs.num_rows)._replace(SLICE=0)
+        return {forward, backward_tiles(work, arch, False), backward_tiles(work, arch, True)}
+
+
+def sample() -> list[Configuration]:
+    """A few configurations: every statistic, type and precision on every target, and all tiles of NVIDIA and of AMD."""
+    chosen, seen = [], set[tuple[Any, ...]]()
+    for one in configurations(list(TARGETS)):
+        vendor = TARGETS[one.target][1].vendor
+        new = {(one.target, one.kind), (one.target, one.operands, one.precision)}
+        new |= {(vendor, *tiles) for tiles in one.tiles()}
+        if new - seen:
+            chosen.append(one)
+            seen |= new
+    return chosen
+
+
+def configurations(targets: list[str]) -> Iterator[Configuration]:
+    for target, kind, (name, operands) in product(targets, KINDS, OPERANDS.items()):
+        within = kind in ("moments of points", "field", "fused")
+        if within and kind != "fused" and operands.rows != operands.columns:
+            continue
+        for precision, dim, size in product(operands.precisions, operands.dims, POINTS if within else SIZES):
+            yield Configuration(kind, target, name, precision, dim, *size)
+
+
+@contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def check(configuration: Configuration) -> tuple[Configuration, list[Compiled], list[str]]:
+    """What was compiled, and what is wrong with it."""
+    try:
+        found = configuration.compile()
+    except Exception as error:
+        return configuration, [], [f"does not compile: {type(error).__name__}: {error}"]
+    return configuration, found, [text for one in found for text in complaints(configuration, one)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", default=list(TARGETS))
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    asked = list(configurations(options.targets))
+    kernels, failures = 0, 0
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for configuration, found, wrong in pool.map(check, asked):
+            kernels, failures = kernels + len(found), failures + len(wrong)
+            for text in wrong:
+                sys.stdout.write(f"{', '.join(map(str, configuration))}: {text}\n")
+                sys.stdout.flush()
+            if options.out:
+                with options.out.open("a") as out:
+                    out.writelines(json.dumps([*configuration, asdict(one)]) + "\n" for one in found)
+    sys.stdout.write(f"{len(asked)} configurations, {kernels} kernels, {failures} complaints\n")
+    return failures > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What a compiled kernel may take, and what it must use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.triton.compiling import Compiled
+
+if TYPE_CHECKING:
+    from tests.triton.every import Configuration
+
+SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}  # bytes a block
+HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
+FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
+PARKED = 16  # what ptxas puts aside, of its own accord, to get by with 128 of 255 registers
+MAIN = ("forward_kernel", "backward_kernel")
+
+
+def allowed_spill(configuration: Configuration, one: Compiled) -> int:
+    """Bytes a thread."""
+    return PARKED if one.registers <= 128 else 0
+
+
+def complaints(configuration: Configuration, one: Compiled) -> list[str]:
+    """What is wrong with a kernel, in words."""
+    found = []
+    if one.shared > SHARED[one.target]:
+        found.append(f"{one}: too much shared memory")
+    if one.spilled > allowed_spill(configuration, one):
+        found.append(f"{one}: spills")
+    unit = wanted_unit(configuration)
+    if one.kernel in MAIN and unit and not any(unit in name for name in one.tensor_core):
+        found.append(f"{one}: no {unit}")
+    return found
+
+
+def wanted_unit(configuration: Configuration) -> str | None:
+    """The tensor-core instruction that scores must use, if any."""
+    if configuration.operands in ("bfloat16", "float16"):
+        return HALF_UNIT[configuration.target]
+    if configuration.operands != "float64" and configuration.precision == "high":
+        return FLOAT_UNIT[configuration.target]
+    return None
