@@ -11,7 +11,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel, combine_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
 from dmlkernels.backends.triton.kernels.norms import norms_kernel
-from dmlkernels.backends.triton.memo import memo_shape, split
+from dmlkernels.backends.triton.memo import memo_size, split
 from dmlkernels.backends.triton.plan import (
     Architecture,
     backward_tiles,
@@ -22,11 +22,13 @@ from dmlkernels.backends.triton.plan import (
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors
 
+FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
+
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
     """Finished statistics of every row; the memo is the reciprocal norms of all vectors, and flags: see memo.py."""
     problem = Problem.of(pairs)
-    memo = problem.columns.new_empty(memo_shape(pairs), dtype=pairs.dtype)
+    memo = problem.columns.new_empty(memo_size(pairs), dtype=pairs.dtype)
     norms, flags = split(pairs, memo)
     _find_norms(problem, norms)
     if flags is not None:
@@ -45,13 +47,13 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
         WEIGHTS=int(epilogue.weighted), WITHIN=pairs.within, GROUP=problem.group,
         PRECISION=first_precision(epilogue, arch),
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
-        num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+        num_warps=tiles.num_warps, num_stages=tiles.num_stages, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     statistics = out[0]
     if count > 1:
         statistics = torch.empty_like(out[0])
         merge_kernel[(triton.cdiv(rows.size, 128),)](
-            out, statistics, rows.labels, rows.size, count, epilogue.merge, epilogue.empty, 128
+            out, statistics, rows.labels, rows.size, count, epilogue.merge, epilogue.empty, 128, **FUSED_MULTIPLY_ADD
         )
     return Forward(problem.give_statistics(statistics), memo)
 
@@ -104,13 +106,13 @@ def _gradient(
         SLOPE=epilogue.slope, NUMBERS=(epilogue.num_values, int(epilogue.weighted)), SIDE=side, GROUP=problem.group,
         SPARSE=flags is not None, PARTIAL=count > 1, PRECISION=second_precision(epilogue, problem.operand, arch),
         DIM=dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D, SLICE=tiles.SLICE,
-        num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+        num_warps=tiles.num_warps, num_stages=tiles.num_stages, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     if count > 1:
         m, block_d = norm_tiles(dim)
         combine_kernel[(triton.cdiv(own.size, m),)](
             partial, own.vectors, own.numbers, own.labels, out, own.size, own.stride, count,
-            GROUP=problem.group if side == COLUMNS else 1, DIM=dim, M=m, BLOCK_D=block_d,
+            GROUP=problem.group if side == COLUMNS else 1, DIM=dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
         )  # fmt: skip
     return out
 
@@ -122,6 +124,6 @@ def _find_norms(problem: Problem, out: Tensor) -> None:
         count, dim = vectors.shape
         m, block_d = norm_tiles(dim)
         norms_kernel[(triton.cdiv(count, m),)](
-            vectors, out[start:], count, vectors.stride(0), DIM=dim, M=m, BLOCK_D=block_d
+            vectors, out[start:], count, vectors.stride(0), DIM=dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD
         )
         start += count

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends import gpu
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs
 
@@ -13,16 +12,24 @@ FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, an
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of the closed form's sums, or of what ``split`` takes apart."""
-    shape = gpu.memo_shape(pairs)
-    if closed.applies(pairs) or not pairs.statistic.sparse:
-        return shape
+    """Of the closed form's sums, or of the tiles' memo."""
+    return closed.memo_shape(pairs) if closed.applies(pairs) else (memo_size(pairs),)
+
+
+def memo_size(pairs: Pairs) -> int:
+    """Numbers of what ``split`` takes apart."""
+    if not pairs.statistic.sparse:
+        return _num_norms(pairs)
     columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
     words = -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS)
-    return (shape[0] + -(-4 * words // pairs.dtype.itemsize),)
+    return _num_norms(pairs) + -(-4 * words // pairs.dtype.itemsize)
 
 
 def split(pairs: Pairs, memo: Tensor) -> tuple[Tensor, Tensor | None]:
     """Reciprocal norms, and the flags as 32-bit words. Both share memory with ``memo``."""
-    (norms,) = gpu.memo_shape(pairs)
+    norms = _num_norms(pairs)
     return memo[:norms], memo[norms:].view(torch.int32) if pairs.statistic.sparse else None
+
+
+def _num_norms(pairs: Pairs) -> int:
+    return pairs.num_rows * pairs.statistic.views + pairs.num_columns
