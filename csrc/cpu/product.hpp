@@ -95,15 +95,42 @@ DML_INLINE void pack_adjacent(const Real* from, std::int64_t stride, std::int64_
     }
 }
 
+// The left operand: number k of each of `sliver_rows` vectors, for one k after the other.
+template <class Real>
+struct Adjacent {  // numbers k of all vectors lie together
+    const Real* at;
+    std::int64_t step;
+
+    DML_INLINE Real operator[](int i) const { return at[i]; }
+    DML_INLINE void advance() { at += step; }
+};
+
+template <class Real>
+struct Rows {  // the numbers of each vector lie together
+    static constexpr int every = 3;  // an address reaches so many rows: [base + {0, 1, 2} stride]
+    const Real* base[(sliver_rows + every - 1) / every];
+    std::int64_t stride;
+
+    DML_INLINE Rows(const Real* at, std::int64_t row_stride) : stride(row_stride) {
+        DML_UNROLL
+        for (int i = 0; i < sliver_rows; i += every) base[i / every] = at + i * stride;
+    }
+    DML_INLINE Real operator[](int i) const { return base[i / every][i % every * stride]; }
+    DML_INLINE void advance() {
+        DML_UNROLL
+        for (int i = 0; i < sliver_rows; i += every) ++base[i / every];
+    }
+};
+
 template <class Real>
 struct Sums {
     Pack<Real> rows[sliver_rows][packs_per_row];
 };
 
-template <class Real>
-DML_INLINE Sums<Real> multiply(const Real* left, const Real* right, std::int64_t length) {
+template <class Real, class Left>
+DML_INLINE Sums<Real> multiply(Left left, const Real* right, std::int64_t length) {
     Sums<Real> sums = {};
-    for (std::int64_t k = 0; k < length; ++k, left += sliver_rows, right += sliver_columns<Real>) {
+    for (std::int64_t k = 0; k < length; ++k, left.advance(), right += sliver_columns<Real>) {
         Pack<Real> packs[packs_per_row];
         DML_UNROLL
         for (int j = 0; j < packs_per_row; ++j) packs[j] = load(right + j * lanes<Real>);
@@ -118,9 +145,9 @@ DML_INLINE Sums<Real> multiply(const Real* left, const Real* right, std::int64_t
 }
 
 // A whole sliver of scores: `out` has room for sliver_rows x padded columns.
-template <class Real>
-void write_product(const Real* left, const Real* right, std::int64_t length, Real* out, std::int64_t stride) {
-    const Sums<Real> sums = multiply(left, right, length);
+template <class Real, class Left>
+void write_product(Left left, const Real* right, std::int64_t length, Real* out, std::int64_t stride) {
+    const Sums<Real> sums = multiply<Real>(left, right, length);
     DML_UNROLL
     for (int i = 0; i < sliver_rows; ++i) {
         DML_UNROLL
@@ -129,10 +156,10 @@ void write_product(const Real* left, const Real* right, std::int64_t length, Rea
 }
 
 // Adds to the rows x columns numbers that exist.
-template <class Real>
-void add_product(const Real* left, const Real* right, std::int64_t length, Real* out, std::int64_t stride,
+template <class Real, class Left>
+void add_product(Left left, const Real* right, std::int64_t length, Real* out, std::int64_t stride,
                  std::int64_t rows, std::int64_t columns) {
-    const Sums<Real> sums = multiply(left, right, length);
+    const Sums<Real> sums = multiply<Real>(left, right, length);
     if (rows >= sliver_rows && columns >= sliver_columns<Real>) {
         DML_UNROLL
         for (int i = 0; i < sliver_rows; ++i) {
