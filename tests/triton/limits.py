@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}  # bytes a block
 HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
 FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
-PARKED = 16  # what ptxas puts aside, of its own accord, to get by with 128 of 255 registers
+PARKED = 16  # bytes: ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all
 MAIN = ("forward_kernel", "backward_kernel")
 
 
 def allowed_spill(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread."""
-    return PARKED if one.registers <= 128 else 0
+    return PARKED if one.registers <= 128 or configuration.operands == "float64" else 0
 
 
 def complaints(configuration: Configuration, one: Compiled) -> list[str]:

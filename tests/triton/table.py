@@ -11,6 +11,7 @@ import torch
 import triton
 
 from tests.triton.compiling import TARGETS, Compiled
+from tests.triton.every import configurations, sample
 from tests.triton.launches import KINDS, compile_launches
 
 PEAK, BANDWIDTH = 989e12, 4.8e12  # H200, from its data sheet: dense bfloat16 FLOP/s, bytes/s
@@ -27,6 +28,16 @@ Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backwa
 `combine` (shares of the streamed side, added up in a fixed order). What differs between losses are the three device
 functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends
 of their pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
+
+For a sparse statistic (field, fused) forward keeps a bit for every 64 x 32 scores that have a slope, and backward
+neither loads nor multiplies where there is none.
+
+Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`). With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16
+products, which float16 and the precision "high" use, are not there.
+
+`python -m tests.triton.every` compiles every configuration that ships ({count} calls of forward and backward) for four
+targets and holds it against `tests/triton/limits.py`. The tests compile {sample} of them, which have every statistic,
+type and matmul precision on every target, and all tiles of `plan.py`.
 
 ## Compiled
 
@@ -56,7 +67,8 @@ HEADER = """
 
 
 def main() -> None:
-    show(INTRODUCTION.format(triton=triton.__version__))
+    count = len(list(configurations(list(TARGETS))))
+    show(INTRODUCTION.format(triton=triton.__version__, count=count, sample=len(sample())))
     for dim in (128, 512):
         show(HEADER.format(dim=dim))
         for kind in KINDS:

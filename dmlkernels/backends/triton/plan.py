@@ -14,7 +14,8 @@ import torch
 from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS
 
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
-_BLOCK_BYTES, _SLICE_BYTES = 256, 512  # of one vector's numbers that are multiplied, and accumulated, at a time
+# Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
+_HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
 
 
 class Architecture(NamedTuple):
@@ -63,7 +64,7 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel."""
     if arch.vendor == "interpreter":
         return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
-    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work)
+    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
     m = 128 if light and size == 2 and owned > 64 else 64
     n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
     stages = 3 if size == 2 and arch.vendor == "cuda" else 2
@@ -76,21 +77,25 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
     own_group, other_group = (group, 1) if owns_columns else (1, group)
     if arch.vendor == "interpreter":
         return Tiles(max(16, own_group), max(16, other_group), 16, 16, 4, 1)
-    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work)
+    size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
     slice_d = block_d
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
-    m = max(64 if size < 8 else 32, own_group)
-    n = 64 if light and size == 2 and not owns_columns else 32 if work.live_tiles <= 2 else 16
-    if arch.vendor == "hip":  # four warps have all the registers, and a matrix instruction spans 32 rows and columns
-        return Tiles(m, max(min(n, 32), other_group), block_d, slice_d, 4, 1)
-    n = max(n, other_group)
-    return Tiles(m, n, block_d, slice_d, _warps(m), 2)
+    m = max(64 if size < 8 or arch.vendor == "hip" else 32, own_group)
+    n = 32 if work.live_tiles <= 2 else 16
+    if arch.vendor == "hip":  # Four warps have all registers. With less than an instruction for each, Triton fails.
+        return Tiles(m, max(n, other_group), block_d, slice_d, 4, 1)
+    if size > 2:
+        n = 16
+    elif light and not owns_columns and arch.number >= 90:
+        n = 64
+    return Tiles(m, max(n, other_group), block_d, slice_d, _warps(m), 2)
 
 
-def _block_d(work: Work) -> int:
-    most = _BLOCK_BYTES // work.operand.itemsize // max(1, work.live_tiles // 2)
-    return min(most, max(64, next_power_of_2(work.dim)))
+def _block_d(work: Work, arch: Architecture) -> int:
+    size = work.operand.itemsize
+    most = (_HALF_BLOCK_BYTES if size == 2 else _WIDE_BLOCK_BYTES) // size // max(1, work.live_tiles // 2)
+    return max(32 if arch.vendor == "hip" else 16, min(most, max(64, next_power_of_2(work.dim))))
 
 
 def _warps(m: int) -> int:
