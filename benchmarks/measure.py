@@ -104,7 +104,7 @@ def _verify(case: Case, mode: str, expected: list[Tensor], result: _Result) -> N
     except Exception as error:  # another library's, on a size or device that it does not take
         result.status, result.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return
-    wrong = complaint(actual, expected[: len(actual)], TOLERANCES[case.dtype])
+    wrong = complaint(actual, expected[: len(actual)], TOLERANCES[case.dtypes[0]])
     if wrong:
         result.status, result.reason = "wrong", wrong
 

@@ -53,6 +53,8 @@ def in_full(records: Sequence[Record]) -> Iterator[str]:
     for kind, found in _by_device(records).items():
         yield f"## {_NAMES[kind]}\n\n{markdown.origin(found)}\n"
         sections = (
+            ("The device, measured", markdown.device(found)),
+            ("Share of what the device can do", markdown.roofline(found)),
             ("Forward and backward", markdown.ratios(found, BOTH)),
             ("Forward", markdown.ratios(found, FORWARD)),
             ("Wanted and found", markdown.targets(found)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -19,12 +20,28 @@ def measure_device() -> dict[str, float]:
     """Copy bandwidth (bytes read and written) and dense matmul rates."""
     clock = CudaClock()
     found = {"copy_bytes_per_s": 2 * _COPY_BYTES / _copy_seconds(clock)}
-    for dtype in (torch.bfloat16, torch.float32):
+    kinds = (
+        ("bfloat16", torch.bfloat16, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("float32", torch.float32, "highest"),
+    )
+    for name, dtype, precision in kinds:
         a, b = (torch.randn(_MATMUL, _MATMUL, device="cuda").to(dtype) for _ in range(2))
-        name = str(dtype).removeprefix("torch.")
-        found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, partial(torch.matmul, a, b))
+        with matmul_precision(precision):
+            found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, partial(torch.matmul, a, b))
     torch.cuda.empty_cache()
     return found
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Of torch's products of float32, for a block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _copy_seconds(clock: CudaClock) -> float:

@@ -14,8 +14,14 @@ def group_of(record: Record) -> tuple[str, ...]:
     shape = Shape(**record["shape"])
     return (
         record["device_type"], record["loss"], f"{shape.name} {shape.label(record['loss'])}", record["pattern"],
-        record["dtype"], record["mode"],
+        type_of(record), record["mode"],
     )  # fmt: skip
+
+
+def type_of(record: Record) -> str:
+    """Of the operands, and how products of float32 are taken if not as they are."""
+    precision = record.get("matmul_precision", "highest")
+    return record["dtype"] + ("" if precision == "highest" else f" ({precision} matmul precision)")
 
 
 def describe(records: Iterable[Record]) -> Iterator[str]:

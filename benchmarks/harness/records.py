@@ -38,7 +38,12 @@ def read(paths: Iterable[Path]) -> Iterator[Record]:
 
 def provenance(device: str) -> Record:
     """Commit, device, versions and threads; and the load of the machine, which tells how far to trust a time."""
-    return _fixed(torch.device(device).type) | {"threads": torch.get_num_threads(), "load": round(_load(), 2)}
+    now = {
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "load": round(_load(), 2),
+    }
+    return _fixed(torch.device(device).type) | now
 
 
 @cache

@@ -16,5 +16,4 @@ def least_bytes(case: Case, name: str) -> int:
     """What autograd must keep at the very least; 0 for variants that keep no score matrix."""
     if is_ours(name) or name in _STREAMED:
         return 0
-    size = 8 if case.dtype == "float64" else 4
-    return _FEWEST * dense_scores(case) * size
+    return _FEWEST * dense_scores(case) * case.dtypes[1].itemsize

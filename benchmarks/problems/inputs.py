@@ -22,6 +22,9 @@ class Case:
     clustered   samples near their proxies: the softmax is peaked, the field is that of a trained network
     collapsed   all points within a small cap, as a network gives them that has learned nothing: every hill acts
     progress:t  between collapsed (0) and clustered (1)
+
+    ``dtype`` is that of the embeddings; a half type alone stands beside float32 proxies, as under autocast, and
+    "bfloat16 x bfloat16" is that of embeddings and of proxies.
     """
 
     loss: str
@@ -30,6 +33,12 @@ class Case:
     dtype: str = "float32"
     device: str = "cpu"
     seed: int = 0
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, torch.dtype]:
+        """Of embeddings and of proxies."""
+        rows, _, columns = self.dtype.partition(" x ")
+        return getattr(torch, rows), getattr(torch, columns or ("float64" if rows == "float64" else "float32"))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,10 +58,11 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(case: Case) -> Inputs:
-    """Embeddings in the case's dtype, proxies in float32 beside half samples, as under autocast."""
+    """In the case's dtypes; the atoms have that of the proxies."""
     shape = case.shape
     generator = torch.Generator().manual_seed(case.seed)
-    wide = torch.float64 if case.dtype == "float64" else torch.float32
+    sample_dtype, proxy_dtype = case.dtypes
+    wide = torch.float64 if proxy_dtype == torch.float64 else torch.float32
 
     def normal(rows: int) -> Tensor:
         # Drawn in float32 whatever the dtype, so that every dtype gets the same problem.
@@ -75,13 +85,12 @@ def make_inputs(case: Case) -> Inputs:
         noise = 0.1 if shape.group > 1 else 0.0
         proxies = _place(anchors[proxy_labels], F.normalize(proxies), center, progress, noise)
     atoms, second = normal(ATOMS), samples + 0.5 * samples.std() * normal(shape.batch)
-    sample_dtype = getattr(torch, case.dtype)
     return Inputs(
         samples.to(case.device, sample_dtype),
         labels.to(case.device),
-        proxies.to(case.device),
+        proxies.to(case.device, proxy_dtype),
         proxy_labels.to(case.device),
-        atoms.to(case.device),
+        atoms.to(case.device, proxy_dtype),
         second.to(case.device, sample_dtype),
     )
 

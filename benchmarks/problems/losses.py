@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import dmlkernels
@@ -77,4 +78,4 @@ _ALL = (
     Loss("soft_triple_spread", "soft_triple_loss", several_proxies="centers_per_class"),
 )  # fmt: skip
 LOSSES = {loss.name: loss for loss in _ALL}
-TOLERANCES = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from benchmarks.harness.correctness import complaint
@@ -30,7 +31,7 @@ def truth(case: Case) -> list[Tensor]:
     shape = case.shape
     small = replace(shape, batch=min(shape.batch, 96), proxies=min(shape.proxies, 1000 * shape.group))
     cut = replace(case, shape=small)
-    wrong = complaint(_outcome(cut, ours("torch")), _outcome(cut, REFERENCE), 10 * TOLERANCES["float64"])
+    wrong = complaint(_outcome(cut, ours("torch")), _outcome(cut, REFERENCE), 10 * TOLERANCES[torch.float64])
     if wrong:
         raise UntrustedError(f"ours in float64 is wrong on a part of the problem: {wrong}")
     return _outcome(case, ours("torch"))

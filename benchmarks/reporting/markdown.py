@@ -9,8 +9,9 @@ from benchmarks.harness.records import Record
 from benchmarks.problems.losses import LOSSES
 from benchmarks.problems.shapes import SHAPES, Shape
 from benchmarks.problems.variants import CHUNKED, COMPILED, CUT, LIGER, PLAIN_TORCH, PML, REFERENCE, is_ours
-from benchmarks.tables import seconds, size
+from benchmarks.tables import seconds, size, type_of
 
+PRODUCT_TYPES = ("bfloat16", "tf32", "float32")
 BASELINES = (REFERENCE, COMPILED, PLAIN_TORCH, PML, CHUNKED, LIGER, CUT)
 
 
@@ -26,7 +27,7 @@ def origin(records: Sequence[Record]) -> str:
     """Where a set of records comes from, in a sentence; several commits or devices are all named."""
 
     def all_of(key: str) -> str:
-        return ", ".join(dict.fromkeys(str(record[key]) for record in records))
+        return ", ".join(dict.fromkeys(str(record[key]) for record in records if key in record))
 
     versions = ", ".join(dict.fromkeys(f"torch {record['versions']['torch']}" for record in records))
     loads = [record["load"] for record in records]
@@ -41,7 +42,7 @@ def measurements(records: Sequence[Record]) -> list[list[Record]]:
     """Records that were measured together, case by case; of a case measured more than once the fullest, latest time."""
     best: dict[tuple[str, ...], list[Record]] = {}
     timed = (record for record in records if record["kind"] == "time")
-    for key, found in groupby(timed, lambda record: (*_case(record), record["dtype"], record["mode"])):
+    for key, found in groupby(timed, lambda record: (*_case(record), record["mode"])):
         members = list(found)
         if len(members) >= len(best.get(key, [])):
             best[key] = members
@@ -147,6 +148,32 @@ def largest(records: Sequence[Record]) -> Iterator[str]:
     return table(["loss", "variant", "largest C", "proxies", "their gradient", "Adam", "the loss"], rows)
 
 
+def device(records: Sequence[Record]) -> Iterator[str]:
+    """What a GPU was measured to do at best."""
+    rows = [
+        [
+            f"{record['copy_bytes_per_s'] / 1e12:.2f} TB/s",
+            *(f"{record[f'{name}_matmul_flops_per_s'] / 1e12:.0f} TFLOP/s" for name in PRODUCT_TYPES),
+            record["tests"],
+        ]
+        for record in records
+        if record["kind"] == "roofline"
+    ]
+    return table(["copy, read and written", *(f"{name} matmul" for name in PRODUCT_TYPES), "GPU tests"], rows)
+
+
+def roofline(records: Sequence[Record]) -> Iterator[str]:
+    """How near our passes come to that. Least traffic: every vector once a pass, every gradient once."""
+    rows = []
+    for record in (record for found in measurements(records) for record in found if "share_of_matmul" in record):
+        name = record["variant"].removeprefix("ours, ")
+        rate = f"{record['flops_executed'] / record['median_s'] / 1e12:.3g}"
+        shares = [f"{record[share]:.1%}" for share in ("share_of_matmul", "share_of_copy_bandwidth")]
+        rows.append([*_case(record), record["mode"], name, seconds(record["median_s"]), rate, *shares])
+    header = ["loss", "shape", "embeddings", "mode", "backend", "median", "TFLOP/s executed"]
+    return table([*header, "of the matmul rate", "of the bandwidth, by least traffic"], rows)
+
+
 def slower(records: Sequence[Record], mode: str) -> Iterator[str]:
     """Where a baseline beats ours by more than the spread of both."""
     for found in measurements(records):
@@ -165,8 +192,9 @@ def slower(records: Sequence[Record], mode: str) -> Iterator[str]:
 
 def _case(record: Record) -> tuple[str, str, str]:
     shape = Shape(**record["shape"])
-    group = f" ({shape.group} per class)" if shape.group > 1 else ""
-    return record["loss"], shape.label(record["loss"]) + group, record["pattern"]
+    label = shape.label(record["loss"]) + (f" ({shape.group} per class)" if shape.group > 1 else "")
+    kind = type_of(record)
+    return record["loss"], label if kind == "float32" else f"{label}, {kind}", record["pattern"]
 
 
 def _absolute(record: Record) -> str:

@@ -33,7 +33,7 @@ def test_variants_agree(case: Case) -> None:
     names = [name for name in variant_names(case) if name != COMPILED]
     assert len(names) >= 2
     for name in names:
-        wrong = complaint(make_step(case, name).outcome(BOTH), expected, TOLERANCES["float32"])
+        wrong = complaint(make_step(case, name).outcome(BOTH), expected, TOLERANCES[torch.float32])
         assert not wrong, f"{name}: {wrong}"
 
 
@@ -41,7 +41,7 @@ def test_variants_agree(case: Case) -> None:
 def test_the_truth_is_the_same_where_the_reference_does_not_fit(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     dense = truth.truth(case)
     monkeypatch.setattr(truth, "_DENSE_SCORES", 0)
-    assert complaint(truth.truth(case), dense, TOLERANCES["float64"]) == ""
+    assert complaint(truth.truth(case), dense, TOLERANCES[torch.float64]) == ""
 
 
 def test_cases_survive_the_way_to_the_child() -> None:
@@ -82,7 +82,8 @@ def test_operations() -> None:
     assert flops.pairs("field", shape) == 30 * 29 // 2
 
 
-def test_half_precision_inputs_keep_float32_proxies() -> None:
-    inputs = make_inputs(replace(Case("pd", ONE), dtype="bfloat16"))
-    assert inputs.embeddings.dtype == torch.bfloat16
-    assert inputs.proxies.dtype == torch.float32
+def test_half_samples_stand_beside_float32_proxies_unless_both_are_named() -> None:
+    for dtype, proxies in (("bfloat16", torch.float32), ("bfloat16 x bfloat16", torch.bfloat16)):
+        inputs = make_inputs(replace(Case("pd", ONE), dtype=dtype))
+        assert inputs.embeddings.dtype == torch.bfloat16
+        assert inputs.proxies.dtype == proxies

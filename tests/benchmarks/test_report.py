@@ -70,6 +70,33 @@ def test_of_a_case_measured_twice_the_fuller_measurement_counts() -> None:
     assert markdown.measurements([*full, between, *later])[0] == later
 
 
+def test_types_other_than_float32_are_named_and_apart() -> None:
+    records = [
+        record("ours, torch", 0.01),
+        record("ours, torch", 0.02, dtype="bfloat16 x bfloat16"),
+        record("ours, torch", 0.03, matmul_precision="high"),
+    ]
+    _, _, *rows = markdown.ratios(records, BOTH)
+    assert [row.split(" | ")[1] for row in rows] == [
+        "128 x 100 x 512",
+        "128 x 100 x 512, bfloat16 x bfloat16",
+        "128 x 100 x 512, float32 (high matmul precision)",
+    ]
+
+
+def test_shares_of_a_gpu_stand_beside_what_it_can_do() -> None:
+    on_gpu = {"device_type": "cuda", "device": "a GPU"}
+    rates = {f"{name}_matmul_flops_per_s": 1e14 for name in markdown.PRODUCT_TYPES}
+    measured = {"kind": "roofline", "tests": "passed", "copy_bytes_per_s": 2.5e12} | rates
+    shares = {"flops_executed": 5 * 10**11, "share_of_matmul": 0.5, "share_of_copy_bandwidth": 0.01}
+    records = [record("none", None) | on_gpu | measured, record("ours, triton", 0.01, **on_gpu, **shares)]
+    *_, device = markdown.device(records)
+    assert device == "| 2.50 TB/s | 100 TFLOP/s | 100 TFLOP/s | 100 TFLOP/s | passed |"
+    *_, share = markdown.roofline(records)
+    assert share.endswith("| triton | 10 ms | 50 | 50.0% | 1.0% |")
+    assert "### Share of what the device can do" in "\n".join(in_full(records))
+
+
 def test_engines_stand_on_one_line() -> None:
     def engine(variant: str, median: float | None, tiles: bool = False) -> Record:
         return record(variant, median) | {"kind": "engine", "tiles": tiles}

@@ -1,0 +1,76 @@
+"""What the list for a GPU does with its cases, walked through on the CPU."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.harness.memory import Probe
+from benchmarks.harness.steps import BOTH, FORWARD
+from benchmarks.measure import PRELOAD
+from benchmarks.problems.inputs import Case
+from benchmarks.problems.shapes import Shape
+from benchmarks.problems.variants import is_ours
+from benchmarks.report import in_full
+from benchmarks.reporting import markdown
+from benchmarks.roofline import matmul_precision
+
+ONE = Case("pd", Shape("cub", 16, 12, 8, "a test"))
+LISTED = [(replace(ONE, dtype="bfloat16 x bfloat16"), "highest"), (replace(ONE, dtype="bfloat16"), "high")]
+RATES = {"copy_bytes_per_s": 1e12} | {f"{name}_matmul_flops_per_s": 1e12 for name in markdown.PRODUCT_TYPES}
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    with Probe(PRELOAD) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_COMPILED", ())
+
+
+def test_ours_get_their_share_of_the_device(probe: Probe) -> None:
+    records = [record for found in gpu.measurements(LISTED, probe, RATES, float("inf")) for record in found]
+    assert {(record["dtype"], record["matmul_precision"], record["mode"]) for record in records} == {
+        (case.dtype, precision, mode) for case, precision in LISTED for mode in (BOTH, FORWARD)
+    }
+    for record in records:
+        assert ("share_of_matmul" in record) == (is_ours(record["variant"]) and record["status"] == "ok")
+    shared = [record for record in records if "share_of_matmul" in record]
+    assert {record["product_type"] for record in shared} == {"bfloat16", "tf32"}
+    for record in shared:
+        assert record["share_of_matmul"] == record["flops_executed"] / record["median_s"] / 1e12
+    assert len(list(markdown.roofline(records))) == 2 + len(shared)
+    assert "### Share of what the device can do" in "\n".join(in_full(records))
+
+
+def test_what_there_is_no_time_for_is_recorded(probe: Probe) -> None:
+    found = list(gpu.measurements(LISTED, probe, RATES, time.monotonic() - 1))
+    assert [[record["status"] for record in records] for records in found] == [["not measured"]] * 4
+
+
+def test_every_case_of_the_list_is_there() -> None:
+    listed = list(gpu.cases())
+    assert len(listed) == len(set(listed)) == len(gpu._TYPES) * len(gpu._ORDER)
+    assert all(case.device == "cuda" for case, _ in listed)
+
+
+def test_what_bounds_a_case_on_a_gpu() -> None:
+    both, autocast = (replace(ONE, dtype=dtype) for dtype in ("bfloat16 x bfloat16", "bfloat16"))
+    assert gpu.rate_name(both, "highest") == "bfloat16"
+    assert gpu.rate_name(autocast, "highest") == "float32"
+    assert gpu.rate_name(autocast, "high") == "tf32"
+    assert gpu.least_traffic(both, FORWARD) == 2 * (16 + 12) * 8
+    assert gpu.least_traffic(autocast, BOTH) == 3 * (2 * 16 + 4 * 12) * 8
+
+
+def test_the_matmul_precision_is_put_back() -> None:
+    before = torch.get_float32_matmul_precision()
+    with matmul_precision("high"):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
