@@ -46,7 +46,7 @@ OPERANDS = {
     "bfloat16 x float32": Operands(torch.bfloat16, torch.float32, BOTH, NARROW),
 }
 # Few rows: the smaller forward tile, shares of the columns, merge, combine. Many: the larger, and shares of the rows.
-SIZES, POINTS = ((64, 20_000), (20_000, 64)), ((120, 80), (20_000, 20_000))
+SIZES, POINTS = ((64, 20_480), (20_480, 64)), ((120, 80), (20_480, 20_480))
 
 
 class Configuration(NamedTuple):

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton.plan import LARGEST_GROUP
 from dmlkernels.statistics import Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square, Statistic
 from tests.triton.compiling import TARGETS, Compiled, compiled
 
+MOST_CENTERS = "soft_triple, most centers"
 FIELD = (3.0, 0.2, 0.2, 1e-2, 1.0)
 
 
@@ -57,6 +59,7 @@ KINDS: dict[str, Make] = {
     "square": partial(_to_columns, statistic=Square()),
     "divergence": partial(_to_columns, statistic=Divergence(10.0, 1.0)),
     "soft_triple": partial(_to_columns, statistic=SoftTriple(20.0, 0.1, 10.0)),
+    MOST_CENTERS: partial(_to_columns, statistic=SoftTriple(20.0, 0.1, float(LARGEST_GROUP))),
     "field": partial(_within, statistic=Field(*FIELD)),
     "field at points": partial(_to_columns, statistic=Field(*FIELD), labelled=True),
     "fused": partial(_within, statistic=Fused(*FIELD), atoms=True),
@@ -76,7 +79,7 @@ def compile_launches(
     dtype: torch.dtype,
     dim: int,
     rows: int = 512,
-    columns: int = 11_320,
+    columns: int = 11_520,
     column_dtype: torch.dtype | None = None,
 ) -> list[Compiled]:
     """Every kernel of forward and backward of this kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.triton.compiling import Compiled
+from tests.triton.launches import MOST_CENTERS
 
 if TYPE_CHECKING:
     from tests.triton.every import Configuration
@@ -13,11 +14,14 @@ SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_53
 HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
 FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
 PARKED = 16  # bytes: ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all
+SPILLED_CENTERS = 128  # bytes, of a tile as wide as 64 centers; 16 centers fit
 MAIN = ("forward_kernel", "backward_kernel")
 
 
 def allowed_spill(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread."""
+    if configuration.kind == MOST_CENTERS:
+        return SPILLED_CENTERS
     return PARKED if one.registers <= 128 or configuration.operands == "float64" else 0
 
 

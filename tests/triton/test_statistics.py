@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels import ops
+from dmlkernels.statistics import SoftTriple
 from tests.triton.common import KINDS, Maker, assert_agrees, every_kind, outcome, upstream
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 2e-3}
@@ -60,6 +61,12 @@ def test_gradcheck(kind: str) -> None:
         return found.where(found.isfinite(), 0)
 
     assert torch.autograd.gradcheck(call, (pairs.rows.requires_grad_(), *columns))
+
+
+@pytest.mark.parametrize("centers", [64, 65, 300])
+def test_classes_of_many_centers(centers: int) -> None:
+    """As many as a tile holds; more are the torch backend's."""
+    assert_agrees(Maker(9, 3 * centers, 20, torch.float32).to_columns(SoftTriple(20.0, 0.1, float(centers))), 2e-5)
 
 
 @every_statistic

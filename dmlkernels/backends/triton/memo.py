@@ -5,15 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs
 
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
-
-
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of the closed form's sums, or of the tiles' memo."""
-    return closed.memo_shape(pairs) if closed.applies(pairs) else (memo_size(pairs),)
 
 
 def memo_size(pairs: Pairs) -> int:

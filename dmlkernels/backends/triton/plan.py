@@ -13,6 +13,7 @@ import torch
 
 from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS
 
+LARGEST_GROUP = 64  # columns of a label: a tile holds all of them
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
@@ -52,6 +53,11 @@ class Work(NamedTuple):
 
 def next_power_of_2(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
+
+
+def fits(group: int) -> bool:
+    """Whether a tile holds all columns of a label."""
+    return group <= LARGEST_GROUP
 
 
 def norm_tiles(dim: int) -> tuple[int, int]:

@@ -1,4 +1,6 @@
-"""The backend's three functions: the closed form where it is cheaper, else kernels."""
+"""The backend's functions: the closed form where it is cheaper, else kernels. Labels of more columns than a tile
+holds (SoftTriple with more than 64 centres a class) are the torch backend's.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from dmlkernels.backends import blocked
 from dmlkernels.backends.gpu import closed, on_device
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.backends.triton.plan import Architecture
+from dmlkernels.backends.triton.memo import memo_size
+from dmlkernels.backends.triton.plan import Architecture, fits
+
+
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Shape of what forward keeps for backward."""
+    if not fits(pairs.statistic.group):
+        return blocked.memo_shape(pairs)
+    return closed.memo_shape(pairs) if closed.applies(pairs) else (memo_size(pairs),)
 
 
 def forward(pairs: Pairs) -> Forward:
@@ -18,6 +29,8 @@ def forward(pairs: Pairs) -> Forward:
     arch = architecture(pairs.rows.device)
     _refuse(pairs, arch)
     with on_device(pairs.rows.device):
+        if not fits(pairs.statistic.group):
+            return blocked.forward(pairs)
         if closed.applies(pairs):
             return closed.forward(pairs)
         from dmlkernels.backends.triton import launch
@@ -29,6 +42,8 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     """Gradients of rows and columns from that of the statistics."""
     arch = architecture(pairs.rows.device)
     with on_device(pairs.rows.device):
+        if not fits(pairs.statistic.group):
+            return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns)
         if closed.applies(pairs):
             return closed.backward(pairs, forward, gradient, needs_rows, needs_columns)
         from dmlkernels.backends.triton import launch
