@@ -62,7 +62,7 @@ def linear_cross_entropy(inputs: Inputs) -> Callable[[], Tensor]:
 
 
 def liger(inputs: Inputs) -> Callable[[], Tensor]:
-    """liger-kernel's fused linear cross-entropy; on a GPU only, never run here."""
+    """liger-kernel's fused linear cross-entropy; on a GPU only. Seen here interpreted on a CPU, where it is right."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     loss = LigerFusedLinearCrossEntropyLoss()
