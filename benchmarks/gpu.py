@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness.memory import Probe
+from benchmarks.harness.precision import matmul_precision
 from benchmarks.harness.records import Record, provenance, write
 from benchmarks.harness.steps import BOTH, FORWARD
 from benchmarks.measure import PRELOAD, Plan, measure
 from benchmarks.problems.inputs import Case
 from benchmarks.problems.shapes import SHAPES
 from benchmarks.problems.variants import COMPILED, is_ours, variant_names
-from benchmarks.roofline import matmul_precision, measure_device
+from benchmarks.roofline import measure_device
 from benchmarks.tables import describe
 
 ROOT = Path(__file__).resolve().parents[1]

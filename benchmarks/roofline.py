@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from benchmarks.harness.clocks import CudaClock
+from benchmarks.harness.precision import matmul_precision
 
 _ROUNDS = 15
 _COPY_BYTES = 2**30
@@ -31,17 +31,6 @@ def measure_device() -> dict[str, float]:
             found[f"{name}_matmul_flops_per_s"] = 2 * _MATMUL**3 / _median(clock, partial(torch.matmul, a, b))
     torch.cuda.empty_cache()
     return found
-
-
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Of torch's products of float32, for a block."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _copy_seconds(clock: CudaClock) -> float:

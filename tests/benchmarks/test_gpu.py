@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.harness.memory import Probe
+from benchmarks.harness.precision import matmul_precision
 from benchmarks.harness.steps import BOTH, FORWARD
 from benchmarks.measure import PRELOAD
 from benchmarks.problems.inputs import Case
@@ -16,7 +17,6 @@ from benchmarks.problems.shapes import Shape
 from benchmarks.problems.variants import is_ours
 from benchmarks.report import in_full
 from benchmarks.reporting import markdown
-from benchmarks.roofline import matmul_precision
 
 ONE = Case("pd", Shape("cub", 16, 12, 8, "a test"))
 LISTED = [(replace(ONE, dtype="bfloat16 x bfloat16"), "highest"), (replace(ONE, dtype="bfloat16"), "high")]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from benchmarks.harness.precision import matmul_precision
 from tests.gpu.common import SIZES, made, worst_errors
 from tests.triton.common import KINDS, outcome, upstream
 
@@ -22,10 +23,8 @@ TOLERANCE = {
 
 @pytest.fixture
 def precision(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(request.param)
-    yield request.param
-    torch.set_float32_matmul_precision(before)
+    with matmul_precision(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Tiles, Work, backward_tiles, forward_tiles
 from tests.triton.compiling import TARGETS, Compiled
@@ -62,7 +62,7 @@ class Configuration(NamedTuple):
 
     def compile(self) -> list[Compiled]:
         operands = OPERANDS[self.operands]
-        with _matmul_precision(self.precision):
+        with matmul_precision(self.precision):
             return compile_launches(
                 self.kind, self.target, operands.rows, self.dim, self.rows, self.columns, operands.columns
             )
@@ -97,16 +97,6 @@ def configurations(targets: list[str]) -> Iterator[Configuration]:
             continue
         for precision, dim, size in product(operands.precisions, operands.dims, POINTS if within else SIZES):
             yield Configuration(kind, target, name, precision, dim, *size)
-
-
-@contextmanager
-def _matmul_precision(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def check(configuration: Configuration) -> tuple[Configuration, list[Compiled], list[str]]:
