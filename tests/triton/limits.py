@@ -14,7 +14,7 @@ SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_53
 HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
 FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
 PARKED = 16  # bytes: ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all
-SPILLED_CENTERS = 128  # bytes, of a tile as wide as 64 centers; 16 centers fit
+SPILLED_CENTERS = 32  # bytes, a thread, with classes of more than 16 centers
 MAIN = ("forward_kernel", "backward_kernel")
 
 

@@ -35,8 +35,8 @@ by class, would leave out none at the paper's sizes (of 15 or 2 proxies a class,
 holds several classes), and every tile would pay for the question. They begin to tell at 60 trained points a class (5%
 of the tiles; at 400, 78%).
 
-A class of more than 64 centres in SoftTriple does not fit in a tile: the torch backend computes such losses. More than
-16 spill some registers in backward.
+A class of more than 32 centres in SoftTriple does not fit in a tile: the torch backend computes such losses. More than
+16 spill up to 32 bytes a thread.
 
 Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`). With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16
 products, which float16 and the precision "high" use, are not there.

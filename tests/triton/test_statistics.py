@@ -63,7 +63,7 @@ def test_gradcheck(kind: str) -> None:
     assert torch.autograd.gradcheck(call, (pairs.rows.requires_grad_(), *columns))
 
 
-@pytest.mark.parametrize("centers", [64, 65, 300])
+@pytest.mark.parametrize("centers", [32, 33, 300])
 def test_classes_of_many_centers(centers: int) -> None:
     """As many as a tile holds; more are the torch backend's."""
     assert_agrees(Maker(9, 3 * centers, 20, torch.float32).to_columns(SoftTriple(20.0, 0.1, float(centers))), 2e-5)

@@ -13,7 +13,7 @@ import torch
 
 from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS
 
-LARGEST_GROUP = 64  # columns of a label: a tile holds all of them
+LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
@@ -73,7 +73,8 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
     m = 128 if light and size == 2 and owned > 64 else 64
     n = max(64 if light and size < 8 else 32, next_power_of_2(work.group))
-    stages = 3 if size == 2 and arch.vendor == "cuda" else 2
+    spills = arch.number < 90 and m == 128 and work.dim > block_d
+    stages = 3 if size == 2 and arch.vendor == "cuda" and not spills else 2
     return Tiles(m, n, block_d, block_d, _warps(m), stages)
 
 
@@ -94,7 +95,8 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
     if size > 2:
         n = 16
     elif light and not owns_columns and arch.number >= 90:
-        n = 64
+        wide = work.operand == torch.float16 and work.dim > block_d  # slopes of float16 are twice as wide
+        n = 32 if wide else 64
     return Tiles(m, max(n, other_group), block_d, slice_d, _warps(m), 2)
 
 

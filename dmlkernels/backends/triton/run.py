@@ -1,5 +1,5 @@
 """The backend's functions: the closed form where it is cheaper, else kernels. Labels of more columns than a tile
-holds (SoftTriple with more than 64 centres a class) are the torch backend's.
+holds (SoftTriple with more than 32 centres a class) are the torch backend's.
 """
 
 from __future__ import annotations
