@@ -49,7 +49,8 @@ def soft_triple_loss(
         sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
         reduction: "mean", "sum", or "none" for (B,) losses, which leave the regulariser out: it is no sample's.
         ignore_index: label of rows to leave out.
-        backend: "auto", "torch", "triton" or "native".
+        backend: "auto", "torch", "triton" or "native"; on a GPU classes of more than 32 centres (64 with "native",
+            unless in float64) are left to torch, whichever is named.
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
 
     Returns:
