@@ -1,4 +1,4 @@
-"""Everything on this machine's CPU, recorded and reported: ``python -m benchmarks``. Half an hour on two quiet cores.
+"""Everything on this machine's CPU, recorded and reported: ``python -m benchmarks``. Fifty minutes on two quiet cores.
 
 Writes benchmarks/results/cpu-COMMIT.jsonl, docs/benchmarks.md, the pictures and the section of the README.
 """
