@@ -11,7 +11,6 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t parts_per_thread = 2;  // evens out threads that are slow or late
 constexpr std::int64_t memory_floor = 1 << 20;  // numbers that the parts' gradients may take however small the problem
 
 std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
@@ -29,23 +28,36 @@ Vectors labelled(const Vectors& all, std::int64_t begin, std::int64_t end, std::
     return some;
 }
 
+enum class Way { forward, backward };
+
+struct Cut {
+    std::int64_t parts = 1;
+    std::int64_t block_labels;  // of a tile's columns
+};
+
 // Columns are cut into parts that the threads work off apart, so that they need not wait for each other; each part has
 // states and a gradient of all rows, which are put together in the end. Where that does not pay there is one part, and the
-// threads share every tile. The cut depends on the shape and the number of threads alone, and so does the result.
-std::int64_t count_parts(const Problem& problem) {
+// threads share every tile. Forward takes little memory, and two parts a thread even out threads that are slow or late;
+// backward has one, in tiles that together take no more than one that the threads share, unless they would be tiny.
+// The cut depends on the shape and the number of threads alone, and so does the result.
+Cut cut(const Problem& problem, Way way) {
     const std::int64_t threads = problem.tile.threads, columns = problem.columns.size;
-    if (problem.within || threads == 1) return 1;
+    const Cut shared{1, problem.block_labels};
+    if (problem.within || threads == 1) return shared;
     const std::int64_t gradient = std::max<std::int64_t>(problem.tile.views * problem.rows.size * problem.tile.dim, 1);
     const std::int64_t memory = std::max(memory_floor, columns * problem.tile.dim / 4);
     const std::int64_t most = std::min(columns / problem.part_columns, memory / gradient);
-    return most < threads ? 1 : std::min(most / threads, parts_per_thread) * threads;
+    if (most < threads) return shared;
+    if (way == Way::forward) return {std::min<std::int64_t>(most / threads, 2) * threads, problem.block_labels};
+    const std::int64_t least = std::max<std::int64_t>(problem.part_columns / problem.tile.group, 1);
+    return {threads, std::max(problem.block_labels / threads, least)};
 }
 
 template <class Real>
 class Solver {
   public:
-    Solver(const Problem& problem, const Kernels& kernels, const Pause& pause)
-        : problem_(problem), kernels_(kernels), pause_(pause), parts_(count_parts(problem)),
+    Solver(const Problem& problem, Way way, const Kernels& kernels, const Pause& pause)
+        : problem_(problem), kernels_(kernels), pause_(pause), cut_(cut(problem, way)),
           rows_(problem.tile, problem.tile.views, 1) {
         rows_.take(problem.rows, -1);
     }
@@ -53,8 +65,8 @@ class Solver {
     bool forward() {
         if (!rows_.labels_fit()) return false;
         const std::int64_t width = problem_.tile.width, count = rows_.size() * width;
-        std::vector<double> states(parts_ * count);
-        for (std::int64_t k = 0; k < parts_ * count; ++k) states[k] = address<double>(problem_.empty)[k % width];
+        std::vector<double> states(cut_.parts * count);
+        for (std::int64_t k = 0; k < cut_.parts * count; ++k) states[k] = address<double>(problem_.empty)[k % width];
         for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
             Workspace workspace;
             for_tiles(tile, begin, end, part, false, [&](std::int64_t row) {
@@ -63,7 +75,7 @@ class Solver {
                 kernels_.fold(tile, workspace);
             });
         });
-        for (std::int64_t part = 1; part < parts_; ++part) {
+        for (std::int64_t part = 1; part < cut_.parts; ++part) {
             kernels_.merge(problem_.tile, states.data() + part * count, states.data(), rows_.size());
         }
         Real* const statistics = address<Real>(problem_.statistics);
@@ -80,7 +92,7 @@ class Solver {
         if (!rows_.labels_fit()) return false;
         const std::int64_t width = problem_.tile.width;
         const auto statistics = chosen_rows(problem_.statistics), gradient = chosen_rows(problem_.gradient);
-        rows_.allot_gradient(parts_);
+        rows_.allot_gradient(cut_.parts);
         for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
             Workspace workspace;
             rows_.start_gradient(part);
@@ -103,12 +115,12 @@ class Solver {
     template <class Body>
     void for_parts(const Body& body) {
         const std::int64_t labels = problem_.columns.size / problem_.tile.group;
-        run_parts(parts_, problem_.tile.threads, [&](std::int64_t part) {
+        run_parts(cut_.parts, problem_.tile.threads, [&](std::int64_t part) {
             Tile tile = problem_.tile;
-            if (parts_ > 1) tile.threads = 1;
+            if (cut_.parts > 1) tile.threads = 1;
             tile.diagonal = problem_.within;
             try {
-                body(part, tile, labels * part / parts_, labels * (part + 1) / parts_);
+                body(part, tile, labels * part / cut_.parts, labels * (part + 1) / cut_.parts);
             } catch (...) {
                 stop_ = true;
                 throw;
@@ -128,8 +140,8 @@ class Solver {
         }
         const std::int64_t group = tile.group;
         Operand<Real> columns(tile, 1, group);
-        for (; begin < end; begin += problem_.block_labels) {
-            const std::int64_t block_end = std::min(begin + problem_.block_labels, end);
+        for (; begin < end; begin += cut_.block_labels) {
+            const std::int64_t block_end = std::min(begin + cut_.block_labels, end);
             columns.take(labelled<Real>(problem_.columns, begin, block_end, group, tile.dim),
                          problem_.numbered ? begin : -1);
             if (gradients) columns.allot_gradient(1);
@@ -157,7 +169,7 @@ class Solver {
     const Problem& problem_;
     const Kernels& kernels_;
     const Pause& pause_;
-    const std::int64_t parts_;
+    const Cut cut_;
     const std::thread::id caller_ = std::this_thread::get_id();
     std::atomic<bool> stop_{false};  // a part has failed, or was told to end
     Operand<Real> rows_;
@@ -166,13 +178,13 @@ class Solver {
 }  // namespace
 
 bool forward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
-    return problem.tile.wide ? Solver<double>(problem, kernels, pause).forward()
-                             : Solver<float>(problem, kernels, pause).forward();
+    return problem.tile.wide ? Solver<double>(problem, Way::forward, kernels, pause).forward()
+                             : Solver<float>(problem, Way::forward, kernels, pause).forward();
 }
 
 bool backward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
-    return problem.tile.wide ? Solver<double>(problem, kernels, pause).backward()
-                             : Solver<float>(problem, kernels, pause).backward();
+    return problem.tile.wide ? Solver<double>(problem, Way::backward, kernels, pause).backward()
+                             : Solver<float>(problem, Way::backward, kernels, pause).backward();
 }
 
 }  // namespace dml::cpu

@@ -64,8 +64,10 @@ class Workspace {
   public:
     enum Use { scores, columns_by_dim, columns_by_row, rows_by_row, labels, column_side, parts, ranges, use_count };
 
-    // Aligned to a cache line; what was there is lost.
+    // Aligned to a cache line. What was there is lost if it was made for less.
     void* room(Use use, std::int64_t bytes);
+
+    std::uintptr_t packed_rows = 0;  // units whose rows_by_row is kept: they do not change while the workspace lives
 
   private:
     struct Buffer {

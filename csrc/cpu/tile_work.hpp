@@ -205,10 +205,11 @@ class TileWork {
         return packed;
     }
 
-    const Real* pack_adjacent_of(std::uintptr_t units, std::int64_t count, Workspace::Use use) {
+    const Real* pack_adjacent_of(std::uintptr_t units, std::int64_t count, Workspace::Use use, bool kept = false) {
         constexpr int width = sliver_columns<Real>;
         const std::int64_t all = slivers(tile_.dim, width), dim = tile_.dim;
         Real* const packed = static_cast<Real*>(workspace_.room(use, all * width * count * sizeof(Real)));
+        if (kept) return packed;
         parallel(all, smaller(all, threads_), threads_, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
             for (std::int64_t k = begin; k < end; ++k) {
                 pack_adjacent<width>(address<Real>(units) + k * width, dim, dim - k * width, count,
@@ -372,7 +373,9 @@ class TileWork {
         if (rows_acting_on(0, columns_).empty()) return;
         for (int view = 0; view < tile_.views; ++view) {
             const std::uintptr_t units = tile_.rows.units + view * tile_.rows.view_stride * sizeof(Real);
-            const Real* const rows_by_row = pack_adjacent_of(units, rows_, Workspace::rows_by_row);
+            const bool kept = workspace_.packed_rows == units;
+            const Real* const rows_by_row = pack_adjacent_of(units, rows_, Workspace::rows_by_row, kept);
+            workspace_.packed_rows = units;
             parallel(all, smaller(all, parts_), threads_, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
                 for (std::int64_t sliver = begin; sliver < end; ++sliver) {
                     const std::int64_t j = sliver * sliver_rows;
