@@ -45,7 +45,8 @@ class Compiled:
     kernel: str
     target: str
     registers: int
-    spilled: int  # bytes
+    spilled: int  # bytes a thread
+    spilled_in_loops: int  # of these: those that a loop stores or loads; of AMD's, all
     shared: int  # bytes
     tensor_core: dict[str, int]  # how often each instruction occurs
 
@@ -110,7 +111,9 @@ def _describe(name: str, target: str, kernel: Any) -> Compiled:
         usage = _run("cuobjdump", "-res-usage", str(cubin))
         code = _run("cuobjdump", "-sass", str(cubin))
     found = re.findall(r"REG:(\d+) STACK:(\d+)", usage)[-1]
-    return Compiled(name, target, int(found[0]), int(found[1]), kernel.metadata.shared, _count(target, code))
+    registers, spilled = int(found[0]), int(found[1])
+    in_loops = min(spilled, _spilled_in_loops(code))
+    return Compiled(name, target, registers, spilled, in_loops, kernel.metadata.shared, _count(target, code))
 
 
 def _describe_amd(name: str, target: str, code: str, shared: int) -> Compiled:
@@ -118,14 +121,23 @@ def _describe_amd(name: str, target: str, code: str, shared: int) -> Compiled:
         found = re.search(rf"\.{field}:\s*(\d+)", code)
         return int(found.group(1)) if found else 0
 
-    return Compiled(
-        name,
-        target,
-        number("vgpr_count"),
-        number("private_segment_fixed_size"),
-        shared,
-        _count(target, code),
-    )
+    spilled = number("private_segment_fixed_size")
+    return Compiled(name, target, number("vgpr_count"), spilled, spilled, shared, _count(target, code))
+
+
+def _spilled_in_loops(code: str) -> int:
+    """Bytes of the stack that SASS touches between a backward branch and where it leads."""
+    lines = [(int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^;]*);", code)]
+    branches = [(at, int(to, 16)) for at, text in lines for to in re.findall(r"\bBRA\S* .*?(0x[0-9a-f]+)", text)]
+    loops = [(to, at) for at, to in branches if to < at]
+    places = set[int]()
+    for at, text in lines:
+        found = re.search(r"\b(?:LDL|STL)(\S*) .*?\[R1(?:\+(0x[0-9a-f]+))?\]", text)
+        if found and any(begin <= at <= end for begin, end in loops):
+            width = next((int(bits) // 8 for bits in ("128", "64") if f".{bits}" in found.group(1)), 4)
+            start = int(found.group(2) or "0", 16)
+            places |= set(range(start, start + width))
+    return len(places)
 
 
 def _count(target: str, code: str) -> dict[str, int]:

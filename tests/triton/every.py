@@ -78,12 +78,13 @@ class Configuration(NamedTuple):
 
 
 def sample() -> list[Configuration]:
-    """A few configurations: every statistic, type and precision on every target, and all tiles of NVIDIA and of AMD."""
+    """A few configurations: every statistic, type and precision on every target; every statistic in every precision
+    and all tiles of NVIDIA and of AMD."""
     chosen, seen = [], set[tuple[Any, ...]]()
     for one in configurations(list(TARGETS)):
         vendor = TARGETS[one.target][1].vendor
         new = {(one.target, one.kind), (one.target, one.operands, one.precision)}
-        new |= {(vendor, *tiles) for tiles in one.tiles()}
+        new |= {(vendor, *tiles) for tiles in one.tiles()} | {(vendor, one.kind, one.precision)}
         if new - seen:
             chosen.append(one)
             seen |= new

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}  # bytes a block
 HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
 FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
-PARKED = 16  # bytes: ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all
-SPILLED_CENTERS = 32  # bytes, a thread, with classes of more than 16 centers
+# Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
+PARKED = 16
+PARKED_CENTERS = 32  # with classes of more than 16 centers
+OUTSIDE_LOOPS = 64  # stored and loaded once
 MAIN = ("forward_kernel", "backward_kernel")
 
 
 def allowed_spill(configuration: Configuration, one: Compiled) -> int:
-    """Bytes a thread."""
+    """Bytes a thread, in loops."""
     if configuration.kind == MOST_CENTERS:
-        return SPILLED_CENTERS
+        return PARKED_CENTERS
     return PARKED if one.registers <= 128 or configuration.operands == "float64" else 0
 
 
@@ -30,7 +32,7 @@ def complaints(configuration: Configuration, one: Compiled) -> list[str]:
     found = []
     if one.shared > SHARED[one.target]:
         found.append(f"{one}: too much shared memory")
-    if one.spilled > allowed_spill(configuration, one):
+    if one.spilled_in_loops > allowed_spill(configuration, one) or one.spilled > OUTSIDE_LOOPS:
         found.append(f"{one}: spills")
     unit = wanted_unit(configuration)
     if one.kernel in MAIN and unit and not any(unit in name for name in one.tensor_core):

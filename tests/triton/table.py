@@ -39,7 +39,7 @@ A class of more than 32 centres in SoftTriple does not fit in a tile: the torch 
 16 spill up to 32 bytes a thread.
 
 Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`). With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16
-products, which float16 and the precision "high" use, are not there.
+products, which float16 and, for most losses, the precision "high" use, are not there.
 
 `python -m tests.triton.every` compiles every configuration that ships ({count} calls of forward and backward) for four
 targets and holds it against `tests/triton/limits.py`. The tests compile {sample} of them, which have every statistic,
@@ -47,7 +47,8 @@ type and matmul precision on every target, and all tiles of `plan.py`.
 
 ## Compiled
 
-bfloat16. Registers a thread, spilled bytes a thread, shared memory a block, tensor-core instructions in the code.\
+bfloat16. Registers a thread, spilled bytes a thread and those of them that loops touch (the others are stored and
+loaded once), shared memory a block, tensor-core instructions in the code.\
 """
 ARITHMETIC = f"""
 ## Arithmetic
@@ -67,8 +68,8 @@ every slice of the gradient (`plan.py`: 256 bfloat16 numbers, 128 for the fused 
 HEADER = """
 ### D = {dim}
 
-| epilogue | kernel | target | registers | spilled | shared | tensor core |
-| --- | --- | --- | ---: | ---: | ---: | --- |\
+| epilogue | kernel | target | registers | spilled | in loops | shared | tensor core |
+| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\
 """
 
 
@@ -102,7 +103,8 @@ def _named(found: list[Compiled]) -> list[tuple[Compiled, str]]:
 
 def _row(kind: str, one: Compiled, role: str) -> str:
     instructions = ", ".join(f"{count} {name}" for name, count in one.tensor_core.items())
-    return f"| {kind} | {role} | {one.target} | {one.registers} | {one.spilled} | {one.shared} | {instructions} |"
+    spilled = f"{one.spilled} | {one.spilled_in_loops}"
+    return f"| {kind} | {role} | {one.target} | {one.registers} | {spilled} | {one.shared} | {instructions} |"
 
 
 def _roofline() -> list[str]:

@@ -1,4 +1,4 @@
-"""What the two GPU engines share: when and how the closed form replaces their tiles, and what they run under."""
+"""What the two GPU engines share: what replaces their kernels and when, and what they run under."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from dmlkernels.backends import blocked
 from dmlkernels.backends.gpu import closed
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.pairs import Backend, Pairs
 
-__all__ = ["closed", "memo_shape", "on_device"]
+__all__ = ["on_device", "solver"]
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of the closed form's sums, or of the reciprocal norms of all vectors."""
-    if closed.applies(pairs):
-        return closed.memo_shape(pairs)
-    return (pairs.num_rows * pairs.statistic.views + pairs.num_columns,)
+def solver(pairs: Pairs, kernels: Backend, fits: bool) -> Backend:
+    """Who computes these pairs: the kernels; the closed form where it is cheaper; the torch backend if a tile of the
+    kernels does not hold all columns of a label."""
+    if not fits:
+        return blocked
+    return closed if closed.applies(pairs) else kernels
 
 
 @contextmanager

@@ -7,16 +7,19 @@ import torch
 from dmlkernels.backends.triton.epilogues import Epilogue
 from dmlkernels.backends.triton.plan import Architecture
 
-# "medium" allows bfloat16; tf32 is the least that keeps a softmax of scale 64 in order.
+# "medium" allows bfloat16; tf32 is the least that keeps a softmax of scale 64 in order. ROCm's matrix units multiply
+# float32 as it is; the six bfloat16 products that would replace it cost nearly as much.
 _FAST = {"cuda": "tf32", "hip": "bf16x3", "interpreter": "ieee"}
-_EXACT = {"cuda": "tf32x3", "hip": "bf16x6", "interpreter": "ieee"}
+_EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 
 
 def first_precision(epilogue: Epilogue, arch: Architecture) -> str:
     """Of the scores."""
-    if _wants_float32() or (epilogue.same_scores and arch.vendor == "hip"):
-        return "ieee"  # several bfloat16 products add up in another order with the operands exchanged
-    return (_EXACT if epilogue.exact_scores else _FAST)[arch.vendor]
+    if _wants_float32():
+        return "ieee"
+    # Several bfloat16 products add up in another order with the operands exchanged.
+    exact = epilogue.exact_scores or (epilogue.same_scores and arch.vendor == "hip")
+    return (_EXACT if exact else _FAST)[arch.vendor]
 
 
 def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture) -> str:

@@ -9,46 +9,56 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dmlkernels.backends import blocked
-from dmlkernels.backends.gpu import closed, on_device
-from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.backends.gpu import on_device, solver
+from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.memo import memo_size
 from dmlkernels.backends.triton.plan import Architecture, fits
 
 
+class _Kernels(Backend):
+    """Compiled for the device of the pairs, or interpreted."""
+
+    def memo_shape(self, pairs: Pairs) -> tuple[int, ...]:
+        return (memo_size(pairs),)
+
+    def forward(self, pairs: Pairs) -> Forward:
+        from dmlkernels.backends.triton import launch
+
+        return launch.forward(pairs, architecture(pairs.rows.device))
+
+    def backward(
+        self, pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
+    ) -> Gradients:
+        from dmlkernels.backends.triton import launch
+
+        arch = architecture(pairs.rows.device)
+        return launch.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+
+
+_KERNELS = _Kernels()
+
+
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
-    if not fits(pairs.statistic.group):
-        return blocked.memo_shape(pairs)
-    return closed.memo_shape(pairs) if closed.applies(pairs) else (memo_size(pairs),)
+    return _solver(pairs).memo_shape(pairs)
 
 
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
-    arch = architecture(pairs.rows.device)
-    _refuse(pairs, arch)
+    _refuse(pairs)
     with on_device(pairs.rows.device):
-        if not fits(pairs.statistic.group):
-            return blocked.forward(pairs)
-        if closed.applies(pairs):
-            return closed.forward(pairs)
-        from dmlkernels.backends.triton import launch
-
-        return launch.forward(pairs, arch)
+        return _solver(pairs).forward(pairs)
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    arch = architecture(pairs.rows.device)
     with on_device(pairs.rows.device):
-        if not fits(pairs.statistic.group):
-            return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns)
-        if closed.applies(pairs):
-            return closed.backward(pairs, forward, gradient, needs_rows, needs_columns)
-        from dmlkernels.backends.triton import launch
+        return _solver(pairs).backward(pairs, forward, gradient, needs_rows, needs_columns)
 
-        return launch.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+
+def _solver(pairs: Pairs) -> Backend:
+    return solver(pairs, _KERNELS, fits(pairs.statistic.group))
 
 
 def architecture(device: torch.device) -> Architecture:
@@ -66,9 +76,9 @@ def _architecture(index: int) -> Architecture:
     return Architecture("cuda", 10 * major + minor)
 
 
-def _refuse(pairs: Pairs, arch: Architecture) -> None:
+def _refuse(pairs: Pairs) -> None:
     """What would come out wrong rather than fail."""
-    if arch.vendor != "interpreter":
+    if architecture(pairs.rows.device).vendor != "interpreter":
         return
     if not interpreted():
         raise RuntimeError(f"backend 'triton' runs on CUDA and ROCm tensors, got {pairs.rows.device}")

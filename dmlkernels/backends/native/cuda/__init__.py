@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends import blocked, gpu
-from dmlkernels.backends.gpu import closed, on_device
+from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.native.cuda import launch
 from dmlkernels.backends.native.cuda.module import unavailable_reason
 from dmlkernels.backends.native.cuda.problem import fits
-from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
 
 __all__ = ["backward", "forward", "memo_shape", "serves", "unavailable_reason"]
 
@@ -26,22 +25,20 @@ def serves(device: torch.device) -> bool:
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
-    return gpu.memo_shape(pairs) if fits(pairs) else blocked.memo_shape(pairs)
+    return _solver(pairs).memo_shape(pairs)
 
 
 def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
     with on_device(pairs.rows.device):
-        if not fits(pairs):
-            return blocked.forward(pairs)
-        return closed.forward(pairs) if closed.applies(pairs) else launch.forward(pairs)
+        return _solver(pairs).forward(pairs)
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     with on_device(pairs.rows.device):
-        if not fits(pairs):
-            return blocked.backward(pairs, forward, gradient, needs_rows, needs_columns)
-        if closed.applies(pairs):
-            return closed.backward(pairs, forward, gradient, needs_rows, needs_columns)
-        return launch.backward(pairs, forward, gradient, needs_rows, needs_columns)
+        return _solver(pairs).backward(pairs, forward, gradient, needs_rows, needs_columns)
+
+
+def _solver(pairs: Pairs) -> Backend:
+    return solver(pairs, launch, fits(pairs))

@@ -11,11 +11,16 @@ from dmlkernels.backends.native.cuda.problem import Inputs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Of the reciprocal norms of all vectors."""
+    return (pairs.num_rows * pairs.statistic.views + pairs.num_columns,)
+
+
 def forward(pairs: Pairs) -> Forward:
-    """Finished statistics of every row; the memo is the reciprocal norms of all vectors."""
+    """Finished statistics of every row."""
     inputs = Inputs(pairs)
     width = pairs.statistic.width
-    memo = empty((pairs.num_rows * pairs.statistic.views + pairs.num_columns,), inputs.rows, pairs.dtype)
+    memo = empty(memo_shape(pairs), inputs.rows, pairs.dtype)
     statistics = empty((pairs.num_rows, width), memo, memo.dtype)
     problem = inputs.problem(memo)
     problem.find_norms = inputs.small
