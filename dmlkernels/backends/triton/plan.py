@@ -72,11 +72,12 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
         return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
     size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
     m = 128 if light and size == 2 and owned > 64 else 64
-    narrow = 16 if size == 8 and arch.number >= 100 else 32
-    n = max(64 if light and size < 8 else narrow, next_power_of_2(work.group))
+    n = 64 if light and size < 8 else 32
+    if _is_crowded(work, arch):
+        n = min(n, 128 // size)
     spills = arch.number < 90 and m == 128 and work.dim > block_d
     stages = 3 if size == 2 and arch.vendor == "cuda" and not spills else 2
-    return Tiles(m, n, block_d, block_d, _warps(m), stages)
+    return Tiles(m, max(n, next_power_of_2(work.group)), block_d, block_d, _warps(m), stages)
 
 
 def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
@@ -103,9 +104,15 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
 
 def _block_d(work: Work, arch: Architecture) -> int:
     size = work.operand.itemsize
-    wide = _WIDE_BLOCK_BYTES // (2 if arch.number >= 100 else 1)
-    most = (_HALF_BLOCK_BYTES if size == 2 else wide) // size // max(1, work.live_tiles // 2)
+    most = (_HALF_BLOCK_BYTES if size == 2 else _WIDE_BLOCK_BYTES) // size // max(1, work.live_tiles // 2)
+    if work.group > 1 and _is_crowded(work, arch):
+        most //= 2
     return max(32 if arch.vendor == "hip" else 16, min(most, max(64, next_power_of_2(work.dim))))
+
+
+def _is_crowded(work: Work, arch: Architecture) -> bool:
+    """Whether registers are shorter than on earlier devices: compilers for sm_100 take more of them for wide types."""
+    return arch.number >= 100 and work.operand.itemsize > 2
 
 
 def _warps(m: int) -> int:
