@@ -14,8 +14,8 @@ def normalise(block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # (.
     if block.dim() != 2 or block.stride(1) != 1:
         block = block.contiguous()
     run = module.compiled.normalise_float64 if dtype == torch.float64 else module.compiled.normalise_float32
+    inverse = block.new_empty(block.shape[:-1])  # first: the heap shrinks when the large one, at its end, is freed
     unit = block.new_empty(block.shape)
-    inverse = block.new_empty(block.shape[:-1])
     dim = block.shape[-1]
     row_stride = block.stride(0) if block.dim() == 2 else dim
     run(
