@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--full", action="store_true", help="every shape, for two hours and 16 GiB, in place of the default ones"
+        "--full", action="store_true", help="every shape, for hours and 16 GiB, in place of the default ones"
     )
     options = parser.parse_args()
     file = ROOT / "benchmarks" / "results" / f"cpu-{provenance('cpu')['commit']}.jsonl"

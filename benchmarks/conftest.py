@@ -19,7 +19,7 @@ _RECORDS = pytest.StashKey[list[Record]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dmlkernels")
-    group.addoption("--benchmark-full", action="store_true", help="the large shapes too: an hour and a half and 16 GiB")
+    group.addoption("--benchmark-full", action="store_true", help="the large shapes too: hours and 16 GiB")
     group.addoption("--benchmark-device", default="cpu", help="cpu (default) or cuda")
     group.addoption("--benchmark-dtype", default="float32", help="of the embeddings: float32 (default), bfloat16, ...")
     group.addoption("--benchmark-budget", type=float, default=1.0, help="seconds of timed rounds per group")
