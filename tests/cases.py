@@ -146,6 +146,21 @@ CASES: tuple[Case, ...] = (
         "int32_class_ids", "int32 ids that are no column numbers, ignored rows among them", 8, 8, 3,
         labels=(7, -3, 99, -100, 7, 7, -3, -100), proxy_labels=(99, 7, -3, 7, 99), label_dtype=torch.int32,
     ),
+    _plain(
+        "uint8_class_ids", "class 156, which -100 becomes as uint8", 9, 8, 3,
+        labels=tuple((156, 0, 255)[i % 3] for i in range(9)), proxy_labels=(255, 156, 0, 156),
+        label_dtype=torch.uint8,
+    ),
+    _plain(
+        "int8_class_ids", "both ends of int8, ignored rows among them", 8, 8, 3,
+        labels=(127, -128, 0, -100, 127, 127, -128, -100), proxy_labels=(0, 127, -128, 127, 0),
+        label_dtype=torch.int8,
+    ),
+    _plain(
+        "int64_class_ids", "both ends of int64; its minimum is taken", 9, 8, 3,
+        labels=tuple((2**63 - 1, -(2**63) + 1, 0)[i % 3] for i in range(9)),
+        proxy_labels=(0, 2**63 - 1, -(2**63) + 1, 0),
+    ),
     # Sizes.
     _plain("tiles_33_65_17", "one past 32 rows and 64 columns", 33, 17, 65, labels=_twice(33, 65)),
     _plain("tiles_65_129_16", "one past 64 rows and 128 columns", 65, 16, 129, labels=_twice(65, 129)),

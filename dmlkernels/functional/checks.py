@@ -48,7 +48,7 @@ def check_labels(name: str, labels: Tensor, vectors: Tensor, of: str) -> None:
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name}: got {type(labels).__name__}, expected a tensor of integers")
     if labels.dtype not in INTEGERS:
-        raise TypeError(f"{name}: got {labels.dtype}, expected int32 or int64")
+        raise TypeError(f"{name}: got {labels.dtype}, expected int64, int32, int16, int8 or uint8")
     if labels.shape != vectors.shape[:1]:
         raise ValueError(
             f"{name}: got shape {tuple(labels.shape)}, expected ({vectors.shape[0]},): one for each row of {of}"
@@ -89,6 +89,13 @@ def check_integer(name: str, value: Any, *, at_least: int | None = None) -> None
         raise TypeError(f"{name}: got {type(value).__name__}, expected an int")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
+
+
+def check_ignore_index(value: Any) -> None:
+    """``value`` is a whole number that a label of some type can have."""
+    check_integer("ignore_index", value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"ignore_index: got {value}, expected a number that fits int64")
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
-from dmlkernels.functional.checks import check_choice, check_integer, check_labels, check_number, check_vectors
+from dmlkernels.functional.checks import check_choice, check_ignore_index, check_labels, check_number, check_vectors
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
@@ -136,13 +136,13 @@ def decidability_loss(
     check_decidability_options(form, correction, min_gap, eps)
     check_vectors("embeddings", embeddings)
     check_labels("labels", labels, embeddings, "embeddings")
-    check_integer("ignore_index", ignore_index)
+    check_ignore_index(ignore_index)
     device = embeddings.device.type
-    resolved = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True)
+    resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True)
     moments = pair_statistics(
         Moments(), embeddings, backend=backends.resolve(backend, device), row_labels=resolved, within=True
     )
-    return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2)
+    return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
 
 
 def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:

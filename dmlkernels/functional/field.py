@@ -10,7 +10,7 @@ from dmlkernels import backends
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
-    check_integer,
+    check_ignore_index,
     check_labels,
     check_number,
     check_vectors,
@@ -95,9 +95,9 @@ def potential_field_loss(
             raise ValueError("proxy_labels: given without proxies")
         check_vectors("embeddings", embeddings)
         check_labels("labels", labels, embeddings, "embeddings")
-        check_integer("ignore_index", ignore_index)
+        check_ignore_index(ignore_index)
         device = embeddings.device.type
-        point_labels = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False)
+        point_labels, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False)
         energies = pair_statistics(
             statistic,
             embeddings,
@@ -105,7 +105,7 @@ def potential_field_loss(
             row_labels=point_labels,
             within=True,
         )
-        return reduce_energy(energies.sum(), point_labels, reduction)
+        return reduce_energy(energies.sum(), point_labels, reduction) + poison
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,

@@ -109,12 +109,13 @@ class ProxyLoss(nn.Module):
         for batch, classes in batches:
             check_vectors("embeddings", batch)
             check_labels("labels", classes, batch, "embeddings")
+            classes = classes.long()
             unknown = classes[(classes < 0) | (classes >= self.num_classes)]
             if unknown.numel():
                 raise ValueError(f"labels: got {int(unknown[0])}, expected classes 0 to {self.num_classes - 1}")
             if batch.shape[1] != self.embedding_size:
                 raise ValueError(f"embeddings: got {batch.shape[1]} dimensions, expected {self.embedding_size}")
-            place = classes.to(total.device).long()
+            place = classes.to(total.device)
             total.index_add_(0, place, F.normalize(batch.to(total)))
             count.index_add_(0, place, torch.ones_like(place, dtype=count.dtype)[:, None])
         means = F.normalize(total).repeat_interleave(self.proxies_per_class, dim=0)

@@ -27,22 +27,29 @@ def resolve_labels(
 ) -> tuple[Tensor, Tensor]:
     """Labels as int64 with IGNORED for ``ignore_index``, and a scalar to add to the loss.
 
-    With ``check`` a label that no proxy has, and a batch without samples or without impostors where the loss needs
-    them, raise a ValueError. Without, nothing is read on the host and the scalar is NaN for such a label, else 0.
+    With ``check`` a label that no proxy has, a class that is IGNORED, and a batch without samples or without impostors
+    where the loss needs them, raise a ValueError. Without, nothing is read on the host and the scalar is NaN for such
+    a label or class, else 0.
     """
-    ignored = labels == ignore_index
-    resolved = labels.to(torch.int64).masked_fill(ignored, IGNORED)
+    wide = _as_int64(labels)
+    ignored = wide == ignore_index
     if proxy_labels is None:
-        unknown = (resolved < 0) | (resolved >= num_proxies)
+        unknown = (wide < 0) | (wide >= num_proxies)
+        reserved = None
     else:
         classes = proxy_labels.to(torch.int64).sort().values
-        place = torch.searchsorted(classes, resolved).clamp_max(num_proxies - 1)
-        unknown = classes[place] != resolved
+        place = torch.searchsorted(classes, wide).clamp_max(num_proxies - 1)
+        unknown = classes[place] != wide
+        reserved = classes[0] == IGNORED
     unknown &= ~ignored
     if check:
-        _raise_if_unusable(labels, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
-        return resolved, labels.new_zeros((), dtype=torch.float32)
-    return resolved, torch.where(unknown.any(), torch.nan, 0.0).to(torch.float32)
+        if reserved is not None and reserved:
+            raise ValueError(f"proxy_labels: got {IGNORED}, expected any other int64: it marks ignored rows")
+        _raise_if_unusable(wide, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
+        poison = labels.new_zeros((), dtype=torch.float32)
+    else:
+        poison = _nan_if(unknown.any() if reserved is None else unknown.any() | reserved)
+    return wide.masked_fill_(ignored, IGNORED), poison
 
 
 @resolve_labels.register_fake
@@ -53,23 +60,44 @@ def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op(
     "dmlkernels::resolve_pair_labels",
     mutates_args=(),
-    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs) -> Tensor",
+    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs) -> (Tensor, Tensor)",
 )
-def resolve_pair_labels(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> Tensor:
-    """Labels of a batch whose samples meet each other, as int64 with IGNORED for ``ignore_index``.
+def resolve_pair_labels(
+    labels: Tensor,  # (B,)
+    ignore_index: int,
+    check: bool,
+    needs_pairs: bool,
+) -> tuple[Tensor, Tensor]:
+    """Labels of a batch whose samples meet each other, and a scalar to add to the loss, as in ``resolve_labels``.
 
-    With ``check`` a batch without samples raises a ValueError; with ``needs_pairs`` also one without a same-class pair
-    or without a different-class pair.
+    With ``check`` a batch without samples and a class that is IGNORED raise a ValueError; with ``needs_pairs`` also a
+    batch without a same-class pair or without a different-class pair.
     """
-    ignored = labels == ignore_index
+    wide = _as_int64(labels)
+    ignored = wide == ignore_index
+    reserved = ((wide == IGNORED) & ~ignored).any()
     if check:
-        _raise_if_unpaired(labels[~ignored], needs_pairs)
-    return labels.to(torch.int64, copy=True).masked_fill_(ignored, IGNORED)
+        if reserved:
+            raise ValueError(f"labels: got {IGNORED}, expected any other int64: it marks ignored rows")
+        _raise_if_unpaired(wide[~ignored], needs_pairs)
+        poison = labels.new_zeros((), dtype=torch.float32)
+    else:
+        poison = _nan_if(reserved)
+    return wide.masked_fill_(ignored, IGNORED), poison
 
 
 @resolve_pair_labels.register_fake
-def _(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> Tensor:
-    return labels.new_empty(labels.shape, dtype=torch.int64)
+def _(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> tuple[Tensor, Tensor]:
+    return labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
+
+
+def _as_int64(labels: Tensor) -> Tensor:
+    """A copy that holds every ``ignore_index`` as it was given: compared as uint8, -100 is class 156."""
+    return labels.to(torch.int64, copy=True)
+
+
+def _nan_if(condition: Tensor) -> Tensor:
+    return torch.where(condition, torch.nan, 0.0).to(torch.float32)
 
 
 def _raise_if_unusable(

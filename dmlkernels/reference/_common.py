@@ -28,7 +28,7 @@ def classes_of(proxies: Tensor, proxy_labels: Tensor | None) -> Tensor:  # (C,)
 
 def kept_rows(labels: Tensor, ignore_index: int) -> Tensor:  # (B,) bool
     """Which samples take part."""
-    keep = labels != ignore_index
+    keep = labels.long() != ignore_index
     if not keep.any():
         raise ValueError(f"labels: no samples, or every label is ignore_index={ignore_index}; the genuine set is empty")
     return keep

@@ -23,7 +23,7 @@ def potential_field_loss(
     ignore_index: int = -100,
 ) -> Tensor:
     """Energy of all ordered pairs of distinct points: samples joined with all proxies."""
-    keep = labels != ignore_index
+    keep = labels.long() != ignore_index
     points, point_labels = embeddings[keep], labels[keep].long()
     if proxies is not None:
         classes = classes_of(proxies, proxy_labels)

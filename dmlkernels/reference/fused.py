@@ -51,6 +51,6 @@ def fused_objective(
     if odba_weight != 0:
         if atoms is None:
             raise ValueError(f"atoms: got None, expected (K, D) atoms for odba_weight={odba_weight}")
-        odba = odba_penalty(embeddings[labels != ignore_index], atoms, prior=prior, active=active)
+        odba = odba_penalty(embeddings[labels.long() != ignore_index], atoms, prior=prior, active=active)
     total = pd_weight * pd + field_weight * field + odba_weight * odba
     return total, {"pd": pd.detach(), "field": field.detach(), "odba": odba.detach()}

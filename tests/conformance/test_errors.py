@@ -47,8 +47,8 @@ BAD_BESIDE_EMBEDDINGS = (
     Bad("other_device", lambda x: x.to("meta"), ValueError, "is on meta, expected cpu where embeddings are"),
 )
 BAD_LABELS = (
-    Bad("floats", lambda y: y.float(), TypeError, "got torch.float32, expected int32 or int64"),
-    Bad("booleans", lambda y: y > 0, TypeError, "got torch.bool, expected int32 or int64"),
+    Bad("floats", lambda y: y.float(), TypeError, "got torch.float32, expected int64, int32, int16, int8 or uint8"),
+    Bad("booleans", lambda y: y > 0, TypeError, "got torch.bool, expected int64, int32, int16, int8 or uint8"),
     Bad("list", lambda y: y.tolist(), TypeError, "got list, expected a tensor of integers"),
     Bad("too_few", lambda y: y[:-1], ValueError, r"got shape \(\d+,\), expected \(\d+,\): one for each row of "),
     Bad("rank_2", lambda y: y[:, None], ValueError, r"got shape \(\d+, 1\), expected \(\d+,\): one for each row of "),

@@ -128,6 +128,6 @@ def test_names_of_classes_do_not_matter(loss: Loss, backend: str, case: Case, se
     assume(loss.applies(case))
     problem = make_problem(case, torch.float64, seed)
     classes = torch.arange(case.num_proxies) if problem.proxy_labels is None else problem.proxy_labels.long()
-    labels = torch.where(problem.labels == IGNORED, IGNORED, 1000 - 3 * problem.labels.long())
+    labels = torch.where(problem.labels.long() == IGNORED, IGNORED, 1000 - 3 * problem.labels.long())
     before, after = same(loss, problem, backend, replace(problem, labels=labels, proxy_labels=1000 - 3 * classes))
     assert_close(after, before, problem, tolerance_of(loss, problem))

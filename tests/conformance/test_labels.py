@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import dmlkernels as dml
+from dmlkernels.ops import resolve_labels, resolve_pair_labels
 from tests.cases import ERROR_CASES, Case
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import ANCHOR, DECIDABILITY, FIELD, FIELD_ALONE, FUSED, LOSSES, NCA, PD, SOFTMAX, Loss
@@ -44,6 +45,49 @@ def test_all_ignored(loss: Loss, backend: str) -> None:
     problem = make_problem("plain", torch.float32)
     with pytest.raises(ValueError, match=r"^labels: .*ignore"):
         loss(replace(problem, labels=torch.full_like(problem.labels, -100)), backend)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ignore_index"),
+    [
+        (torch.uint8, -255),  # 1 as uint8
+        (torch.uint8, 257),
+        (torch.int8, 257),
+        (torch.int16, 65537),
+        (torch.int32, 2**32 + 1),
+        (torch.int64, 2**63 - 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("loss", LABELLED, ids=str)
+def test_ignore_index_is_compared_as_given(loss: Loss, dtype: torch.dtype, ignore_index: int, backend: str) -> None:
+    """Not as the labels' dtype wraps it: no label here is ignored."""
+    problem = make_problem("plain", torch.float32)
+    narrow = replace(problem, labels=problem.labels.to(dtype))
+    torch.testing.assert_close(loss(narrow, backend, ignore_index=ignore_index), loss(problem, backend), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", LABELLED, ids=str)
+def test_the_mark_of_ignored_rows_is_no_class(loss: Loss, backend: str) -> None:
+    lowest = torch.iinfo(torch.int64).min
+    problem = make_problem("class_ids" if "proxy_labels" in loss.keywords else "plain", torch.float32)
+    spoilt = replace(problem, labels=problem.labels.masked_fill(problem.labels == problem.labels[0], lowest))
+    if problem.proxy_labels is not None:
+        spoilt = replace(
+            spoilt, proxy_labels=problem.proxy_labels.masked_fill(problem.proxy_labels == problem.labels[0], lowest)
+        )
+    with pytest.raises(ValueError, match=r"labels: (got )?-9223372036854775808"):
+        loss(spoilt, backend)
+    ignored = replace(problem, labels=spoilt.labels)
+    usual = replace(problem, labels=spoilt.labels.masked_fill(spoilt.labels == lowest, -100))
+    torch.testing.assert_close(loss(ignored, backend, ignore_index=lowest), loss(usual, backend), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("ignore_index", [2**63, -(2**63) - 1])
+def test_ignore_index_beyond_int64(ignore_index: int, backend: str) -> None:
+    for loss in LABELLED:
+        with pytest.raises(ValueError, match=f"^ignore_index: got {ignore_index}, expected a number that fits int64"):
+            loss(make_problem("plain", torch.float32), backend, ignore_index=ignore_index)
 
 
 def test_a_field_of_proxies_alone_is_a_field(backend: str) -> None:
@@ -89,3 +133,16 @@ def test_a_batch_without_pairs(labels: list[int], message: str, backend: str) ->
 def test_field_alone_takes_any_labels(backend: str) -> None:
     problem = replace(make_problem("plain", torch.float32), labels=torch.arange(12) % 3 - 7)
     assert FIELD_ALONE(problem, backend).isfinite() and DECIDABILITY(problem, backend).isfinite()
+
+
+def test_what_is_not_checked_gives_nan() -> None:
+    """As on a GPU, where the labels are not read on the host."""
+    lowest = torch.iinfo(torch.int64).min
+    good, bad = torch.tensor([3, 156, 3], dtype=torch.uint8), torch.tensor([3, lowest, 7])
+    classes = torch.tensor([156, 3])
+    assert resolve_labels(good, classes, 2, -100, False, True, True)[0].tolist() == [3, 156, 3]
+    assert resolve_labels(good, classes, 2, -100, False, True, True)[1] == 0
+    assert resolve_labels(bad, torch.tensor([3, lowest, 7]), 3, -100, False, True, True)[1].isnan()
+    assert resolve_labels(bad, None, 8, lowest, False, True, True)[1] == 0
+    assert resolve_pair_labels(good, -100, False, True)[1] == 0
+    assert resolve_pair_labels(bad, -100, False, True)[1].isnan()
