@@ -123,6 +123,8 @@ BRANCHES = (
     FIELD.branch("raw", unit_depth=False, reduction="sum", alpha=1.5, **_WIDE),
     FIELD.branch("floored", d_min=0.7, delta_att=0.3, delta_rep=1.2),
     FIELD.branch("unequal", delta_att=1.2, delta_rep=0.5),
+    FIELD.branch("steep", alpha=100.0, d_min=0.19),
+    FIELD.branch("narrow", alpha=20.0, delta_att=0.01, delta_rep=0.01),
     FIELD_ALONE.branch("wide", reduction="sum", **_WIDE),
     ODBA.branch("prior", {"prior": "prior", "active": "active"}),
     ODBA.branch("sum", {"active": "active"}, reduction="sum"),

@@ -15,12 +15,11 @@ class Field {
 
     Field(double alpha, double delta_att, double delta_rep, double d_min, double unit_depth)
         : energy_(-alpha / 2), force_(-alpha / 2 - 1), hills_end_(static_cast<Real>(delta_rep * delta_rep)) {
-        const double attraction = unit_depth != 0 ? -std::pow(delta_att, alpha) : -1.0;
-        const double repulsion = unit_depth != 0 ? std::pow(delta_rep, alpha) : 1.0;
+        const bool unit = unit_depth != 0;
         const double well = delta_att > d_min ? delta_att : d_min, hill = d_min < delta_rep ? d_min : delta_rep;
-        own_ = ends(well * well, std::numeric_limits<double>::infinity(), attraction, alpha);
-        other_ = ends(hill * hill, delta_rep * delta_rep, repulsion, alpha);
-        rest_ = static_cast<State<Real>>(repulsion * std::pow(delta_rep, -alpha));
+        own_ = ends(well * well, std::numeric_limits<double>::infinity(), unit ? delta_att : 1, -1, alpha);
+        other_ = ends(hill * hill, delta_rep * delta_rep, unit ? delta_rep : 1, 1, alpha);
+        rest_ = static_cast<State<Real>>(unit ? 1 : std::pow(delta_rep, -alpha));
     }
 
     // Energies, added to the row's state and to the columns' sums, where these are not null.
@@ -45,7 +44,8 @@ class Field {
                 const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> clamped =
                     clamp(distance, where(own, own_.low, other_.low), where(own, own_.high, other_.high));
-                Pack<Real> energy = energy_(clamped) * where(own, own_.coefficient, other_.coefficient);
+                Pack<Real> energy = energy_(clamped * where(own, own_.scale, other_.scale));
+                energy *= where(own, own_.sign, other_.sign);
                 energy = where(own | other, energy, Pack<Real>{});
                 sum.add(energy);
                 if (columns != nullptr) store(columns + j, load(columns + j) + energy);
@@ -67,7 +67,8 @@ class Field {
                 const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> low = where(own, own_.low, other_.low), high = where(own, own_.high, other_.high);
                 const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN, which passes
-                Pack<Real> slope = force_(clamp(distance, low, high)) * where(own, own_.rate, other_.rate);
+                Pack<Real> slope = force_(clamp(distance, low, high) * where(own, own_.scale, other_.scale));
+                slope *= where(own, own_.rate, other_.rate);
                 slope = where(own | other, where(flat, Pack<Real>{}, slope), Pack<Real>{});
                 Pack<Real> both = of_row;
                 if (of.columns != nullptr) both += load(of.columns + j);
@@ -87,14 +88,17 @@ class Field {
     DML_HD static void merge_states(const State<Real>* from, State<Real>* state) { *state += *from; }
 
   private:
-    // Of one potential: the squared distances between which it acts, its coefficient and that of its slope.
+    // Of one potential, sign * (d / unit)^-alpha: the squared distances between which it acts, 1 / unit^2, and the
+    // factor of its slope. The unit divides before the power is taken: its own power may leave the range of Real.
     struct Ends {
-        Pack<Real> low, high, coefficient, rate;
+        Pack<Real> low, high, scale, sign, rate;
     };
 
-    DML_HD static Ends ends(double low, double high, double coefficient, double alpha) {
+    DML_HD static Ends ends(double low, double high, double unit, double sign, double alpha) {
+        const double scale = 1 / (unit * unit);
         return {broadcast(static_cast<Real>(low)), broadcast(static_cast<Real>(high)),
-                broadcast(static_cast<Real>(coefficient)), broadcast(static_cast<Real>(alpha * coefficient))};
+                broadcast(static_cast<Real>(scale)), broadcast(static_cast<Real>(sign)),
+                broadcast(static_cast<Real>(alpha * sign * scale))};
     }
 
     DML_HD static Pack<Real> squared_distance(Pack<Real> score) { return 2 - 2 * score; }

@@ -22,6 +22,7 @@ from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
 REDUCTIONS = ("mean", "sum")
+SMALLEST_DISTANCE = 1e-9  # its square and the inverse of that are normal float32 numbers
 _TILE_ENTRIES = 2**18  # of the points x sources tile that potential_field works on
 
 
@@ -57,12 +58,13 @@ def potential_field_loss(
         labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
         proxies: (C, D) proxies of any scale, or None for a field of the samples alone.
         proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
-        alpha: how fast the force decays, above 0.
-        delta_att, delta_rep: radius inside which a well is flat, and outside which a hill is flat; above 0.
+        alpha: how fast the force decays, above 0. Any alpha is fine where (delta_rep / d)^alpha of the nearest
+            different-class pair is in the range of the sum's dtype; beyond it the loss is infinite.
+        delta_att, delta_rep: radius inside which a well is flat, and outside which a hill is flat; at least 1e-9.
         reduction: "mean" (ours) divides the energy by the number of points; "sum" does not.
         unit_depth: multiply the wells by delta_att^alpha and the hills by delta_rep^alpha (ours), so that values are
             of order 1 whatever alpha.
-        d_min: floor of the distance (ours), above 0; no gradient below it.
+        d_min: floor of the distance (ours), at least 1e-9; no gradient below it.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
@@ -139,9 +141,9 @@ def reduce_energy(energy: Tensor, point_labels: Tensor, reduction: str) -> Tenso
 def check_field_options(alpha: float, delta_att: float, delta_rep: float, d_min: float) -> None:
     """Options that define the potentials."""
     check_number("alpha", alpha, above=0)
-    check_number("delta_att", delta_att, above=0)
-    check_number("delta_rep", delta_rep, above=0)
-    check_number("d_min", d_min, above=0)
+    for name, distance in (("delta_att", delta_att), ("delta_rep", delta_rep), ("d_min", d_min)):
+        check_number(name, distance, above=0)
+        check_number(name, distance, at_least=SMALLEST_DISTANCE)
 
 
 def potential_field(

@@ -81,14 +81,14 @@ def potential_field(
 
 def attraction(distance: Tensor, alpha: float, delta_att: float, unit_depth: bool) -> Tensor:
     """psi_att: a well, flat inside delta_att."""
-    depth = delta_att**alpha if unit_depth else 1.0
-    return -depth * distance.clamp_min(delta_att) ** -alpha
+    unit = delta_att if unit_depth else 1.0
+    return -((distance.clamp_min(delta_att) / unit) ** -alpha)
 
 
 def repulsion(distance: Tensor, alpha: float, delta_rep: float, unit_depth: bool) -> Tensor:
     """psi_rep: a hill, flat outside delta_rep."""
-    depth = delta_rep**alpha if unit_depth else 1.0
-    return depth * distance.clamp_max(delta_rep) ** -alpha
+    unit = delta_rep if unit_depth else 1.0
+    return (distance.clamp_max(delta_rep) / unit) ** -alpha
 
 
 _normalized = normalize  # potential_field has an argument of that name

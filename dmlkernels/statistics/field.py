@@ -13,8 +13,10 @@ from dmlkernels.statistics.tile import Tile
 class Field(Statistic):
     """One column: the sum of psi(d) over the other points, with d^2 = 2 - 2s.
 
-    Both potentials are coefficient * clamp(d, low, high)^-alpha, a single power of a clamped distance, so no branch is
-    computed only to be thrown away and no infinity can leak into the gradient.
+    Both potentials are +-(clamp(d, low, high) / unit)^-alpha, a single power of a clamped distance, so no branch is
+    computed only to be thrown away. The unit is the radius of the potential with ``unit_depth``, else 1. It divides the
+    distance before the power is taken: delta^alpha and d^-alpha apart leave the range of float32 where their product is
+    of order 1. Only a pair whose own energy is beyond that range makes the sum infinite.
     """
 
     name = "field"
@@ -23,8 +25,9 @@ class Field(Statistic):
     def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
         self.alpha, self.delta_att, self.delta_rep, self.d_min = alpha, delta_att, delta_rep, d_min
         self.unit_depth = bool(unit_depth)
-        self.attraction = -(delta_att**alpha) if unit_depth else -1.0
-        self.repulsion = delta_rep**alpha if unit_depth else 1.0
+        # Of squared distances: 1 / unit^2.
+        self.well_scale = delta_att**-2 if unit_depth else 1.0
+        self.hill_scale = delta_rep**-2 if unit_depth else 1.0
         # Squared distances, where each potential stops being flat.
         self.wells = max(delta_att, d_min) ** 2, math.inf
         self.hills = min(d_min, delta_rep) ** 2, delta_rep**2
@@ -35,7 +38,10 @@ class Field(Statistic):
     @property
     def rest(self) -> float:
         """Energy of a different-class pair that does not act: further apart than ``delta_rep``."""
-        return self.repulsion * self.hills[1] ** (-self.alpha / 2)
+        try:
+            return 1.0 if self.unit_depth else self.delta_rep**-self.alpha
+        except OverflowError:
+            return math.inf
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         return (like.new_zeros(num_rows),)
@@ -70,8 +76,8 @@ class Field(Statistic):
     def _energies(self, tile: Tile) -> Tensor:
         own, excluded = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = own.take(distance).clamp(*self.wells).pow(-self.alpha / 2) * self.attraction
-        energies = distance.clamp_(*self.hills).pow_(-self.alpha / 2).mul_(self.repulsion)
+        attraction = own.take(distance).clamp(*self.wells).mul_(self.well_scale).pow_(-self.alpha / 2).neg_()
+        energies = distance.clamp_(*self.hills).mul_(self.hill_scale).pow_(-self.alpha / 2)
         excluded.fill_(energies, 0.0)
         own.put_(energies, attraction)
         return energies
@@ -79,18 +85,18 @@ class Field(Statistic):
     def _slopes(self, tile: Tile) -> Tensor:
         own, excluded = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = self._slope(own.take(distance), self.wells, self.attraction)
-        slopes = self._slope(distance, self.hills, self.repulsion)
+        attraction = self._slope(own.take(distance), self.wells, self.well_scale).neg_()
+        slopes = self._slope(distance, self.hills, self.hill_scale)
         excluded.fill_(slopes, 0.0)
         own.put_(slopes, attraction)
         return slopes
 
-    def _slope(self, distance: Tensor, bounds: tuple[float, float], coefficient: float) -> Tensor:
-        """d psi / ds = alpha coefficient d^-(alpha+2), as d(d^2)/ds = -2; zero where the clamp holds."""
+    def _slope(self, distance: Tensor, bounds: tuple[float, float], scale: float) -> Tensor:
+        """d psi / ds of a hill: alpha scale (scale d^2)^(-alpha / 2 - 1), as d(d^2)/ds = -2; zero where the clamp holds."""
         low, high = bounds
-        acts = (distance > low) & (distance < high)
-        slope = distance.clamp(low, high).pow_(-self.alpha / 2 - 1).mul_(self.alpha * coefficient)
-        return slope.mul_(acts)
+        flat = (distance <= low) | (distance >= high)  # False for NaN, which passes
+        slope = distance.clamp(low, high).mul_(scale).pow_(-self.alpha / 2 - 1).mul_(self.alpha * scale)
+        return slope.masked_fill_(flat, 0.0)
 
 
 def squared_distance(scores: Tensor) -> Tensor:

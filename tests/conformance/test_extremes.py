@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends import blocked
-from tests.conformance.evaluate import assert_close, evaluate, ours
-from tests.losses import EVERY, LOSSES, Loss
+from tests.conformance.evaluate import assert_close, evaluate, ours, truth
+from tests.losses import EVERY, FIELD, FIELD_ALONE, FUSED, LOSSES, Loss
 from tests.problem import Problem, make_problem
 
 every_branch = pytest.mark.parametrize("loss", EVERY, ids=str)
@@ -21,6 +21,13 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def with_row(x: Tensor, row: int, value: float) -> Tensor:
     changed = x.clone()
     changed[row] = value
+    return changed
+
+
+def with_rows(x: Tensor, rows: dict[int, Tensor]) -> Tensor:
+    changed = x.clone()
+    for i, row in rows.items():
+        changed[i] = row
     return changed
 
 
@@ -111,3 +118,32 @@ def test_largest_half_numbers(backend: str) -> None:
         top = problem.map(lambda x: 60_000 * x / x.abs().amax(1, keepdim=True), *loss.leaves)
         half = top.cast(torch.float16, *loss.leaves)
         torch.testing.assert_close(loss(half, backend), loss.truth(half.cast(torch.float64)).float())
+
+
+@pytest.mark.parametrize("alpha", [0.5, 6.0, 20.0, 56.0, 100.0, 1000.0])
+@pytest.mark.parametrize("loss", [FIELD, FIELD_ALONE, FUSED], ids=str)
+def test_steep_decay(loss: Loss, backend: str, alpha: float) -> None:
+    """delta^alpha and d^-alpha leave float32's range long before (d / delta)^-alpha does."""
+    steep = loss.branch("steep", alpha=alpha, d_min=0.01)
+    problem = make_problem("untrained", torch.float32)  # no pair of classes is near
+    assert_close(ours(steep, problem, backend), truth(steep, problem), problem, 1e-4)
+
+
+@pytest.mark.parametrize("delta", [0.01, 0.2])
+def test_steep_decay_of_a_close_pair(backend: str, delta: float) -> None:
+    steep = FIELD.branch("steep", alpha=19.0, delta_att=delta, delta_rep=delta)
+
+    def bring_together(x: Tensor) -> Tensor:  # of different classes, 0.02 apart
+        return with_rows(x, {1: x[0] + 0.02 * x[0].norm() * torch.eye(16)[3]})
+
+    problem = make_problem("untrained", torch.float32).map(bring_together, "embeddings")
+    found, true = ours(steep, problem, backend), truth(steep, problem)
+    assert all(gradient.isfinite().all() for gradient in found.gradients.values())
+    torch.testing.assert_close(found.value.double(), true.value, rtol=1e-2, atol=0)  # 19 times the rounding of d
+
+
+def test_energy_beyond_the_range_is_infinite(backend: str) -> None:
+    """A copy of another class's sample: (0.2 / 0.01)^56 = 7e72."""
+    problem = make_problem("duplicates", torch.float32)
+    assert FIELD(problem, backend, alpha=56.0) == torch.inf
+    assert FIELD(problem.cast(torch.float64), backend, alpha=56.0).isfinite()
