@@ -92,7 +92,7 @@ class Field(Statistic):
         return slopes
 
     def _slope(self, distance: Tensor, bounds: tuple[float, float], scale: float) -> Tensor:
-        """d psi / ds of a hill: alpha scale (scale d^2)^(-alpha / 2 - 1), as d(d^2)/ds = -2; zero where the clamp holds."""
+        """d psi / ds of a hill: alpha scale (scale d^2)^(-alpha / 2 - 1), as d(d^2)/ds = -2. Zero where it is flat."""
         low, high = bounds
         flat = (distance <= low) | (distance >= high)  # False for NaN, which passes
         slope = distance.clamp(low, high).mul_(scale).pow_(-self.alpha / 2 - 1).mul_(self.alpha * scale)
