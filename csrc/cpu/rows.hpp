@@ -35,15 +35,29 @@ DML_INLINE double dot(const Real* a, const Real* b, std::int64_t dim) {
     return ((first[0] + first[1]) + (first[2] + first[3])) + ((first[4] + first[5]) + (first[6] + first[7])) + rest;
 }
 
+// A row with a norm above `large` is multiplied by `shrink`, a power of two, before its squares are added up again: those
+// of doubles might overflow, and the reciprocal of a float's norm might be too small for a float.
+template <class Real>
+inline constexpr double large = sizeof(Real) == 4 ? 0x1p40 : 0x1p400;
+template <class Real>
+inline constexpr Real shrink = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-88 : 0x1p-650);
+
 template <class Real>
 DML_INLINE void normalise_rows(const Real* x, Real* unit, Real* inverse, std::int64_t rows, std::int64_t dim,
                                std::int64_t row_stride) {
     for (std::int64_t i = 0; i < rows; ++i) {
         const Real* const row = x + i * row_stride;
-        const double norm = std::sqrt(dot(row, row, dim));
+        Real* const out = unit + i * dim;
+        double norm = std::sqrt(dot(row, row, dim));
+        const bool shrinks = norm > large<Real>;
+        if (shrinks) {
+            for (std::int64_t k = 0; k < dim; ++k) out[k] = row[k] * shrink<Real>;
+            norm = std::sqrt(dot(out, out, dim));
+        }
         const Real scale = static_cast<Real>(norm < infinity ? 1.0 / std::max(norm, min_norm) : not_a_number);
-        inverse[i] = scale;
-        for (std::int64_t k = 0; k < dim; ++k) unit[i * dim + k] = row[k] * scale;
+        inverse[i] = shrinks ? scale * shrink<Real> : scale;
+        const Real* const from = shrinks ? out : row;
+        for (std::int64_t k = 0; k < dim; ++k) out[k] = from[k] * scale;
     }
 }
 

@@ -59,17 +59,27 @@ __device__ inline Real warp_sum(Real value) {
     return value;
 }
 
-// 1 / max(norm, 1e-12), NaN where the norm is not finite; by a whole warp. Squares are summed in double: any scale has a
-// norm.
+// The norm of a vector times `scale`; by a whole warp.
 template <class T>
-__device__ inline RealOf<T> reciprocal_norm(const T* vector, std::int64_t dim) {
+__device__ inline double scaled_norm(const T* vector, std::int64_t dim, double scale) {
     double sum = 0;
     for (std::int64_t d = threadIdx.x % warp; d < dim; d += warp) {
-        const double number = real(vector[d]);
-        sum += number * number;
+        const double value = real(vector[d]) * scale;
+        sum += value * value;
     }
-    const double norm = std::sqrt(warp_sum(sum));
-    const double reciprocal = 1 / (norm < 1e-12 ? 1e-12 : norm);
+    return std::sqrt(warp_sum(sum));
+}
+
+// 1 / max(norm, 1e-12), NaN where the norm is not finite; by a whole warp. Squares are summed in double, where only those
+// of doubles can overflow.
+template <class T>
+__device__ inline RealOf<T> reciprocal_norm(const T* vector, std::int64_t dim) {
+    double norm = scaled_norm(vector, dim, 1), scale = 1;
+    if (sizeof(T) == 8 && std::isinf(norm)) {
+        scale = 0x1p-650;
+        norm = scaled_norm(vector, dim, scale);
+    }
+    const double reciprocal = scale / (norm < 1e-12 ? 1e-12 : norm);
     return static_cast<RealOf<T>>(std::isinf(norm) ? std::numeric_limits<double>::quiet_NaN() : reciprocal);
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.fourier import check_feature_map
 
 
@@ -67,5 +68,4 @@ def background_descriptors(
         gate = variance_gate(feature_map).unsqueeze(1)
         pooled = (feature_map * (gate / gate.sum((2, 3), keepdim=True))).sum((2, 3))
         embedded = pooled if head is None else head(pooled.to(feature_map.dtype))
-        wide = embedded.to(torch.promote_types(embedded.dtype, torch.float32))
-        return torch.nn.functional.normalize(wide, dim=1, eps=1e-12)
+        return unit_rows(embedded)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.functional.cosines import unit_rows
+
 UNREACHABLE = -2.0  # below every cosine
 
 
@@ -56,7 +58,7 @@ def updated_dictionary(
     if _num_ranks() > 1:
         distributed.all_reduce(added)
     counts, sums = counts + added[:, -1], sums + added[:, :-1]
-    return DictionaryState(torch.nn.functional.normalize(sums, dim=1, eps=1e-12), counts, sums)
+    return DictionaryState(unit_rows(sums), counts, sums)
 
 
 def _least_explained(

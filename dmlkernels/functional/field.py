@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels import backends
@@ -15,6 +14,7 @@ from dmlkernels.functional.checks import (
     check_number,
     check_vectors,
 )
+from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
@@ -206,7 +206,7 @@ def potential_field(
     # In float64, where a score 1 - d^2 / 2 still tells d_min from zero.
     targets, origins = points.detach().double(), sources.detach().double()
     if normalize:
-        targets, origins = F.normalize(targets, eps=1e-12), F.normalize(origins, eps=1e-12)
+        targets, origins = unit_rows(targets), unit_rows(origins)
     potential, force = targets.new_zeros(len(points)), torch.zeros_like(targets)
     length = max(1, _TILE_ENTRIES // max(1, len(sources)))
     for start in range(0, len(points), length):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dmlkernels.functional.background import background_descriptors
 from dmlkernels.functional.checks import check_choice, check_device, check_number, check_vectors
+from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.dictionary import DictionaryState, updated_dictionary
 from dmlkernels.functional.odba import REDUCTIONS, odba_penalty
 from dmlkernels.modules.batch_norm import frozen_running_statistics
@@ -160,7 +161,7 @@ class BackgroundDictionary(nn.Module):
                 f"features: got descriptors {tuple(descriptors.shape)}, expected (B, {self.atoms.shape[1]})"
             )
         check_device("features", descriptors, self.atoms, "the atoms")
-        return nn.functional.normalize(descriptors.to(self.atoms.dtype), dim=1, eps=1e-12)
+        return unit_rows(descriptors).to(self.atoms.dtype)
 
     def forward(self, embeddings: Tensor) -> Tensor:  # (B, D) -> scalar
         """The penalty; 0 while no atom is active."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmlkernels.backends import resolve
 from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
+from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.modules.options import complete_options, show_options
 
 _PATIENCE = 10  # training steps with gradients but no change before the warning
@@ -65,7 +65,8 @@ class ProxyLoss(nn.Module):
                 raise ValueError(f"proxy_init: got shape {tuple(proxy_init.shape)}, expected {shape}")
             start = proxy_init.detach().to(device=device, dtype=dtype, copy=True)
         elif proxy_init in ("random", "class_mean"):
-            start = F.normalize(torch.randn(shape, generator=generator, device=device, dtype=dtype))
+            drawn = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+            start = unit_rows(drawn).to(drawn.dtype)
         else:
             raise ValueError(f"proxy_init: got {proxy_init!r}, expected 'random', 'class_mean' or a tensor")
         self.proxies = nn.Parameter(start)
@@ -95,8 +96,15 @@ class ProxyLoss(nn.Module):
         keeps its proxies.
 
         Args:
-            embeddings: (N, D) embeddings, or an iterable of (embeddings, labels) batches.
+            embeddings: (N, D) embeddings of any scale, or an iterable of (embeddings, labels) batches.
             labels: (N,) their classes, 0 to num_classes - 1; left out for an iterable.
+
+        Raises:
+            ValueError: no embedding at all; embeddings that are not finite; shapes or labels that do not fit.
+            TypeError: a wrong dtype.
+
+        Warns:
+            UserWarning: with ``proxy_init="class_mean"``, classes without an embedding start from random directions.
         """
         if isinstance(embeddings, Tensor):
             if labels is None:
@@ -104,26 +112,41 @@ class ProxyLoss(nn.Module):
             batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
         else:
             batches = embeddings
-        total = self.proxies.new_zeros(self.num_classes, self.embedding_size)
-        count = self.proxies.new_zeros(self.num_classes, 1)
+        dtype = torch.promote_types(self.proxies.dtype, torch.float32)
+        total = self.proxies.new_zeros(self.num_classes, self.embedding_size, dtype=dtype)
+        seen = torch.zeros(self.num_classes, 1, dtype=torch.bool, device=total.device)
         for batch, classes in batches:
-            check_vectors("embeddings", batch)
-            check_labels("labels", classes, batch, "embeddings")
-            classes = classes.long()
-            unknown = classes[(classes < 0) | (classes >= self.num_classes)]
-            if unknown.numel():
-                raise ValueError(f"labels: got {int(unknown[0])}, expected classes 0 to {self.num_classes - 1}")
-            if batch.shape[1] != self.embedding_size:
-                raise ValueError(f"embeddings: got {batch.shape[1]} dimensions, expected {self.embedding_size}")
-            place = classes.to(total.device)
-            total.index_add_(0, place, F.normalize(batch.to(total)))
-            count.index_add_(0, place, torch.ones_like(place, dtype=count.dtype)[:, None])
-        means = F.normalize(total).repeat_interleave(self.proxies_per_class, dim=0)
+            classes = self._checked_classes(batch, classes).to(total.device)
+            total.index_add_(0, classes, unit_rows(batch.to(total.device)).to(dtype))
+            seen[classes] = True
+        if not seen.any():
+            raise ValueError("embeddings: got none, expected at least one to take a class mean of")
+        missing = int((~seen).sum())
+        if missing and self._awaits_class_means:
+            warnings.warn(
+                f"embeddings: {missing} of {self.num_classes} classes have none, so their proxies stay random",
+                stacklevel=3,
+            )
+        means = unit_rows(total).repeat_interleave(self.proxies_per_class, dim=0)
         if self.proxies_per_class > 1:
-            means = F.normalize(means + 0.1 * F.normalize(torch.randn_like(means)))
-        seen = count.repeat_interleave(self.proxies_per_class, dim=0) > 0
-        self.proxies.copy_(torch.where(seen, means, self.proxies))
+            means = unit_rows(means + 0.1 * unit_rows(torch.randn_like(means)))
+        usable = (seen & total.any(1, keepdim=True)).repeat_interleave(self.proxies_per_class, dim=0)
+        self.proxies.copy_(torch.where(usable, means.to(self.proxies.dtype), self.proxies))
         self._awaits_class_means = False
+
+    def _checked_classes(self, embeddings: Tensor, labels: Tensor) -> Tensor:  # (N,) int64
+        """The labels of embeddings that a class mean can be taken of."""
+        check_vectors("embeddings", embeddings, allow_empty=True)
+        check_labels("labels", labels, embeddings, "embeddings")
+        if embeddings.shape[1] != self.embedding_size:
+            raise ValueError(f"embeddings: got {embeddings.shape[1]} dimensions, expected {self.embedding_size}")
+        if not embeddings.isfinite().all():
+            raise ValueError("embeddings: got NaN or infinity, expected finite numbers")
+        classes = labels.long()
+        unknown = classes[(classes < 0) | (classes >= self.num_classes)]
+        if unknown.numel():
+            raise ValueError(f"labels: got {int(unknown[0])}, expected classes 0 to {self.num_classes - 1}")
+        return classes
 
     def load_pytorch_metric_learning(self, state: Mapping[str, Tensor]) -> None:
         """Copy the proxies from the state dict of pytorch-metric-learning's loss of the same kind.
@@ -178,9 +201,10 @@ class ProxyLoss(nn.Module):
         proxy_labels = torch.tensor([0, 1]).repeat_interleave(self.proxies_per_class)
         self._evaluate(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._awaits_class_means = False
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if f"{prefix}proxies" in state_dict:
+            self._awaits_class_means = False
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class _Untouched:
@@ -213,4 +237,4 @@ class _Untouched:
 
 
 def _checksum(proxies: Tensor) -> Tensor:
-    return proxies.detach().double().sum()
+    return proxies.detach().sum(dtype=torch.promote_types(proxies.dtype, torch.float32))

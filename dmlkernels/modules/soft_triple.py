@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.cosines import cosines
 from dmlkernels.functional.soft_triple import check_centers_per_class, soft_triple_loss
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
@@ -35,8 +35,7 @@ class SoftTripleLoss(ProxyLoss):
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled class similarities of embeddings (B, D), without margin; for metrics, not for training."""
-        scores = F.linear(F.normalize(embeddings.to(self.proxies.dtype)), F.normalize(self.proxies))
-        grouped = scores.unflatten(1, (self.num_classes, self.proxies_per_class))
+        grouped = cosines(embeddings, self.proxies).unflatten(1, (self.num_classes, self.proxies_per_class))
         similarity = ((grouped / self.options["gamma"]).softmax(2) * grouped).sum(2)
         return similarity * self.options["scale"]
 

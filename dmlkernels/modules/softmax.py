@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.cosines import cosines
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
@@ -37,10 +37,10 @@ class NormalizedSoftmaxLoss(ProxyLoss):
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
 
-        If a class has several proxies, the log-sum-exp over them. This is the one place that makes a B x C matrix:
-        it is what was asked for.
+        Float32 or wider, also under autocast. If a class has several proxies, the log-sum-exp over them. This makes a
+        B x C matrix: it is what was asked for.
         """
-        scores = F.linear(F.normalize(embeddings.to(self.proxies.dtype)), F.normalize(self.proxies))
+        scores = cosines(embeddings, self.proxies)
         grouped = (self.options["scale"] * scores).unflatten(1, (self.num_classes, self.proxies_per_class))
         return torch.logsumexp(grouped, dim=2)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import dmlkernels as dml
 from dmlkernels.backends import Pairs, blocked
@@ -112,3 +115,22 @@ def test_ignored_columns_count_for_nothing(closed_form: bool, monkeypatch: pytes
     found = blocked.forward(Pairs(Moments(), rows, columns, labels, classes)).statistics
     expected = blocked.forward(Pairs(Moments(), rows, columns[kept], labels, classes[kept])).statistics
     torch.testing.assert_close(found, expected)
+
+
+class _NoFloat64(TorchDispatchMode):
+    """A device without float64, as Apple's."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            assert not isinstance(tensor, Tensor) or tensor.dtype != torch.float64, f"{func} made float64"
+        return found
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_float32_needs_no_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "readable", lambda tensor: False)
+    x, p = torch.randn(12, 6, requires_grad=True), torch.randn(40, 6, requires_grad=True)
+    with _NoFloat64():
+        LOSSES[name](x, torch.arange(12) % 5, p, None).backward()
+    assert x.grad is not None and x.grad.isfinite().all()

@@ -101,6 +101,21 @@ def test_scale_is_no_matter(loss: Loss, backend: str, exponent: int) -> None:
         assert_close(found._replace(gradients=rescaled), expected, problem, 1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "top"), [(torch.float32, 1e37), (torch.float64, 1e300)], ids=str)
+@every_loss
+def test_the_largest_rows(loss: Loss, backend: str, dtype: torch.dtype, top: float) -> None:
+    """Squares of 1e300 overflow float64, too. Gradients of such rows are below what the dtype can hold."""
+    problem = make_problem("plain", dtype)
+    huge = problem.map(lambda x: x * top, *loss.leaves, "atoms")
+    torch.testing.assert_close(loss(huge, backend), loss(problem, backend), rtol=1e-5, atol=1e-5)
+    one = problem.map(lambda x: with_row(x, 2, 0.0) + top * with_row(torch.zeros_like(x), 2, 1.0), "embeddings")
+    plain = problem.map(lambda x: with_row(x, 2, 1.0), "embeddings")
+    found, expected = ours(loss, one, backend), ours(loss, plain, backend)
+    torch.testing.assert_close(found.value, expected.value, rtol=1e-5, atol=1e-5)
+    for name in loss.leaves:
+        torch.testing.assert_close(found.gradients[name][3:], expected.gradients[name][3:], rtol=1e-4, atol=1e-5)
+
+
 @every_loss
 def test_rows_below_the_floor_of_norms_are_constants(loss: Loss, backend: str) -> None:
     """max(norm, 1e-12): a row this short is not turned into a direction, and no gradient of 1e12 comes out of it."""

@@ -41,7 +41,8 @@ def test_class_means(build: Build) -> None:
     with pytest.raises(RuntimeError, match="init_proxies_from"):
         module(samples(), LABELS)
     before = module.proxies.detach().clone().unflatten(0, (CLASSES, -1))
-    module.init_proxies_from(embeddings, labels)
+    with pytest.warns(UserWarning, match=r"^embeddings: 1 of 4 classes have none, so their proxies stay random"):
+        module.init_proxies_from(embeddings, labels)
     after = module.proxies.detach().unflatten(0, (CLASSES, -1))
     assert module(samples(), LABELS).isfinite()
     assert torch.equal(after[3], before[3])  # no embedding has this class
@@ -73,6 +74,65 @@ def test_class_means_refuse() -> None:
         module.init_proxies_from(samples(), torch.tensor([0, 1, 2, 4, 0, 5]))
     with pytest.raises(ValueError, match=r"^embeddings: got 7 dimensions, expected 8"):
         module.init_proxies_from(samples()[:, :7], LABELS.abs() % 4)
+    for bad in (torch.nan, torch.inf):
+        spoilt = samples().index_fill(0, torch.tensor([2]), bad)
+        with pytest.raises(ValueError, match=r"^embeddings: got NaN or infinity, expected finite numbers"):
+            module.init_proxies_from(spoilt, LABELS.abs() % 4)
+    for nothing in ([], [(samples()[:0], LABELS[:0])]):
+        with pytest.raises(ValueError, match=r"^embeddings: got none, expected at least one"):
+            module.init_proxies_from(nothing)
+
+
+def test_class_means_are_awaited_until_they_come() -> None:
+    """Neither an empty loader nor a checkpoint without proxies brings them."""
+    module = made(dml.PDLoss, proxy_init="class_mean")
+    with pytest.raises(ValueError, match="got none"):
+        module.init_proxies_from([])
+    module.load_state_dict({}, strict=False)
+    torch.nn.ModuleDict({"loss": module}).load_state_dict({"proxies": torch.zeros(CLASSES, DIM)}, strict=False)
+    with pytest.raises(RuntimeError, match="init_proxies_from"):
+        module(samples(), LABELS)
+    torch.nn.ModuleDict({"loss": module}).load_state_dict({"loss.proxies": torch.eye(CLASSES, DIM)})
+    assert module(samples(), LABELS).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_class_means_of_opposite_embeddings_leave_the_proxies(dtype: torch.dtype) -> None:
+    module = made(dml.PDLoss).to(dtype)
+    before = module.proxies.detach().clone()
+    module.init_proxies_from(torch.stack((torch.eye(DIM)[0], -torch.eye(DIM)[0])), torch.tensor([1, 1]))
+    assert torch.equal(module.proxies, before)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e25), (torch.float32, 1e-9), (torch.float64, 1e200)])
+@every_owner
+def test_scale_is_no_matter_to_modules(build: Build, dtype: torch.dtype, scale: float) -> None:
+    embeddings, labels = samples(1).to(dtype), LABELS.abs() % CLASSES
+    plain, scaled = made(build).to(dtype), made(build).to(dtype)
+    torch.manual_seed(0)
+    plain.init_proxies_from(embeddings, labels)
+    torch.manual_seed(0)
+    scaled.init_proxies_from(embeddings * scale, labels)
+    torch.testing.assert_close(scaled.proxies, plain.proxies)
+    if hasattr(plain, "get_logits"):
+        expected = plain.get_logits(embeddings)
+        torch.testing.assert_close(plain.get_logits(embeddings * scale), expected)
+        with torch.no_grad():
+            scaled.proxies.mul_(scale)
+        torch.testing.assert_close(scaled.get_logits(embeddings), expected)
+
+
+def test_logits_are_not_rounded_under_autocast() -> None:
+    module = dml.CosFaceLoss(CLASSES, DIM, scale=64.0)
+    expected = module.get_logits(samples())
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(module.get_logits(samples()), expected, rtol=0, atol=0)
+
+
+def test_zero_rows_are_constants_to_logits() -> None:
+    embeddings = samples().index_fill(0, torch.tensor([1]), 0.0).requires_grad_()
+    made(dml.NormalizedSoftmaxLoss).get_logits(embeddings).sum().backward()
+    assert (embeddings.grad[1] == 0).all() and (embeddings.grad[0] != 0).any()
 
 
 def test_loaded_proxies_are_no_longer_awaited() -> None:

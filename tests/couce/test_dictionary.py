@@ -402,3 +402,13 @@ def test_bad_updates(features: Any, head: nn.Module | None, error: type[Exceptio
 def test_features_on_another_device_are_refused() -> None:
     with pytest.raises(ValueError, match="features: is on meta, expected cpu"):
         BackgroundDictionary(3, 8).update(torch.zeros(4, 8, device="meta"))
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-9])
+def test_scale_of_features_is_no_matter(scale: float) -> None:
+    features = torch.randn(6, 8)
+    plain, scaled = BackgroundDictionary(3, 8), BackgroundDictionary(3, 8)
+    plain.update(features)
+    scaled.update(features * scale)
+    torch.testing.assert_close(scaled.atoms, plain.atoms)
+    torch.testing.assert_close(scaled(features * scale), plain(features))

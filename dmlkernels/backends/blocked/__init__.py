@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
-import torch
 from torch import Tensor
 
+from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.blocked import closed_form, normalise, streaming
 from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.blocked.plan import prefers_closed_form
@@ -23,7 +21,7 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
 
 def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
     """Finished statistics of every row; another ``engine`` may compute the tiles."""
-    with _exact(pairs):
+    with without_autocast(pairs.rows.device.type):
         if not is_closed(pairs):
             return streaming.forward(pairs, engine)
         if closed_form.suits_labels(pairs):
@@ -41,7 +39,7 @@ def backward(
     engine: Engine = TENSORS,
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    with _exact(pairs):
+    with without_autocast(pairs.rows.device.type):
         if is_closed(pairs) and closed_form.suits_labels(pairs):
             return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, engine.norms)
         return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
@@ -50,9 +48,3 @@ def backward(
 def is_closed(pairs: Pairs) -> bool:
     """Whether these shapes ask for the closed form."""
     return closed_form.supports(pairs) and prefers_closed_form(pairs)
-
-
-def _exact(pairs: Pairs) -> AbstractContextManager[object]:
-    """Autocast would round scores to half precision inside these loops."""
-    device = pairs.rows.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

@@ -10,6 +10,10 @@ from torch import Tensor
 from dmlkernels.backends.blocked import host
 
 NORM_FLOOR = 1e-12
+# A row with an entry above the first is multiplied by the second, a power of two, before its entries are squared: then
+# no square overflows, and none that matters underflows.
+_LARGE = {torch.float32: 2.0**40, torch.float64: 2.0**400}
+_SHRINK = {torch.float32: 2.0**-88, torch.float64: 2.0**-650}
 
 
 class Norms(Protocol):
@@ -21,12 +25,19 @@ class Norms(Protocol):
 
 
 def normalise(block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # (..., rows, D), (..., rows)
-    """A normalised copy of a block and the reciprocals of its norms, which are floored at 1e-12.
+    """Make a normalised copy of a block; also give the reciprocals of its norms, which are floored at 1e-12.
 
-    A row with a norm that is not finite becomes NaN: an infinite one must not turn into zeros.
+    A row of any finite scale has a unit row. A row with a norm that is not finite becomes NaN: an infinite one must not
+    turn into zeros.
     """
-    inverse = _reciprocal_norms(block, dtype)
-    return block * inverse[..., None], inverse
+    if host.readable(block):
+        norms = torch.linalg.vector_norm(block, dim=-1, dtype=dtype)
+        if not (norms > _LARGE[dtype]).any():
+            inverse = norms.clamp_min_(NORM_FLOOR).reciprocal_()
+            return block * inverse[..., None], inverse
+    scaled, shrink = shrunk(block.to(dtype))
+    inverse = finite_norms(scaled).clamp_min(NORM_FLOOR).reciprocal_()
+    return scaled * inverse, (inverse * shrink)[..., 0]
 
 
 def normalisation_backward(unit: Tensor, inverse: Tensor, gradient: Tensor) -> Tensor:
@@ -41,11 +52,14 @@ def normalisation_backward(unit: Tensor, inverse: Tensor, gradient: Tensor) -> T
     return gradient.addcmul_(unit, radial, value=-1).mul_(inverse)
 
 
-def _reciprocal_norms(block: Tensor, dtype: torch.dtype) -> Tensor:
-    """A float32 row of any scale has them: if squares overflow they are summed in float64."""
-    if host.readable(block):
-        norms = torch.linalg.vector_norm(block, dim=-1, dtype=dtype)
-        if not norms.isinf().any():
-            return norms.clamp_min_(NORM_FLOOR).reciprocal_()
-    norms = torch.linalg.vector_norm(block, dim=-1, dtype=torch.float64)
-    return norms.clamp_min(NORM_FLOOR).reciprocal_().masked_fill_(norms.isinf(), torch.nan).to(dtype)
+def shrunk(rows: Tensor) -> tuple[Tensor, Tensor]:  # (..., rows, D), (..., rows, 1)
+    """Rows multiplied by a power of two where their squares might overflow, and that power."""
+    largest = rows.detach().abs().amax(-1, keepdim=True)
+    shrink = torch.ones_like(largest).masked_fill_(largest > _LARGE[rows.dtype], _SHRINK[rows.dtype])
+    return rows * shrink, shrink
+
+
+def finite_norms(rows: Tensor) -> Tensor:  # (..., rows, 1)
+    """Norms of rows that were shrunk; NaN instead of infinity."""
+    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return norms.masked_fill(norms.isinf(), torch.nan)

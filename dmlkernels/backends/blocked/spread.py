@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
 
 BLOCK_ELEMENTS = 2**18  # a block and its temporaries stay in the cache
@@ -30,14 +31,14 @@ def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float)
         unit = flat.unflatten(0, (-1, group))
         slope = _distances(unit, slack).reciprocal_().neg_()
         slope.diagonal(dim1=1, dim2=2).zero_()
-        with torch.autocast(unit.device.type, enabled=False):
+        with without_autocast(unit.device.type):
             of_unit = (slope.mul_(gradient) @ unit).flatten(0, 1)
         found[block] = normalisation_backward(flat, inverse, of_unit).to(found.dtype)
     return found
 
 
 def _distances(unit: Tensor, slack: float) -> Tensor:  # (C, group, group)
-    with torch.autocast(unit.device.type, enabled=False):
+    with without_autocast(unit.device.type):
         cosines = unit @ unit.mT
     return (2 + slack - 2 * cosines).clamp_min_(torch.finfo(unit.dtype).tiny).sqrt_()
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from dmlkernels.backends import blocked
+from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Backend, Pairs
 
@@ -26,5 +27,5 @@ def solver(pairs: Pairs, kernels: Backend, fits: bool) -> Backend:
 def on_device(device: torch.device) -> Iterator[None]:
     """On this device, without autocast, which would round statistics."""
     current: AbstractContextManager[None] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-    with current, torch.autocast(device.type, enabled=False):
+    with current, without_autocast(device.type):
         yield
