@@ -29,6 +29,8 @@ class Case:
     labels: tuple[int, ...]
     proxy_labels: tuple[int, ...] | None = None  # None: proxy j has class j
     label_dtype: torch.dtype = torch.int64
+    simplex: bool = False  # proxies at equal angles, as training would have them
+    noise: float = 1.0  # length of the noise in a sample
     pull: float = 0.5  # part of its class's first proxy in a sample, beside unit noise
     common: float = 0.0  # part of one direction in every sample and proxy
     twins: bool = False  # each odd proxy lies next to the one before
@@ -173,6 +175,17 @@ CASES: tuple[Case, ...] = (
     _plain("inverted", "samples point away from their proxies: a negative gap", 12, 8, 5, pull=-1.0),
     _plain("clustered", "trained: the field pulls and pushes, the softmax is peaked", 40, 8, 10, pull=4.0, twins=True),
     _plain("collapsed", "cosines near 0.95: E[s^2] - E[s]^2 would cancel", 24, 32, 12, common=4.4),
+    *(
+        _plain(
+            f"converged_{noise:g}", "samples near their proxies: impostor scores hardly vary", 30, 16, 10,
+            simplex=True, noise=noise, pull=1.0,
+        )
+        for noise in (1e-1, 1e-2, 1e-3)
+    ),
+    _plain(
+        "converged_several", "the same with several proxies a class", 30, 16, 5,
+        simplex=True, noise=1e-3, pull=1.0, proxy_labels=tuple(i % 5 for i in range(10)),
+    ),
     _plain(
         "duplicates", "exact copies within and across classes", 12, 8, 5,
         copies=((5, 0), (6, 0), (11, 3)), proxy_copies=((4, 1),),
@@ -232,12 +245,16 @@ def make_inputs(
 
     common = case.common * noise(1)
     proxies = noise(case.num_proxies)
+    if case.simplex:
+        corners = torch.eye(case.num_proxies, case.dim, dtype=torch.float64)
+        rotation = torch.linalg.qr(noise(case.dim))[0]
+        proxies = F.normalize(corners - corners.mean(0), dim=1) @ rotation
     if case.twins:
         proxies[1::2] = F.normalize(proxies[0 : case.num_proxies - 1 : 2] + 0.1 * proxies[1::2], dim=1)
     classes = range(case.num_proxies) if case.proxy_labels is None else case.proxy_labels
     column = {label: j for j, label in reversed(list(enumerate(classes)))}
     centres = torch.stack([proxies[column.get(label, 0)] for label in case.labels] or [proxies[0]])[: case.batch]
-    embeddings = noise(case.batch) + case.pull * centres + common
+    embeddings = case.noise * noise(case.batch) + case.pull * centres + common
     proxies = proxies + common
 
     for i, j in case.copies:

@@ -130,6 +130,7 @@ class _NoFloat64(TorchDispatchMode):
 @pytest.mark.parametrize("name", LOSSES)
 def test_float32_needs_no_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "readable", lambda tensor: False)
+    monkeypatch.setattr(host, "has_float64", lambda tensor: False)
     x, p = torch.randn(12, 6, requires_grad=True), torch.randn(40, 6, requires_grad=True)
     with _NoFloat64():
         LOSSES[name](x, torch.arange(12) % 5, p, None).backward()

@@ -1,4 +1,4 @@
-"""The one question that decides between reading values and masking them."""
+"""What the blocked backend asks of a device before it chooses a way."""
 
 from __future__ import annotations
 
@@ -8,3 +8,8 @@ from torch import Tensor
 def readable(tensor: Tensor) -> bool:
     """Whether the host can look at values without waiting for a device."""
     return tensor.device.type == "cpu"
+
+
+def has_float64(tensor: Tensor) -> bool:
+    """Whether the device is known to compute in float64: Apple's do not."""
+    return tensor.device.type in ("cpu", "cuda")

@@ -11,6 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked import closed_form, normalise
 from dmlkernels.backends.blocked.closed_form import memo_shape
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.statistics import Moments
 
 __all__ = ["applies", "backward", "forward", "memo_shape"]
 
@@ -21,12 +22,14 @@ def applies(pairs: Pairs) -> bool:
     """Whether D x D matrices replace the tiles: known from shapes and dtypes, and cheaper by operation count.
 
     Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
-    evaluated in float32, tiles of halves run on tensor cores.
+    evaluated in float32, and in float64 for moments; tiles of halves run on tensor cores.
     """
     if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
         return False
     rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
     rate = HALF_RATE if pairs.rows.dtype == pairs.columns.dtype and pairs.rows.dtype.itemsize == 2 else 1
+    if isinstance(pairs.statistic, Moments) and pairs.dtype == torch.float32:
+        rate *= _float64_cost(pairs.rows.device)
     return rate * 2 * (rows + columns) * dim < 4 * rows * columns
 
 
@@ -40,6 +43,15 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     """Gradients of rows and columns from that of the statistics."""
     with _full_float32(pairs.rows.device):
         return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, normalise)
+
+
+def _float64_cost(device: torch.device) -> int:
+    """Products in float32 that take the time of one in float64: 2 where devices are made for it, else 64."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return 2
+    if torch.version.hip is not None:
+        return 2 if torch.cuda.get_device_properties(device).gcnArchName.startswith("gfx9") else 64
+    return 2 if torch.cuda.get_device_capability(device) in ((8, 0), (9, 0), (10, 0)) else 64
 
 
 @contextmanager

@@ -15,8 +15,11 @@ _FORMS = {Moments: moments, Square: square}
 
 
 def supports(pairs: Pairs) -> bool:
-    """Whether there is a closed form. Off the CPU own-class pairs must be known unseen: column j has class j."""
+    """Whether there is a closed form. That of moments takes float64. Off the CPU own-class pairs must be known unseen:
+    column j has class j."""
     if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_splits:
+        return False
+    if type(pairs.statistic) is Moments and not host.has_float64(pairs.rows):
         return False
     return pairs.column_labels is None or host.readable(pairs.rows)
 
@@ -28,12 +31,12 @@ def suits_labels(pairs: Pairs) -> bool:
         return True
     if (pairs.column_labels == IGNORED).any():
         return False
-    return count_pairs(pairs.row_labels, pairs.column_labels) <= 8 * (pairs.num_rows + pairs.num_columns)
+    return count_pairs(pairs.row_labels, pairs.column_labels) <= 4 * (pairs.num_rows + pairs.num_columns)
 
 
 def memo_shape(pairs: Pairs) -> tuple[int, ...]:
-    """The vector above the matrix."""
-    return (pairs.dim + 1, pairs.dim)
+    """Of what forward keeps for backward."""
+    return _FORMS[type(pairs.statistic)].memo_shape(pairs)
 
 
 def forward(pairs: Pairs, norms: Norms) -> Forward:

@@ -12,13 +12,18 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
+def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+    """Of M."""
+    return (pairs.dim, pairs.dim)
+
+
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     rows = Rows(pairs, norms)
-    memo = rows.units.new_zeros(pairs.dim + 1, pairs.dim)
+    memo = rows.units.new_zeros(memo_shape(pairs))
     for block in column_blocks(pairs, pairs.dim):
         columns = Columns(pairs, block, norms)
-        memo[1:].addmm_((columns.units * columns.weights).mT, columns.units)
-    energy = ((rows.units @ memo[1:]) * rows.units).sum(1, keepdim=True)
+        memo.addmm_((columns.units * columns.weights).mT, columns.units)
+    energy = ((rows.units @ memo) * rows.units).sum(1, keepdim=True)
     return Forward(rows.give(energy), memo)
 
 
@@ -27,7 +32,7 @@ def backward(
 ) -> Gradients:
     rows = Rows(pairs, norms)
     weighted = rows.units * (2 * rows.take(gradient))
-    of_rows = rows.gradient(weighted @ forward.memo[1:]) if needs_rows else None
+    of_rows = rows.gradient(weighted @ forward.memo) if needs_rows else None
     if not needs_columns or pairs.columns is None:
         return Gradients(of_rows, None)
     of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
