@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +58,13 @@ class CouCE(nn.Module):
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a number out of range; in ``forward``, a second view without proxies to compare it by.
+        ValueError: a number out of range; in ``forward``, a second view without proxies to compare it by, or a base
+            loss that is no scalar.
 
     Gradients: of the embeddings of both views and of the proxies, as the parts give them.
 
-    Memory and determinism: as the parts. No parameters of its own; a batch adds no state.
+    Memory and determinism: as the parts. No parameters of its own; a batch adds no state. The state dict holds the
+        epoch of the schedule, so that training resumes where the ramp was; one without it leaves the schedule as it is.
 
     Example:
         >>> import torch
@@ -75,6 +78,7 @@ class CouCE(nn.Module):
         ['base', 'invariance', 'odba', 'ramp']
     """
 
+    epoch: Tensor
     ramp: Tensor
 
     def __init__(
@@ -107,18 +111,32 @@ class CouCE(nn.Module):
         self.odba_weight, self.invariance_weight = odba_weight, invariance_weight
         self.temperature, self.detach_proxies, self.backend = temperature, detach_proxies, backend
         self.ramp_epochs, self.warmup_epochs = ramp_epochs, warmup_epochs
-        # A tensor, so that torch.compile and CUDA graphs see a new value without a new graph.
-        self.register_buffer("ramp", torch.ones(()), persistent=False)
-        self.warming_up = False
+        # Tensors, so that torch.compile and CUDA graphs see new values without a new graph.
+        self.register_buffer("epoch", torch.empty(()))
+        self.register_buffer("ramp", torch.empty(()), persistent=False)
+        self._move_schedule(math.inf)
         self.last_parts: dict[str, Tensor] = {}
         """Detached parts of the last call, unweighted: "base", and "odba", "invariance", "ramp" where computed."""
 
     def set_epoch(self, epoch: float) -> None:
         """Move the schedule; fractions are fine. Without any call the terms have their full weight."""
         check_number("epoch", epoch)
+        self._move_schedule(epoch)
+
+    def _move_schedule(self, epoch: float) -> None:
         ramp = gaussian_ramp(epoch, ramp_epochs=self.ramp_epochs, warmup_epochs=self.warmup_epochs)
+        self._epoch, self.warming_up = epoch, ramp == 0
+        self.epoch.fill_(epoch)
         self.ramp.fill_(ramp)
-        self.warming_up = ramp == 0
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        key = f"{prefix}epoch"
+        if key not in state_dict:
+            state_dict = {**state_dict, key: torch.full_like(self.epoch, self._epoch, device="cpu")}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        loaded = state_dict[key]
+        # The ramp is not in the state: after a module was made on the meta device it holds whatever was in memory.
+        self._move_schedule(self._epoch if loaded.is_meta or loaded.dim() else float(loaded))
 
     def forward(
         self,
@@ -128,6 +146,9 @@ class CouCE(nn.Module):
     ) -> Tensor:
         """The objective; ``intervened`` is the second view of the same samples."""
         base = self.base_loss(embeddings, labels)
+        if not isinstance(base, Tensor) or base.dim():
+            got = f"shape {tuple(base.shape)}" if isinstance(base, Tensor) else type(base).__name__
+            raise ValueError(f"base_loss: returned {got}, expected a scalar tensor, as with reduction 'mean'")
         parts: dict[str, Tensor] = {"base": base.detach()}
         terms: list[Tensor] = []
         if not self.warming_up and self.odba_weight and self.dictionary is not None:
@@ -148,8 +169,9 @@ class CouCE(nn.Module):
         self.last_parts = parts
         if not terms:
             return base
-        parts["ramp"] = self.ramp.clone()
-        return base + self.ramp * sum(terms[1:], terms[0])
+        ramp = self.ramp.clone()  # autograd keeps it, and set_epoch may come before backward
+        parts["ramp"] = ramp
+        return base + ramp * sum(terms[1:], terms[0])
 
     def _proxies(self) -> Tensor:  # (C, D)
         if self.proxies_of is not None:

@@ -226,7 +226,7 @@ def test_no_parameters_of_its_own_and_nothing_in_the_backbone() -> None:
 
 def test_state_dict_holds_the_base_loss_and_the_dictionary() -> None:
     loss = CouCE(PlainLoss(), dictionary=trained_dictionary())
-    names = ["base_loss.proxies", "dictionary.atoms", "dictionary.counts", "dictionary.sums"]
+    names = ["base_loss.proxies", "dictionary.atoms", "dictionary.counts", "dictionary.sums", "epoch"]
     assert sorted(loss.state_dict()) == names
     twin = CouCE(PlainLoss(), dictionary=BackgroundDictionary(4, SIZE, dtype=torch.float64))
     twin.load_state_dict(loss.state_dict())
@@ -312,3 +312,53 @@ def test_bad_calls() -> None:
 
 def test_repr_names_the_settings() -> None:
     assert "odba_weight=0.5" in repr(CouCE(PlainLoss(), odba_weight=0.5))
+
+
+@pytest.mark.parametrize("epoch", [0.5, 2.0, 9.0])
+def test_the_schedule_resumes_where_it_was(epoch: float) -> None:
+    def made() -> CouCE:
+        return CouCE(PlainLoss(), dictionary=trained_dictionary(), warmup_epochs=1.0)
+
+    saved = made()
+    saved.set_epoch(epoch)
+    state = copy.deepcopy(nn.ModuleDict({"loss": saved}).state_dict())
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            resumed = made() if device == "cpu" else CouCE(PlainLoss(), warmup_epochs=1.0)
+        if device == "meta":
+            resumed.dictionary = BackgroundDictionary(4, SIZE, dtype=torch.float64, device="meta")
+            resumed = resumed.to_empty(device="cpu")
+            resumed.ramp.fill_(torch.nan)
+        nn.ModuleDict({"loss": resumed}).load_state_dict(state)
+        assert resumed.warming_up == saved.warming_up
+        assert torch.equal(resumed(*batch()), saved(*batch()))
+
+
+def test_a_state_without_the_schedule_leaves_it() -> None:
+    """As states had it before the epoch was in them."""
+    loss, saved = CouCE(PlainLoss()), CouCE(PlainLoss())
+    loss.set_epoch(1.5)
+    state = {name: value for name, value in saved.state_dict().items() if name != "epoch"}
+    loss.load_state_dict(state)
+    assert loss.ramp.item() == pytest.approx(gaussian_ramp(1.5, ramp_epochs=5))
+
+
+def test_the_schedule_may_move_between_forward_and_backward() -> None:
+    gradients = []
+    for moves in (False, True):
+        loss = CouCE(PlainLoss(), dictionary=trained_dictionary())
+        loss.set_epoch(1.0)
+        embeddings, labels, intervened = batch()
+        value = loss(embeddings, labels, intervened)
+        if moves:
+            loss.set_epoch(4.0)
+        value.backward()
+        gradients.append(embeddings.grad)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("returned", [torch.ones(10), torch.ones(1), 1.0], ids=["vector", "one", "float"])
+def test_a_base_loss_that_is_no_scalar_is_refused(returned: Any) -> None:
+    loss = CouCE(lambda embeddings, labels: returned, odba_weight=0.0, invariance_weight=0.0)
+    with pytest.raises(ValueError, match=r"^base_loss: returned (shape \(1?[01],\)|float), expected a scalar tensor"):
+        loss(*batch())
