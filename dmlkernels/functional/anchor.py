@@ -80,7 +80,7 @@ def proxy_anchor_loss(
         column_labels=inputs.labels,
     )
     own, others = statistics.unbind(1)  # (C,), -inf without such a sample
-    present = own > -torch.inf
+    present = own != -torch.inf  # NaN is present
     pull = F.softplus(torch.where(present, own, 0) + alpha * margin, threshold=50)
     push = F.softplus(others + alpha * margin, threshold=50)
     return torch.where(present, pull, 0).sum() / present.sum() + push.mean() + inputs.poison

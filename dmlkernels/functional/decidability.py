@@ -49,7 +49,7 @@ def pd_loss(
         form: "neg_log" (the paper's), "neg" or "inverse".
         temperature: divides the scores, above 0. It scales the gap and the deviation alike and cancels but for
             ``eps``; it is here because the paper has it.
-        correction: 0 for population variances, 1 for unbiased ones.
+        correction: 0 for population variances, 1 for unbiased ones, which need two scores of each kind.
         min_gap: below this gap ``-log(gap)`` goes on as its tangent (ours), so that random proxies, whose gap is
             negative half the time, still get a gradient. Above 0; only used by "neg_log".
         eps: added to the variances, at least 0.
@@ -84,7 +84,7 @@ def pd_loss(
     check_number("temperature", temperature, above=0)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
-        ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True,
+        ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True, correction=correction,
     )  # fmt: skip
     moments = inputs.statistics(Moments())
     return decidability_objective(moments, form, temperature, correction, min_gap, eps) + inputs.poison
@@ -138,7 +138,7 @@ def decidability_loss(
     check_labels("labels", labels, embeddings, "embeddings")
     check_ignore_index(ignore_index)
     device = embeddings.device.type
-    resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True)
+    resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True, correction)
     moments = pair_statistics(
         Moments(), embeddings, backend=backends.resolve(backend, device), row_labels=resolved, within=True
     )

@@ -99,7 +99,7 @@ def potential_field_loss(
         check_labels("labels", labels, embeddings, "embeddings")
         check_ignore_index(ignore_index)
         device = embeddings.device.type
-        point_labels, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False)
+        point_labels, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False, 0)
         energies = pair_statistics(
             statistic,
             embeddings,

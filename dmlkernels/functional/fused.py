@@ -9,7 +9,7 @@ from dmlkernels.functional.checks import check_choice, check_number
 from dmlkernels.functional.decidability import check_decidability_options, decidability_objective
 from dmlkernels.functional.field import REDUCTIONS, check_field_options, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
-from dmlkernels.functional.odba import atom_weights, check_odba_options
+from dmlkernels.functional.odba import check_odba_options, weighted_atoms
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
@@ -89,6 +89,7 @@ def fused_objective(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         needs_samples=bool(pd_weight or odba_weight), needs_impostors=bool(pd_weight),
+        correction=correction if pd_weight else 0,
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 
@@ -119,7 +120,7 @@ def _dictionary(
     if atoms is None:
         raise ValueError(f"atoms: got None, expected (K, D) atoms for odba_weight={odba_weight}")
     check_odba_options(atoms, prior, active, "mean", inputs.embeddings)
-    return atoms.detach(), atom_weights(atoms, prior, active, "mean")
+    return weighted_atoms(atoms, prior, active, "mean", inputs.embeddings)
 
 
 def _statistics(

@@ -52,6 +52,7 @@ def proxy_inputs(
     validate: bool,
     needs_samples: bool = True,
     needs_impostors: bool = False,
+    correction: int = 0,
     proxies_name: str = "proxies",
     proxies_per_label: int = 1,
 ) -> ProxyInputs:
@@ -60,6 +61,7 @@ def proxy_inputs(
     Args:
         needs_samples: an error if all rows are ignored.
         needs_impostors: an error if all proxies share a class.
+        correction: an error if there are no more genuine or impostor scores than that.
         proxies_name: what the loss calls its proxies, for messages.
         proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
     """
@@ -79,5 +81,6 @@ def proxy_inputs(
         should_check(device, validate),
         needs_samples,
         needs_impostors,
+        correction,
     )
     return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backends.resolve(backend, device))

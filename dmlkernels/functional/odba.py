@@ -34,7 +34,8 @@ def odba_penalty(
         embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
         atoms: (K, D) dictionary atoms of any scale; they get no gradient.
         prior: (K,) weight of each atom, or None for equal weights.
-        active: (K,) bool, which atoms take part; default all. Without an active atom the penalty is 0.
+        active: (K,) bool, which atoms take part; default all. Without an active atom the penalty is 0. Inactive atoms
+            and their prior may hold anything.
         reduction: "mean"; "sum" divides by neither samples nor atoms.
         backend: "auto", "torch", "triton" or "native".
 
@@ -58,12 +59,13 @@ def odba_penalty(
     """
     check_vectors("embeddings", embeddings)
     check_odba_options(atoms, prior, active, reduction, embeddings)
+    atoms, weights = weighted_atoms(atoms, prior, active, reduction, embeddings)
     energies = pair_statistics(
         Square(),
         embeddings,
-        atoms.detach(),
+        atoms,
         backend=backends.resolve(backend, embeddings.device.type),
-        column_weights=atom_weights(atoms, prior, active, reduction),
+        column_weights=weights,
     )
     return energies.mean() if reduction == "mean" else energies.sum()
 
@@ -78,10 +80,21 @@ def check_odba_options(
     check_choice("reduction", reduction, REDUCTIONS)
 
 
-def atom_weights(atoms: Tensor, prior: Tensor | None, active: Tensor | None, reduction: str) -> Tensor:  # (K,)
-    """What each atom's squared cosine counts."""
-    dtype = torch.promote_types(atoms.dtype, torch.float32)
+def weighted_atoms(
+    atoms: Tensor,  # (K, D)
+    prior: Tensor | None,  # (K,)
+    active: Tensor | None,  # (K,) bool
+    reduction: str,
+    embeddings: Tensor,
+) -> tuple[Tensor, Tensor]:  # (K, D), (K,)
+    """Atoms without gradient, zeros where inactive, and the weight of each one's squared cosine."""
+    atoms = atoms.detach()
+    dtype = torch.promote_types(torch.promote_types(atoms.dtype, embeddings.dtype), torch.float32)
     weights = torch.ones(atoms.shape[0], dtype=dtype, device=atoms.device) if active is None else active.to(dtype)
     if prior is not None:
-        return weights * prior.detach().to(dtype)
-    return weights / weights.sum().clamp_min(1) if reduction == "mean" else weights
+        given = prior.detach().to(dtype)
+        weights = given if active is None else torch.where(active, given, 0)
+    elif reduction == "mean":
+        weights = weights / weights.sum().clamp_min(1)
+    # A weight of 0 is not enough: 0 * NaN is NaN.
+    return (atoms if active is None else torch.where(active[:, None], atoms, 0)), weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -96,7 +97,8 @@ def soft_triple_loss(
     if reduction == "none" or tau == 0 or not grouped:
         return loss
     pairs = centers.shape[0] * (centers_per_class - 1)
-    return loss + tau / pairs * center_spread(centers, centers_per_class, inputs.backend)
+    wide = centers.to(torch.promote_types(centers.dtype, embeddings.dtype))
+    return loss + tau / pairs * center_spread(wide, centers_per_class, inputs.backend)
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

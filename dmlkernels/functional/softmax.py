@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -182,14 +183,15 @@ def arcface_loss(
 ) -> Tensor:
     """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the own class.
 
-    Beyond ``theta = pi - margin`` it goes on as ``s_y - margin sin(margin)``, so that the target keeps falling. Deng et
-    al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019, arXiv 1801.07698. The margin is in
-    radians (in pytorch-metric-learning: degrees).
+    Beyond ``theta = pi - margin`` it goes on as ``s_y - margin sin(margin)``, so that the target keeps falling; above a
+    margin of 2.33, where that line would begin above -1, as ``s_y - (1 - cos(margin))`` (ours). Deng et al., ArcFace:
+    Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019, arXiv 1801.07698. The margin is in radians (in
+    pytorch-metric-learning: degrees).
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, above 0.
-        margin: added to the own angle, radians, 0 to pi.
+        margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``. If
             several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
 
@@ -209,7 +211,13 @@ def arcface_loss(
     """
     check_number("margin", margin, at_least=0)
     if margin > math.pi:
-        raise ValueError(f"margin: got {margin}, expected radians from 0 to pi")
+        raise ValueError(f"margin: got {margin}, expected radians from 0 to pi; in degrees: math.radians({margin})")
+    if margin > math.pi / 2 and not torch.compiler.is_compiling():
+        warnings.warn(
+            f"margin: got {margin} radians, which is {math.degrees(margin):.0f} degrees; "
+            f"if degrees were meant, pass math.radians({margin})",
+            stacklevel=2,
+        )
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
     )
@@ -224,7 +232,9 @@ def add_angle(cosine: Tensor, margin: float) -> Tensor:
     squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
     sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
     added = cosine * math.cos(margin) - sine * math.sin(margin)
-    return torch.where(cosine > -math.cos(margin), added, cosine - margin * math.sin(margin))
+    # The second only counts above 2.33 radians, where the paper's line would begin above -1.
+    offset = max(margin * math.sin(margin), 1 - math.cos(margin))
+    return torch.where(cosine > -math.cos(margin), added, cosine - offset)
 
 
 def _inputs(

@@ -47,9 +47,9 @@ class DecidabilityLoss(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.options = complete_options(decidability_loss, options)
-        decidability_loss(
-            torch.eye(3), torch.tensor([0, 1, 1]), **{**self.options, "backend": "torch"}
-        )  # checks options
+        # Two genuine pairs and four impostor ones: enough for either correction.
+        labels = torch.tensor([0, 0, 1, 1])
+        decidability_loss(torch.eye(4), labels, **{**self.options, "backend": "torch"})  # checks options
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch: embeddings (B, D), labels (B,)."""

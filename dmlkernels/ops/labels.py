@@ -13,7 +13,7 @@ from dmlkernels.statistics import IGNORED
     mutates_args=(),
     schema=(
         "(Tensor labels, Tensor? proxy_labels, int num_proxies, int ignore_index, bool check, "
-        "bool needs_samples, bool needs_impostors) -> (Tensor, Tensor)"
+        "bool needs_samples, bool needs_impostors, int correction) -> (Tensor, Tensor)"
     ),
 )
 def resolve_labels(
@@ -24,12 +24,13 @@ def resolve_labels(
     check: bool,
     needs_samples: bool,
     needs_impostors: bool,
+    correction: int,
 ) -> tuple[Tensor, Tensor]:
     """Labels as int64 with IGNORED for ``ignore_index``, and a scalar to add to the loss.
 
     With ``check`` a label that no proxy has, a class that is IGNORED, and a batch without samples or without impostors
-    where the loss needs them, raise a ValueError. Without, nothing is read on the host and the scalar is NaN for such
-    a label or class, else 0.
+    where the loss needs them, or with no more than ``correction`` scores of either kind, raise a ValueError. Without,
+    nothing is read on the host and the scalar is NaN for such a label or class, else 0.
     """
     wide = _as_int64(labels)
     ignored = wide == ignore_index
@@ -46,6 +47,8 @@ def resolve_labels(
         if reserved is not None and reserved:
             raise ValueError(f"proxy_labels: got {IGNORED}, expected any other int64: it marks ignored rows")
         _raise_if_unusable(wide, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
+        if correction:
+            _raise_if_too_few(*_count_scores(wide[~ignored], proxy_labels, num_proxies), correction)
         poison = labels.new_zeros((), dtype=torch.float32)
     else:
         poison = _nan_if(unknown.any() if reserved is None else unknown.any() | reserved)
@@ -60,18 +63,19 @@ def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op(
     "dmlkernels::resolve_pair_labels",
     mutates_args=(),
-    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs) -> (Tensor, Tensor)",
+    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs, int correction) -> (Tensor, Tensor)",
 )
 def resolve_pair_labels(
     labels: Tensor,  # (B,)
     ignore_index: int,
     check: bool,
     needs_pairs: bool,
+    correction: int,
 ) -> tuple[Tensor, Tensor]:
     """Labels of a batch whose samples meet each other, and a scalar to add to the loss, as in ``resolve_labels``.
 
     With ``check`` a batch without samples and a class that is IGNORED raise a ValueError; with ``needs_pairs`` also a
-    batch without a same-class pair or without a different-class pair.
+    batch without a same-class pair or without a different-class pair, or with no more than ``correction`` of either.
     """
     wide = _as_int64(labels)
     ignored = wide == ignore_index
@@ -79,7 +83,7 @@ def resolve_pair_labels(
     if check:
         if reserved:
             raise ValueError(f"labels: got {IGNORED}, expected any other int64: it marks ignored rows")
-        _raise_if_unpaired(wide[~ignored], needs_pairs)
+        _raise_if_unpaired(wide[~ignored], needs_pairs, correction)
         poison = labels.new_zeros((), dtype=torch.float32)
     else:
         poison = _nan_if(reserved)
@@ -87,7 +91,7 @@ def resolve_pair_labels(
 
 
 @resolve_pair_labels.register_fake
-def _(labels: Tensor, ignore_index: int, check: bool, needs_pairs: bool) -> tuple[Tensor, Tensor]:
+def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
     return labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
 
 
@@ -129,12 +133,35 @@ def _raise_if_unusable(
         raise ValueError("proxies: the impostor set is empty: there is one proxy; at least two classes are needed")
 
 
-def _raise_if_unpaired(present: Tensor, needs_pairs: bool) -> None:
+def _raise_if_unpaired(present: Tensor, needs_pairs: bool, correction: int) -> None:
     """Of the labels that are not ignored."""
-    samples, classes = present.numel(), present.unique().numel()
+    counts = present.unique(return_counts=True)[1]
+    samples, classes = present.numel(), counts.numel()
     if samples == 0:
         raise ValueError("labels: every row is ignored; at least one sample is needed")
     if needs_pairs and classes == 1:
         raise ValueError(f"labels: the impostor set is empty: all {samples} samples are of one class")
     if needs_pairs and classes == samples:
         raise ValueError(f"labels: the genuine set is empty: all {samples} samples are of different classes")
+    genuine = int((counts * (counts - 1)).sum()) // 2
+    _raise_if_too_few(genuine, samples * (samples - 1) // 2 - genuine, correction)
+
+
+def _count_scores(present: Tensor, proxy_labels: Tensor | None, num_proxies: int) -> tuple[int, int]:
+    """Genuine and impostor scores of the labels that are not ignored."""
+    genuine = present.numel()
+    if proxy_labels is not None:
+        classes = proxy_labels.to(torch.int64).sort().values
+        first, last = (torch.searchsorted(classes, present, right=right) for right in (False, True))
+        genuine = int((last - first).sum())
+    return genuine, present.numel() * num_proxies - genuine
+
+
+def _raise_if_too_few(genuine: int, impostors: int, correction: int) -> None:
+    """A variance divides by the number of scores less the correction."""
+    for kind, number in (("genuine", genuine), ("impostor", impostors)):
+        if 0 < number <= correction:
+            raise ValueError(
+                f"correction: got {correction}, expected 0 for a batch with {number} {kind} score: "
+                "an unbiased variance needs more"
+            )

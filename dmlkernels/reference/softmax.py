@@ -87,13 +87,16 @@ def arcface_loss(
 def add_angle(cosine: Tensor, margin: float) -> Tensor:
     """cos(theta + margin) while theta < pi - margin, beyond it cos(theta) - margin sin(margin).
 
+    Above a margin of 2.33 that line would begin above -1, where the curve ends: there it begins at -1 (ours).
+
     The slope of the sine, sqrt(1 - cos^2), is infinite at cos = +-1. Where u = 1 - cos^2 is below the dtype's epsilon,
     its own rounding error, the straight line u / sqrt(epsilon) takes over (ours).
     """
     squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
     sine = squared_sine / squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).sqrt()
     added = cosine * math.cos(margin) - sine * math.sin(margin)
-    return torch.where(cosine > math.cos(math.pi - margin), added, cosine - margin * math.sin(margin))
+    offset = max(margin * math.sin(margin), 1 - math.cos(margin))
+    return torch.where(cosine > math.cos(math.pi - margin), added, cosine - offset)
 
 
 def _class_scores(

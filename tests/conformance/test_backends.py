@@ -75,13 +75,13 @@ def test_unchecked_labels_poison_the_loss() -> None:
     """What a GPU gives, on a CPU: nothing is read out of bounds, and the loss comes out NaN."""
     labels, proxies = torch.tensor([0, 7, -3, -100]), torch.randn(5, 4)
     for classes in (None, torch.tensor([0, 4, 4, 9, 1])):
-        resolved, poison = torch.ops.dmlkernels.resolve_labels(labels, classes, 5, -100, False, True, True)
+        resolved, poison = torch.ops.dmlkernels.resolve_labels(labels, classes, 5, -100, False, True, True, 0)
         assert poison.isnan() and resolved.shape == labels.shape
         value = torch.ops.dmlkernels.pair_forward(
             torch.randn(4, 4), proxies, resolved, classes, None, False, [], [], "moments", [], "torch"
         )[0]
         assert value.isfinite().all()
-    assert torch.ops.dmlkernels.resolve_labels(labels[:1], None, 5, -100, False, True, True)[1] == 0
+    assert torch.ops.dmlkernels.resolve_labels(labels[:1], None, 5, -100, False, True, True, 0)[1] == 0
 
 
 def test_bug_report(capsys: pytest.CaptureFixture[str]) -> None:

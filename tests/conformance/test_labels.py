@@ -140,9 +140,9 @@ def test_what_is_not_checked_gives_nan() -> None:
     lowest = torch.iinfo(torch.int64).min
     good, bad = torch.tensor([3, 156, 3], dtype=torch.uint8), torch.tensor([3, lowest, 7])
     classes = torch.tensor([156, 3])
-    assert resolve_labels(good, classes, 2, -100, False, True, True)[0].tolist() == [3, 156, 3]
-    assert resolve_labels(good, classes, 2, -100, False, True, True)[1] == 0
-    assert resolve_labels(bad, torch.tensor([3, lowest, 7]), 3, -100, False, True, True)[1].isnan()
-    assert resolve_labels(bad, None, 8, lowest, False, True, True)[1] == 0
-    assert resolve_pair_labels(good, -100, False, True)[1] == 0
-    assert resolve_pair_labels(bad, -100, False, True)[1].isnan()
+    assert resolve_labels(good, classes, 2, -100, False, True, True, 0)[0].tolist() == [3, 156, 3]
+    assert resolve_labels(good, classes, 2, -100, False, True, True, 0)[1] == 0
+    assert resolve_labels(bad, torch.tensor([3, lowest, 7]), 3, -100, False, True, True, 0)[1].isnan()
+    assert resolve_labels(bad, None, 8, lowest, False, True, True, 0)[1] == 0
+    assert resolve_pair_labels(good, -100, False, True, 0)[1] == 0
+    assert resolve_pair_labels(bad, -100, False, True, 0)[1].isnan()
