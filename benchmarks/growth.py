@@ -85,10 +85,10 @@ def skipped_share(case: Case) -> float:
     )  # fmt: skip
     points, labels = joined_points(resolved)
     splits = (case.shape.batch,)
-    field = Pairs(Field(3.0, 0.2, 0.2, 1e-2, True), points, row_labels=labels, within=True, row_splits=splits)
-    acts = get("torch").forward(field).memo
-    once = torch.ones_like(acts).triu() > 0
-    return 1 - float(acts[once].mean())
+    field = Pairs(Field(3.0, 0.2, 0.2, 1e-2, True), points, row_labels=labels, within=True, row_boundaries=splits)
+    has_grad = get("torch").forward(field).saved
+    once = torch.ones_like(has_grad).triu() > 0
+    return 1 - float(has_grad[once].mean())
 
 
 def exponents(records: list[Record]) -> Iterator[tuple[str, str, float, float]]:

@@ -96,7 +96,7 @@ void define_tile(py::module_& module) {
 void define_problem(py::module_& module) {
     py::class_<Vectors>(module, "Vectors")
         .def(py::init<>())
-        .def_readwrite("numbers", &Vectors::numbers)
+        .def_readwrite("values", &Vectors::values)
         .def_readwrite("size", &Vectors::size)
         .def_readwrite("stride", &Vectors::stride)
         .def_readwrite("view_stride", &Vectors::view_stride)
@@ -108,7 +108,7 @@ void define_problem(py::module_& module) {
         .def_readwrite("tile", &Problem::tile)
         .def_readwrite("rows", &Problem::rows)
         .def_readwrite("columns", &Problem::columns)
-        .def_readwrite("numbered", &Problem::numbered)
+        .def_readwrite("implicit_labels", &Problem::implicit_labels)
         .def_readwrite("within", &Problem::within)
         .def_readwrite("block_rows", &Problem::block_rows)
         .def_readwrite("block_labels", &Problem::block_labels)
@@ -126,10 +126,10 @@ void define_centers(py::module_& module) {
         .def_readwrite("group", &Centers::group)
         .def_readwrite("dim", &Centers::dim)
         .def_readwrite("stride", &Centers::stride)
-        .def_readwrite("numbers", &Centers::numbers)
+        .def_readwrite("values", &Centers::values)
         .def_readwrite("slack", &Centers::slack)
         .def_readwrite("gradient", &Centers::gradient)
-        .def_readwrite("of_numbers", &Centers::of_numbers)
+        .def_readwrite("of_values", &Centers::of_values)
         .def_readwrite("threads", &Centers::threads);
 }
 

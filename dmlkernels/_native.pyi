@@ -44,7 +44,7 @@ class Tile:
 class Workspace: ...
 
 class Vectors:
-    numbers: int
+    values: int
     size: int
     stride: int
     view_stride: int
@@ -56,7 +56,7 @@ class Problem:
     tile: Tile
     rows: Vectors
     columns: Vectors
-    numbered: bool
+    implicit_labels: bool
     within: bool
     block_rows: int
     block_labels: int
@@ -71,10 +71,10 @@ class Centers:
     group: int
     dim: int
     stride: int
-    numbers: int
+    values: int
     slack: float
     gradient: int
-    of_numbers: int
+    of_values: int
     threads: int
 
 class Kernels:

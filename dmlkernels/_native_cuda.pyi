@@ -25,14 +25,14 @@ class Vectors:
     def set_segments(self, second: int, third: int) -> None: ...
 
 class Job:
-    own: Vectors
-    other: Vectors
+    owned: Vectors
+    streamed: Vectors
     role: Role
     diagonal: bool
     per_block: int
     blocks: int
     slices: int
-    shares: int
+    num_splits: int
     out: int
     partial: int
 

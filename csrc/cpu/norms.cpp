@@ -8,7 +8,7 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t numbers_per_thread = 1 << 16;  // below this a thread costs more than it saves
+constexpr std::int64_t elements_per_thread = 1 << 16;  // below this a thread costs more than it saves
 
 DML_MULTIVERSION void normalise_part(const float* x, float* unit, float* inverse, std::int64_t rows, std::int64_t dim,
                                      std::int64_t stride) {
@@ -30,7 +30,7 @@ DML_MULTIVERSION void project_part(const double* unit, const double* inverse, do
     project_rows(unit, inverse, gradient, rows, dim);
 }
 
-std::int64_t grain(std::int64_t dim) { return numbers_per_thread / std::max<std::int64_t>(dim, 1); }
+std::int64_t grain(std::int64_t dim) { return elements_per_thread / std::max<std::int64_t>(dim, 1); }
 
 }  // namespace
 

@@ -27,17 +27,17 @@ template <class Real>
 class Numbers {
   public:
     Real* room(std::int64_t count) {
-        if (count > count_ || numbers_ == nullptr) {
-            numbers_.reset();
-            numbers_.reset(new Real[count]);
+        if (count > count_ || values_ == nullptr) {
+            values_.reset();
+            values_.reset(new Real[count]);
             count_ = count;
         }
-        return numbers_.get();
+        return values_.get();
     }
-    Real* get() const { return numbers_.get(); }
+    Real* get() const { return values_.get(); }
 
   private:
-    std::unique_ptr<Real[]> numbers_;
+    std::unique_ptr<Real[]> values_;
     std::int64_t count_ = 0;
 };
 
@@ -48,22 +48,22 @@ class Operand {
     Operand(const Tile& tile, int views, std::int64_t group)
         : dim_(tile.dim), views_(views), group_(group), threads_(tile.threads) {}
 
-    // Without labels, a label is its place plus `numbered_from`, unless that is negative.
-    void take(const Vectors& from, std::int64_t numbered_from) {
+    // Without labels, a label is its place plus `first_label`, unless that is negative.
+    void take(const Vectors& from, std::int64_t first_label) {
         from_ = from;
-        choose(numbered_from);
+        choose(first_label);
         Real* const units = units_.room(views_ * size() * dim_);
         Real* const inverse = inverse_.room(views_ * size());
         for (std::int64_t view = 0; view < views_; ++view) {
             Real* const to = units + view * size() * dim_;
-            const Real* numbers = address<Real>(from.numbers) + view * from.view_stride;
+            const Real* values = address<Real>(from.values) + view * from.view_stride;
             std::int64_t stride = from.stride;
             if (!in_place_) {
-                for (std::int64_t i = 0; i < size(); ++i) std::copy_n(numbers + chosen_[i] * stride, dim_, to + i * dim_);
-                numbers = to;
+                for (std::int64_t i = 0; i < size(); ++i) std::copy_n(values + chosen_[i] * stride, dim_, to + i * dim_);
+                values = to;
                 stride = dim_;
             }
-            normalise(numbers, to, inverse + view * size(), size(), dim_, stride, threads_);
+            normalise(values, to, inverse + view * size(), size(), dim_, stride, threads_);
         }
     }
 
@@ -119,7 +119,7 @@ class Operand {
     }
 
   private:
-    void choose(std::int64_t numbered_from) {
+    void choose(std::int64_t first_label) {
         const std::int64_t groups = from_.size / group_;
         const auto* const labels = address<const std::int64_t>(from_.labels);
         kept_.clear();
@@ -130,8 +130,8 @@ class Operand {
             kept_.push_back(j);
             if (labels != nullptr) {
                 labels_.push_back(labels[j]);
-            } else if (numbered_from >= 0) {
-                labels_.push_back(numbered_from + j);
+            } else if (first_label >= 0) {
+                labels_.push_back(first_label + j);
             }
         }
         for (std::int64_t k = 0; k < group_; ++k) {

@@ -21,7 +21,7 @@ Vectors labelled(const Vectors& all, std::int64_t begin, std::int64_t end, std::
     Vectors some = all;
     const std::int64_t first = begin * group;
     some.size = (end - begin) * group;
-    some.numbers = after(all.numbers, first * all.stride * sizeof(Real));
+    some.values = after(all.values, first * all.stride * sizeof(Real));
     some.labels = after(all.labels, begin * sizeof(std::int64_t));
     some.weights = after(all.weights, first * sizeof(Real));
     some.gradient = after(all.gradient, first * dim * sizeof(Real));
@@ -143,7 +143,7 @@ class Solver {
         for (; begin < end; begin += cut_.block_labels) {
             const std::int64_t block_end = std::min(begin + cut_.block_labels, end);
             columns.take(labelled<Real>(problem_.columns, begin, block_end, group, tile.dim),
-                         problem_.numbered ? begin : -1);
+                         problem_.implicit_labels ? begin : -1);
             if (gradients) columns.allot_gradient(1);
             if (gradients) columns.start_gradient(0);
             columns.show(tile.columns, 0, columns.size());

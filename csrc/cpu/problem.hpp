@@ -10,7 +10,7 @@ namespace dml::cpu {
 
 // Vectors as the caller has them. Zero stands for "none" in every address.
 struct Vectors {
-    std::uintptr_t numbers = 0;  // (views, size, dim), those of a vector adjacent
+    std::uintptr_t values = 0;  // (views, size, dim), those of a vector adjacent
     std::int64_t size = 0;
     std::int64_t stride = 0;  // from vector to vector
     std::int64_t view_stride = 0;
@@ -22,7 +22,7 @@ struct Vectors {
 struct Problem {
     Tile tile;  // all that is not said of rows and columns
     Vectors rows, columns;
-    bool numbered = false;  // columns without labels have their place as label
+    bool implicit_labels = false;  // columns without labels have their place as label
     bool within = false;    // rows meet each other, in one tile; there are no columns
     std::int64_t block_rows = 0, block_labels = 0;  // of a tile: its rows, and the labels of its columns
     std::int64_t part_columns = 1;  // at least, for a thread's own part; fewer are sooner done by all threads together

@@ -26,7 +26,7 @@ struct Row {
 template <class Real>
 struct Folded {
     double* state;
-    Real* columns;  // `column_numbers` arrays, `stride` apart
+    Real* columns;  // `column_values` arrays, `stride` apart
     std::int64_t stride;
     Real* scratch;
 };
@@ -36,7 +36,7 @@ template <class Real>
 struct Sloped {
     const Real* statistics;
     const Real* gradient;
-    const Real* columns;  // what `columns_slope` prepared: `column_numbers` arrays, `stride` apart
+    const Real* columns;  // what `columns_slope` prepared: `column_values` arrays, `stride` apart
     std::int64_t stride;
     Real* slopes;
     std::int64_t slopes_stride;  // to the second view's
@@ -57,15 +57,15 @@ struct Range {
 };
 
 template <class Real>
-struct Kinds {
-    Bits<Real> own, other;
+struct PairKinds {
+    Bits<Real> positive, negative;
 };
 
 template <class Real>
-DML_INLINE Kinds<Real> kinds(const Row<Real>& row, std::int64_t j) {
+DML_INLINE PairKinds<Real> pair_kinds(const Row<Real>& row, std::int64_t j) {
     const Bits<Real> labels = load_labels<Real>(row.labels + j);
-    const Bits<Real> own = labels == row.label;
-    return {own, (labels != no_label<Real>) & (labels != row.label)};
+    const Bits<Real> positive = labels == row.label;
+    return {positive, (labels != no_label<Real>) & (labels != row.label)};
 }
 
 // Sums over lanes of Real, taken to double at the end.

@@ -37,7 +37,7 @@ class Spread {
     void backward(std::int64_t of_class) {
         measure(of_class);
         const Real gradient = *reinterpret_cast<const Real*>(centers_.gradient);
-        Real* to = reinterpret_cast<Real*>(centers_.of_numbers) + of_class * group_ * dim_;
+        Real* to = reinterpret_cast<Real*>(centers_.of_values) + of_class * group_ * dim_;
         for (std::int64_t i = 0; i < group_; ++i, to += dim_) {
             for (std::int64_t k = 0; k < group_; ++k) distances_[i * group_ + k] = -gradient / distances_[i * group_ + k];
             distances_[i * group_ + i] = 0;
@@ -57,7 +57,7 @@ class Spread {
     static std::int64_t whole_packs(std::int64_t count) { return (count + lanes<Real> - 1) / lanes<Real> * lanes<Real>; }
 
     void measure(std::int64_t of_class) {
-        const Real* const from = reinterpret_cast<const Real*>(centers_.numbers) + of_class * group_ * centers_.stride;
+        const Real* const from = reinterpret_cast<const Real*>(centers_.values) + of_class * group_ * centers_.stride;
         for (std::int64_t i = 0; i < group_; ++i) {
             cpu::normalise_rows(from + i * centers_.stride, unit_ + i * stride_, inverse_ + i, 1, dim_, dim_);
             distances_[i * group_ + i] = 1;  // never used

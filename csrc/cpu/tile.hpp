@@ -52,10 +52,10 @@ struct Centers {
     bool wide = false;
     std::int64_t classes = 0, group = 1, dim = 0;
     std::int64_t stride = 0;     // from centre to centre
-    std::uintptr_t numbers = 0;  // centre k of class c is vector c * group + k
+    std::uintptr_t values = 0;  // centre k of class c is vector c * group + k
     double slack = 0;            // under the root
     std::uintptr_t gradient = 0;    // of the sum: one number
-    std::uintptr_t of_numbers = 0;  // written; (classes * group, dim), adjacent
+    std::uintptr_t of_values = 0;  // written; (classes * group, dim), adjacent
     int threads = 1;
 };
 

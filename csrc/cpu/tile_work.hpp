@@ -58,8 +58,8 @@ DML_INLINE bool with_statistic(const Term& term, const Body& body) {
     return true;
 }
 
-inline int column_numbers(Kind kind) {
-    return kind == Kind::moments ? Moments<float>::column_numbers : kind == Kind::field ? Field<float>::column_numbers : 0;
+inline int column_values(Kind kind) {
+    return kind == Kind::moments ? Moments<float>::column_values : kind == Kind::field ? Field<float>::column_values : 0;
 }
 
 template <class Real>
@@ -78,7 +78,7 @@ class TileWork {
           threads_(rows_ * columns_ * tile.dim * tile.views < serial_products ? 1 : tile.threads),
           parts_(smaller(row_slivers_, threads_ == 1 ? 1 : parts_per_thread * threads_)) {
         for (int k = 0; k < tile.term_count; ++k) {
-            if (tile.terms[k].from_columns) column_side_ += column_numbers(tile.terms[k].kind);
+            if (tile.terms[k].from_columns) column_side_ += column_values(tile.terms[k].kind);
         }
         label_columns();
         allot_parts();
@@ -94,11 +94,11 @@ class TileWork {
             for (std::int64_t k = 0; k < column_side_ * stride_; ++k) columns[k] = 0;
             for (std::int64_t sliver = begin; sliver < end; ++sliver) {
                 score(sliver, own);
-                *own.acts |= fold_sliver(sliver, own, columns);
+                *own.has_grad |= fold_sliver(sliver, own, columns);
             }
         });
         merge_columns(sums);
-        return any_part_acts();
+        return any_part_has_grad();
     }
 
     void slope() {
@@ -130,7 +130,7 @@ class TileWork {
         Real* left;     // packed rows of a sliver
         Real* scratch;  // of the statistic
         Label<Real>* labels;
-        Label<Real>* acts;  // of a fold: whether any slope may be non-zero
+        Label<Real>* has_grad;  // of a fold: whether any slope may be non-zero
     };
 
     static std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -171,7 +171,7 @@ class TileWork {
         part_size_ = padded((scores_size_ + left_size_ + scratch_size_) * sizeof(Real) +
                                 (stride_ + 1) * sizeof(Label<Real>), 64);
         memory_ = static_cast<unsigned char*>(workspace_.room(Workspace::parts, parts_ * part_size_));
-        for (std::int64_t k = 0; k < parts_; ++k) *part(k).acts = 0;
+        for (std::int64_t k = 0; k < parts_; ++k) *part(k).has_grad = 0;
         if (!tile_.diagonal) return;
         for (std::int64_t k = 0; k < parts_; ++k) {
             for (std::int64_t j = 0; j < stride_; ++j) part(k).labels[j] = labels_[j];
@@ -186,10 +186,10 @@ class TileWork {
         return {scores, left, scratch, labels, labels + stride_};
     }
 
-    bool any_part_acts() const {
-        bool acts = false;
-        for (std::int64_t k = 0; k < parts_; ++k) acts |= *part(k).acts != 0;
-        return acts;
+    bool any_part_has_grad() const {
+        bool has_grad = false;
+        for (std::int64_t k = 0; k < parts_; ++k) has_grad |= *part(k).has_grad != 0;
+        return has_grad;
     }
 
     const Real* pack_vectors_of(std::uintptr_t units, std::int64_t count, Workspace::Use use) {
@@ -257,11 +257,11 @@ class TileWork {
     }
 
     bool fold_sliver(std::int64_t sliver, const Part& own, Real* columns) const {
-        bool acts = false;
+        bool has_grad = false;
         auto* const states = reinterpret_cast<double*>(tile_.rows.states) + sliver * sliver_rows * tile_.width;
         for (int k = 0; k < tile_.term_count; ++k) {
             const Term& term = tile_.terms[k];
-            acts |= with_statistic<Real>(term, [&](const auto& statistic) {
+            has_grad |= with_statistic<Real>(term, [&](const auto& statistic) {
                 bool any = false;
                 for (std::int64_t i = 0; i < rows_in(sliver); ++i) {
                     for_stretches(sliver, i, own, [&](const Row<Real>& row, std::int64_t j) {
@@ -272,9 +272,9 @@ class TileWork {
                 }
                 return any;
             });
-            if (term.from_columns) columns += column_numbers(term.kind) * stride_;
+            if (term.from_columns) columns += column_values(term.kind) * stride_;
         }
-        return acts;
+        return has_grad;
     }
 
     Range slope_sliver(std::int64_t sliver, const Part& own, Real* slopes) const {
@@ -283,7 +283,7 @@ class TileWork {
             Real* const to = slopes + (view * padded_rows_ + first) * stride_;
             for (std::int64_t k = 0; k < sliver_rows * stride_; ++k) to[k] = 0;
         }
-        Range acts;
+        Range has_grad;
         const Real* columns = column_slopes_;
         for (int k = 0; k < tile_.term_count; ++k) {
             const Term& term = tile_.terms[k];
@@ -295,14 +295,14 @@ class TileWork {
                                                      term.from_rows ? address<Real>(tile_.rows.gradient) + place : nullptr,
                                                      term.from_columns ? columns + j : nullptr, stride_,
                                                      slopes + (first + i) * stride_ + j, padded_rows_ * stride_, own.scratch});
-                        if (!range.empty()) acts.join(j + range.begin, j + range.end);
+                        if (!range.empty()) has_grad.join(j + range.begin, j + range.end);
                     });
                 }
                 return true;
             });
-            if (term.from_columns) columns += column_numbers(term.kind) * stride_;
+            if (term.from_columns) columns += column_values(term.kind) * stride_;
         }
-        return acts;
+        return has_grad;
     }
 
     void merge_columns(const Real* sums) const {
@@ -316,7 +316,7 @@ class TileWork {
                     if (term.kind == Kind::field) Field<Real>::merge_columns(sums + j, stride_, state);
                     if (term.kind == Kind::moments) Moments<Real>::merge_columns(sums + j, stride_, state);
                 }
-                sums += column_numbers(term.kind) * stride_;
+                sums += column_values(term.kind) * stride_;
             }
         }
     }
@@ -336,7 +336,7 @@ class TileWork {
                 if (term.kind == Kind::field) Field<Real>::columns_slope(statistics, gradient, columns + j, stride_);
                 if (term.kind == Kind::moments) Moments<Real>::columns_slope(statistics, gradient, columns + j, stride_);
             }
-            columns += column_numbers(term.kind) * stride_;
+            columns += column_values(term.kind) * stride_;
         }
     }
 

@@ -59,14 +59,14 @@ void define_problem(py::module_& module) {
         });
     py::class_<Job>(module, "Job", py::module_local())
         .def(py::init<>())
-        .def_readwrite("own", &Job::own)
-        .def_readwrite("other", &Job::other)
+        .def_readwrite("owned", &Job::owned)
+        .def_readwrite("streamed", &Job::streamed)
         .def_readwrite("role", &Job::role)
         .def_readwrite("diagonal", &Job::diagonal)
         .def_readwrite("per_block", &Job::per_block)
         .def_readwrite("blocks", &Job::blocks)
         .def_readwrite("slices", &Job::slices)
-        .def_readwrite("shares", &Job::shares)
+        .def_readwrite("num_splits", &Job::num_splits)
         .def_readwrite("out", &Job::out)
         .def_readwrite("partial", &Job::partial);
     py::class_<Problem>(module, "Problem", py::module_local())

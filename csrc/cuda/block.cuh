@@ -38,7 +38,7 @@ struct Memory {
     // The scores; then operands of the gradient.
     alignas(128) unsigned char second[most(factor_bytes + stage_bytes, size * ld * static_cast<int>(sizeof(Real)))];
     Real parts[threads];
-    Side<T> own, other;
+    Side<T> owned, streamed;
 
     __device__ T* operands(int side) { return reinterpret_cast<T*>(first) + side * size * chunk_ld; }
     __device__ Real* slopes() { return reinterpret_cast<Real*>(first); }
@@ -169,10 +169,10 @@ struct View {
     __device__ Row<Real> of(Memory<T>& memory, bool rows_own, int views, int group, const Job& job,
                             std::int64_t row_begin, std::int64_t column_begin, std::int64_t column_end) const {
         constexpr int ld = Memory<T>::ld;
-        const Side<T>& rows = rows_own ? memory.own : memory.other;
-        const Side<T>& columns = rows_own ? memory.other : memory.own;
-        const Vectors& rows_side = rows_own ? job.own : job.other;
-        const Vectors& columns_side = rows_own ? job.other : job.own;
+        const Side<T>& rows = rows_own ? memory.owned : memory.streamed;
+        const Side<T>& columns = rows_own ? memory.streamed : memory.owned;
+        const Vectors& rows_side = rows_own ? job.owned : job.streamed;
+        const Vectors& columns_side = rows_own ? job.streamed : job.owned;
         const int row_step = rows_own ? ld : 1, column_step = rows_own ? 1 : ld;
         const int labels = static_cast<int>((column_end - column_begin) / group);
         const std::int64_t place = row_begin + row;

@@ -27,14 +27,14 @@ class Fused {
 
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Row<Real> points = row.cut(0, row.segment_begin[1]);
-        Range acts = field_.slope(points, {of.statistics + 6, of.gradient + 6, of.slopes});
+        Range has_grad = field_.slope(points, {of.statistics + 6, of.gradient + 6, of.slopes});
         if (row.segment == 0) {
             const Row<Real> proxies = points.cut(row.segment_begin[0], row.segment_begin[1]);
             const Row<Real> atoms = row.cut(row.segment_begin[1], tile_end);
-            if (proxies.count > 0) acts.join(0, moments_.slope(proxies, of).end);
-            if (atoms.count > 0) acts.join(0, square_.slope(atoms, {of.statistics + 7, of.gradient + 7, of.slopes}).end);
+            if (proxies.count > 0) has_grad.join(0, moments_.slope(proxies, of).end);
+            if (atoms.count > 0) has_grad.join(0, square_.slope(atoms, {of.statistics + 7, of.gradient + 7, of.slopes}).end);
         }
-        return acts;
+        return has_grad;
     }
 
     DML_HD static void empty(Real* state) {

@@ -30,7 +30,7 @@ class Stage {
 #pragma unroll
         for (int k = 0; k < count; ++k) {
             const int at = threadIdx.x + k * threads;
-            quads_[k] = read_quad(memory.other.vector[first + at / row], begin + at % row * quad<T>, problem.dim,
+            quads_[k] = read_quad(memory.streamed.vector[first + at / row], begin + at % row * quad<T>, problem.dim,
                                   problem.aligned);
         }
     }

@@ -6,12 +6,12 @@
 
 namespace dml::cuda {
 
-// The places [begin, end) that are one of `count` shares of all, in whole tiles.
+// The places [begin, end) that are one of `count` splits of all, in whole tiles.
 struct Span {
     std::int64_t begin, end;
-    __device__ Span(std::int64_t size, std::int64_t per_tile, std::int64_t share, std::int64_t count) {
+    __device__ Span(std::int64_t size, std::int64_t per_tile, std::int64_t split, std::int64_t count) {
         const std::int64_t tiles = (size + per_tile - 1) / per_tile, each = (tiles + count - 1) / count * per_tile;
-        begin = share * each;
+        begin = split * each;
         end = begin + each < size ? begin + each : size;
     }
 };
@@ -26,21 +26,21 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
     static_assert(threads * width * sizeof(Real) <= sizeof(Memory<T>::first) + sizeof(Memory<T>::second));
     Memory<T>& memory = Memory<T>::here();
     const Job& job = problem.jobs[0];
-    const std::int64_t share = blockIdx.x / job.blocks, block = blockIdx.x % job.blocks;
-    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.own.count);
+    const std::int64_t split = blockIdx.x / job.blocks, block = blockIdx.x % job.blocks;
+    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.owned.count);
     const int per_tile = tile<T> / problem.group * problem.group;
-    describe(memory.own, job.own, own_begin, own_end, views, 1, problem, share == 0, false);
+    describe(memory.owned, job.owned, own_begin, own_end, views, 1, problem, split == 0, false);
 
     const View<T> view(true, views);
     Real state[width];
     Statistic<Real>::empty(state);
-    const Span span(job.other.count, per_tile, share, job.shares);
+    const Span span(job.streamed.count, per_tile, split, job.num_splits);
     for (std::int64_t begin = span.begin; begin < span.end; begin += per_tile) {
         const std::int64_t end = smaller(begin + per_tile, span.end);
-        describe(memory.other, job.other, begin, end, 1, problem.group, problem, false, block == 0);
+        describe(memory.streamed, job.streamed, begin, end, 1, problem.group, problem, false, block == 0);
         __syncthreads();
         score(memory, problem);
-        if (memory.own.vector[view.row] != nullptr) {
+        if (memory.owned.vector[view.row] != nullptr) {
             const Row<Real> row = view.of(memory, true, views, problem.group, job, own_begin, begin, end);
             statistic.fold(row, Folded<Real>{state});
         }
@@ -51,14 +51,14 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
     for (int k = 0; k < width; ++k) states[threadIdx.x * width + k] = state[k];
     __syncthreads();
     const int rows = tile<T> / views;
-    if (threadIdx.x >= rows || memory.own.index[threadIdx.x] < 0) return;
+    if (threadIdx.x >= rows || memory.owned.index[threadIdx.x] < 0) return;
     Statistic<Real>::empty(state);
     for (int q = 0; q < view.every; ++q) {
         Statistic<Real>::merge_states(states + (threadIdx.x * view.every + q) * width, state);
     }
-    const std::int64_t place = (job.shares == 1 ? 0 : share * job.own.count) + memory.own.index[threadIdx.x];
-    Real* const out = reinterpret_cast<Real*>(job.shares == 1 ? job.out : job.partial) + place * width;
-    const bool counts = memory.own.vector[threadIdx.x] != nullptr;
+    const std::int64_t place = (job.num_splits == 1 ? 0 : split * job.owned.count) + memory.owned.index[threadIdx.x];
+    Real* const out = reinterpret_cast<Real*>(job.num_splits == 1 ? job.out : job.partial) + place * width;
+    const bool counts = memory.owned.vector[threadIdx.x] != nullptr;
     for (int k = 0; k < width; ++k) out[k] = counts ? state[k] : Real(0);
 }
 
@@ -69,14 +69,14 @@ __global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ 
     constexpr int width = Statistic<Real>::width;
     const Job& job = problem.jobs[0];
     const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-    if (place >= job.own.count) return;
-    const Place<T> row = locate<T>(job.own, place, 0, 1);
+    if (place >= job.owned.count) return;
+    const Place<T> row = locate<T>(job.owned, place, 0, 1);
     const Real* const partial = reinterpret_cast<const Real*>(job.partial);
     Real* const out = reinterpret_cast<Real*>(job.out) + row.index * width;
     Real state[width];
     Statistic<Real>::empty(state);
-    for (std::int64_t share = 0; share < job.shares; ++share) {
-        Statistic<Real>::merge_states(partial + (share * job.own.count + row.index) * width, state);
+    for (std::int64_t split = 0; split < job.num_splits; ++split) {
+        Statistic<Real>::merge_states(partial + (split * job.owned.count + row.index) * width, state);
     }
     for (int k = 0; k < width; ++k) out[k] = row.vector == nullptr ? Real(0) : state[k];
 }
@@ -89,8 +89,8 @@ __device__ inline bool add_slopes(Memory<T>& memory, const Statistic<RealOf<T>>&
     using Real = RealOf<T>;
     constexpr int width = Statistic<Real>::width, views = Statistic<Real>::views;
     const View<T> view(rows_own, views);
-    const Side<T>& rows = rows_own ? memory.own : memory.other;
-    const Vectors& side = rows_own ? job.own : job.other;
+    const Side<T>& rows = rows_own ? memory.owned : memory.streamed;
+    const Vectors& side = rows_own ? job.owned : job.streamed;
     if (rows.vector[view.row] == nullptr || row_begin + view.row >= side.border) return false;
     const Row<Real> row =
         view.of(memory, rows_own, views, problem.group, job, row_begin, column_begin, column_end);
@@ -113,7 +113,7 @@ __device__ inline RealOf<T> make_factor(Memory<T>& memory) {
 #pragma unroll
     for (int k = 0; k < count; ++k) {
         const int at = own * Memory<T>::ld + first + k * every;
-        const Real norm = memory.other.norm[first + k * every];
+        const Real norm = memory.streamed.norm[first + k * every];
         Real slope = memory.slopes()[at];
         factors[k] = rounded<T>(slope * norm);
         if constexpr (is_half<T>) slope = norm == 0 ? Real(0) : factors[k] / norm;
@@ -133,39 +133,39 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
     using Real = RealOf<T>;
     constexpr int views = Statistic<Real>::views;
     Memory<T>& memory = Memory<T>::here();
-    const std::int64_t blocks_of_first = problem.jobs[0].blocks * problem.jobs[0].slices * problem.jobs[0].shares;
+    const std::int64_t blocks_of_first = problem.jobs[0].blocks * problem.jobs[0].slices * problem.jobs[0].num_splits;
     const bool is_first = blockIdx.x < blocks_of_first;
     const Job& job = is_first ? problem.jobs[0] : problem.jobs[1];
     const std::int64_t index = is_first ? blockIdx.x : blockIdx.x - blocks_of_first;
-    const std::int64_t share = index / (job.blocks * job.slices), rest = index % (job.blocks * job.slices);
+    const std::int64_t split = index / (job.blocks * job.slices), rest = index % (job.blocks * job.slices);
     const std::int64_t slice_begin = rest / job.blocks * slice<T>, block = rest % job.blocks;
     const std::int64_t width = smaller(slice<T>, problem.dim - slice_begin);
 
     const bool rows_own = job.role != Role::columns;
     const int own_views = rows_own ? views : 1, own_group = rows_own ? 1 : problem.group;
     const int other_views = rows_own ? 1 : views, other_group = rows_own ? problem.group : 1;
-    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.own.count);
-    describe(memory.own, job.own, own_begin, own_end, own_views, own_group, problem, false, false);
+    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.owned.count);
+    describe(memory.owned, job.owned, own_begin, own_end, own_views, own_group, problem, false, false);
 
     Gradient<T> gradient;
     Real bracket = 0;
     const int per_tile = tile<T> / other_views / other_group * other_group;
-    const Span span(job.other.count, per_tile, share, job.shares);
+    const Span span(job.streamed.count, per_tile, split, job.num_splits);
     for (std::int64_t begin = span.begin; begin < span.end; begin += per_tile) {
         const std::int64_t end = smaller(begin + per_tile, span.end);
-        describe(memory.other, job.other, begin, end, other_views, other_group, problem, false, false);
+        describe(memory.streamed, job.streamed, begin, end, other_views, other_group, problem, false, false);
         __syncthreads();
         score(memory, problem);
         for (int at = threadIdx.x; at < tile<T> * Memory<T>::ld; at += threads) memory.slopes()[at] = 0;
         __syncthreads();
-        bool acts = rows_own
+        bool has_grad = rows_own
             ? add_slopes<T, Statistic>(memory, statistic, problem, job, true, own_begin, begin, end)
             : add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, own_begin, own_end);
         if (job.role == Role::both) {
             __syncthreads();
-            acts |= add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, own_begin, own_end);
+            has_grad |= add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, own_begin, own_end);
         }
-        if (__syncthreads_or(acts) == 0) continue;
+        if (__syncthreads_or(has_grad) == 0) continue;
         bracket += make_factor(memory);
         Stage<T> next;
         next.read(memory, 0, slice_begin, problem);
@@ -181,20 +181,20 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
     constexpr int every = threads / tile<T>;
     memory.parts[threadIdx.x] = bracket;
     __syncthreads();
-    const std::int64_t vectors = job.own.count * own_views;
+    const std::int64_t vectors = job.owned.count * own_views;
     gradient.for_each(memory, width, [&](int own, int number, Real sum) {
-        if (memory.own.index[own] < 0 || number >= width) return;
-        const std::int64_t place = memory.own.index[own] * problem.dim + slice_begin + number;
-        if (job.shares > 1) {
-            reinterpret_cast<Real*>(job.partial)[share * vectors * problem.dim + place] = sum;
+        if (memory.owned.index[own] < 0 || number >= width) return;
+        const std::int64_t place = memory.owned.index[own] * problem.dim + slice_begin + number;
+        if (job.num_splits > 1) {
+            reinterpret_cast<Real*>(job.partial)[split * vectors * problem.dim + place] = sum;
             return;
         }
-        const T* const vector = memory.own.vector[own];
+        const T* const vector = memory.owned.vector[own];
         Real found = 0;
         if (vector != nullptr) {
             Real whole = 0;
             for (int q = 0; q < every; ++q) whole += memory.parts[own * every + q];
-            found = through_norm(sum, whole, real(vector[slice_begin + number]), memory.own.norm[own]);
+            found = through_norm(sum, whole, real(vector[slice_begin + number]), memory.owned.norm[own]);
         }
         reinterpret_cast<T*>(job.out)[place] = narrow<T>(found);
     });
@@ -206,16 +206,16 @@ __global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant_
                                                           int group) {
     using Real = RealOf<T>;
     const Job& job = problem.jobs[which];
-    const std::int64_t vectors = job.own.count * views;
+    const std::int64_t vectors = job.owned.count * views;
     const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
     if (v >= vectors) return;
-    const Place<T> own = locate<T>(job.own, v % job.own.count, static_cast<int>(v / job.own.count), group);
+    const Place<T> own = locate<T>(job.owned, v % job.owned.count, static_cast<int>(v / job.owned.count), group);
     const Real* const partial = reinterpret_cast<const Real*>(job.partial) + own.index * problem.dim;
     T* const out = reinterpret_cast<T*>(job.out) + own.index * problem.dim;
     const Real norm = own.vector == nullptr ? Real(0) : *own.norm;
     const auto total = [&](std::int64_t d) {
         Real sum = 0;
-        for (std::int64_t share = 0; share < job.shares; ++share) sum += partial[share * vectors * problem.dim + d];
+        for (std::int64_t split = 0; split < job.num_splits; ++split) sum += partial[split * vectors * problem.dim + d];
         return sum;
     };
     Real bracket = 0;

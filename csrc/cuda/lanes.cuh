@@ -166,12 +166,12 @@ struct Sloped {
 };
 
 template <class Real>
-struct Kinds {
-    bool own, other;
+struct PairKinds {
+    bool positive, negative;
 };
 
 template <class Real>
-DML_HD Kinds<Real> kinds(const Row<Real>& row, int j) {
+DML_HD PairKinds<Real> pair_kinds(const Row<Real>& row, int j) {
     const int64_t label = row.label_at(j);
     return {label == row.label, label != ignored && label != row.label};
 }

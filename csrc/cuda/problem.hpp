@@ -30,13 +30,13 @@ enum class Role { rows, columns, both };  // of the owner in its pairs
 
 // A launch's work on one side: blocks that own vectors and stream the others.
 struct Job {
-    Vectors own, other;
+    Vectors owned, streamed;
     Role role = Role::rows;
     bool diagonal = false;         // equal places are the same point, which does not meet itself
     std::int64_t per_block = 1;    // places that a block owns
-    std::int64_t blocks = 0, slices = 1, shares = 1;
+    std::int64_t blocks = 0, slices = 1, num_splits = 1;
     std::uintptr_t out = 0;        // statistics or the gradient, by place in memory
-    std::uintptr_t partial = 0;    // (share, ...) the same of each share, if there are several
+    std::uintptr_t partial = 0;    // (split, ...) the same of each split, if there are several
 };
 
 struct Problem {
@@ -52,7 +52,7 @@ struct Problem {
     Job jobs[2];
 };
 
-// Tile sizes that the shares of work follow from.
+// Tile sizes that the number of splits follows from.
 struct Sizes {
     int places;  // of vectors in a tile
     int slice;   // of a gradient's numbers in a block
@@ -64,7 +64,7 @@ std::string driver_error();
 
 void norms(Type type, std::uintptr_t vectors, std::int64_t count, std::int64_t dim, std::int64_t stride,
            std::uintptr_t out, std::uintptr_t stream);
-void forward(const Problem& problem);   // jobs[0], and the merge of its shares
-void backward(const Problem& problem);  // both jobs in one launch, then each one's shares added up
+void forward(const Problem& problem);   // jobs[0], and the merge of its splits
+void backward(const Problem& problem);  // both jobs in one launch, then each one's splits added up
 
 }  // namespace dml::cuda

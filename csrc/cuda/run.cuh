@@ -54,10 +54,10 @@ void Run<Statistic>::forward(const Problem& problem) {
     with_type(problem.type, [&](auto zero) {
         using T = decltype(zero);
         const Job& job = problem.jobs[0];
-        launch(forward_kernel<T, Statistic>, job.blocks * job.shares, sizeof(Memory<T>), problem.stream, problem,
+        launch(forward_kernel<T, Statistic>, job.blocks * job.num_splits, sizeof(Memory<T>), problem.stream, problem,
                statistic_of<Statistic<RealOf<T>>>(problem));
-        if (job.shares == 1) return;
-        launch(merge_kernel<T, Statistic>, blocks_for(job.own.count, threads), 0, problem.stream, problem);
+        if (job.num_splits == 1) return;
+        launch(merge_kernel<T, Statistic>, blocks_for(job.owned.count, threads), 0, problem.stream, problem);
     });
 }
 
@@ -66,15 +66,15 @@ void Run<Statistic>::backward(const Problem& problem) {
     with_type(problem.type, [&](auto zero) {
         using T = decltype(zero);
         std::int64_t blocks = 0;
-        for (const Job& job : problem.jobs) blocks += job.blocks * job.slices * job.shares;
+        for (const Job& job : problem.jobs) blocks += job.blocks * job.slices * job.num_splits;
         launch(backward_kernel<T, Statistic>, blocks, sizeof(Memory<T>), problem.stream, problem,
                statistic_of<Statistic<RealOf<T>>>(problem));
         for (int which = 0; which < 2; ++which) {
             const Job& job = problem.jobs[which];
-            if (job.shares == 1) continue;
+            if (job.num_splits == 1) continue;
             const bool rows_own = job.role != Role::columns;
             const int views = rows_own ? Statistic<float>::views : 1, group = rows_own ? 1 : problem.group;
-            launch(combine_kernel<T>, blocks_for(job.own.count * views, warps), 0, problem.stream, problem, which,
+            launch(combine_kernel<T>, blocks_for(job.owned.count * views, warps), 0, problem.stream, problem, which,
                    views, group);
         }
     });

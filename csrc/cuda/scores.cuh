@@ -20,7 +20,7 @@ class Chunk {
     __device__ void read(Memory<T>& memory, std::int64_t begin, const Problem& problem) {
 #pragma unroll
         for (int side = 0; side < 2; ++side) {
-            const Side<T>& from = side == 0 ? memory.own : memory.other;
+            const Side<T>& from = side == 0 ? memory.owned : memory.streamed;
 #pragma unroll
             for (int k = 0; k < count; ++k) {
                 const int at = threadIdx.x + k * threads;
@@ -33,7 +33,7 @@ class Chunk {
     __device__ void write(Memory<T>& memory) {
 #pragma unroll
         for (int side = 0; side < 2; ++side) {
-            const Side<T>& from = side == 0 ? memory.own : memory.other;
+            const Side<T>& from = side == 0 ? memory.owned : memory.streamed;
 #pragma unroll
             for (int k = 0; k < count; ++k) {
                 const int at = threadIdx.x + k * threads, v = at / row;
@@ -130,9 +130,9 @@ class TensorScores {
         }
         __syncwarp();
         const int lane = threadIdx.x % warp;
-        const float norm = memory.other.norm[other() + lane];
+        const float norm = memory.streamed.norm[other() + lane];
 #pragma unroll
-        for (int i = 0; i < 16; ++i) to[i * ld + lane] *= memory.own.norm[own() + i] * norm;
+        for (int i = 0; i < 16; ++i) to[i * ld + lane] *= memory.owned.norm[own() + i] * norm;
     }
 };
 

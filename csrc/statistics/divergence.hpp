@@ -8,7 +8,7 @@ namespace dml::DML_ISA {
 template <class Real>
 class Divergence {
   public:
-    static constexpr int column_numbers = 0, width = 6, views = 2;
+    static constexpr int column_values = 0, width = 6, views = 2;
 
     explicit Divergence(const Term& term)
         : scale_(broadcast(static_cast<Real>(term.parameters[0]))), detach_(term.parameters[1] != 0) {}

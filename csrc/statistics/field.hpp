@@ -8,7 +8,7 @@ namespace dml::DML_ISA {
 template <class Real>
 class Field {
   public:
-    static constexpr int column_numbers = 1, width = 1, views = 1;
+    static constexpr int column_values = 1, width = 1, views = 1;
 
     explicit Field(const Term& term)
         : Field(term.parameters[0], term.parameters[1], term.parameters[2], term.parameters[3], term.parameters[4]) {}
@@ -17,65 +17,65 @@ class Field {
         : energy_(-alpha / 2), force_(-alpha / 2 - 1), hills_end_(static_cast<Real>(delta_rep * delta_rep)) {
         const bool unit = unit_depth != 0;
         const double well = delta_att > d_min ? delta_att : d_min, hill = d_min < delta_rep ? d_min : delta_rep;
-        own_ = ends(well * well, std::numeric_limits<double>::infinity(), unit ? delta_att : 1, -1, alpha);
-        other_ = ends(hill * hill, delta_rep * delta_rep, unit ? delta_rep : 1, 1, alpha);
+        positive_ = ends(well * well, std::numeric_limits<double>::infinity(), unit ? delta_att : 1, -1, alpha);
+        negative_ = ends(hill * hill, delta_rep * delta_rep, unit ? delta_rep : 1, 1, alpha);
         rest_ = static_cast<State<Real>>(unit ? 1 : std::pow(delta_rep, -alpha));
     }
 
     // Energies, added to the row's state and to the columns' sums, where these are not null.
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         Real* const columns = to.columns;
-        bool acts = false;
+        bool has_grad = false;
         for_stretches(row, [&](Index begin, Index end, bool hot, State<Real> count) {
-            acts |= hot;
+            has_grad |= hot;
             if (!hot) {
                 if (to.state != nullptr) *to.state += rest_ * count;
                 if (columns != nullptr) {
                     const Pack<Real> rest = broadcast(static_cast<Real>(rest_));
                     for (Index j = begin; j < end; j += lanes<Real>) {
-                        store(columns + j, load(columns + j) + where(kinds(row, j).other, rest, Pack<Real>{}));
+                        store(columns + j, load(columns + j) + where(pair_kinds(row, j).negative, rest, Pack<Real>{}));
                     }
                 }
                 return;
             }
             Sum<Real> sum;
             for (Index j = begin; j < end; j += lanes<Real>) {
-                const auto [own, other] = kinds(row, j);
+                const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> clamped =
-                    clamp(distance, where(own, own_.low, other_.low), where(own, own_.high, other_.high));
-                Pack<Real> energy = energy_(clamped * where(own, own_.scale, other_.scale));
-                energy *= where(own, own_.sign, other_.sign);
-                energy = where(own | other, energy, Pack<Real>{});
+                    clamp(distance, where(positive, positive_.low, negative_.low), where(positive, positive_.high, negative_.high));
+                Pack<Real> energy = energy_(clamped * where(positive, positive_.scale, negative_.scale));
+                energy *= where(positive, positive_.sign, negative_.sign);
+                energy = where(positive | negative, energy, Pack<Real>{});
                 sum.add(energy);
                 if (columns != nullptr) store(columns + j, load(columns + j) + energy);
             }
             if (to.state != nullptr) *to.state += sum.total();
         });
-        return acts;
+        return has_grad;
     }
 
     // Slopes times the row's gradient, unless null, plus the columns' gradients, unless null.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        Range acts;
+        Range has_grad;
         const Pack<Real> of_row = broadcast(of.gradient == nullptr ? Real(0) : of.gradient[0]);
         for_stretches(row, [&](Index begin, Index end, bool hot, State<Real>) {
             if (!hot) return;
-            acts.join(begin, end);
+            has_grad.join(begin, end);
             for (Index j = begin; j < end; j += lanes<Real>) {
-                const auto [own, other] = kinds(row, j);
+                const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> distance = squared_distance(score_at(row, j));
-                const Pack<Real> low = where(own, own_.low, other_.low), high = where(own, own_.high, other_.high);
+                const Pack<Real> low = where(positive, positive_.low, negative_.low), high = where(positive, positive_.high, negative_.high);
                 const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN, which passes
-                Pack<Real> slope = force_(clamp(distance, low, high) * where(own, own_.scale, other_.scale));
-                slope *= where(own, own_.rate, other_.rate);
-                slope = where(own | other, where(flat, Pack<Real>{}, slope), Pack<Real>{});
+                Pack<Real> slope = force_(clamp(distance, low, high) * where(positive, positive_.scale, negative_.scale));
+                slope *= where(positive, positive_.rate, negative_.rate);
+                slope = where(positive | negative, where(flat, Pack<Real>{}, slope), Pack<Real>{});
                 Pack<Real> both = of_row;
                 if (of.columns != nullptr) both += load(of.columns + j);
                 add_slope(row, of, j, slope * both);
             }
         });
-        return acts;
+        return has_grad;
     }
 
     DML_HD static void columns_slope(const Real*, const Real* gradient, Real* out, Index) {
@@ -89,7 +89,7 @@ class Field {
 
   private:
     // Of one potential, sign * (d / unit)^-alpha: the squared distances between which it acts, 1 / unit^2, and the
-    // factor of its slope. The unit divides before the power is taken: its own power may leave the range of Real.
+    // factor of its slope. The unit divides before the power is taken: its positive power may leave the range of Real.
     struct Ends {
         Pack<Real> low, high, scale, sign, rate;
     };
@@ -103,7 +103,7 @@ class Field {
 
     DML_HD static Pack<Real> squared_distance(Pack<Real> score) { return 2 - 2 * score; }
 
-    // Short stretches of the row: most have no own-class pair and none near enough to push, and then nothing to compute.
+    // Short stretches of the row: most have no positive pair and none near enough to push, and then nothing to compute.
     template <class Body>
     DML_HD void for_stretches(const Row<Real>& row, const Body& body) const {
         constexpr Index length = 8 * lanes<Real>;
@@ -112,10 +112,10 @@ class Field {
             Bits<Real> hot{};
             Sum<Real> count;
             for (Index j = begin; j < end; j += lanes<Real>) {
-                const auto [own, other] = kinds(row, j);
+                const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> distance = squared_distance(score_at(row, j));
-                hot |= own | (other & ((distance < hills_end_) | (distance != distance)));  // NaN is to come through
-                count.add(other, broadcast(Real(1)));
+                hot |= positive | (negative & ((distance < hills_end_) | (distance != distance)));  // NaN is to come through
+                count.add(negative, broadcast(Real(1)));
             }
             body(begin, end, any<Real>(hot), count.total());
         }
@@ -123,7 +123,7 @@ class Field {
 
     Power<Real> energy_, force_;
     Real hills_end_;
-    Ends own_, other_;
+    Ends positive_, negative_;
     State<Real> rest_;
 };
 

@@ -8,61 +8,61 @@ namespace dml::DML_ISA {
 template <class Real>
 class LogSumExp {
   public:
-    static constexpr int column_numbers = 0, width = 2, views = 1;
+    static constexpr int column_values = 0, width = 2, views = 1;
 
     explicit LogSumExp(const Term& term) : LogSumExp(term.parameters[0], term.parameters[1]) {}
-    LogSumExp(double own_scale, double other_scale)
-        : own_scale_(broadcast(static_cast<Real>(own_scale))), other_scale_(broadcast(static_cast<Real>(other_scale))) {}
+    LogSumExp(double positive_scale, double negative_scale)
+        : positive_scale_(broadcast(static_cast<Real>(positive_scale))), negative_scale_(broadcast(static_cast<Real>(negative_scale))) {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         const Pack<Real> lowest = broadcast(-std::numeric_limits<Real>::infinity());
-        Pack<Real> own_highest = lowest, other_highest = lowest;
+        Pack<Real> positive_highest = lowest, negative_highest = lowest;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
-            const Pack<Real> logit = score_at(row, j) * where(own, own_scale_, other_scale_);
-            own_highest = larger(where(own, logit, lowest), own_highest);
-            other_highest = larger(where(other, logit, lowest), other_highest);
+            const auto [positive, negative] = pair_kinds(row, j);
+            const Pack<Real> logit = score_at(row, j) * where(positive, positive_scale_, negative_scale_);
+            positive_highest = larger(where(positive, logit, lowest), positive_highest);
+            negative_highest = larger(where(negative, logit, lowest), negative_highest);
         }
-        const Real own_shift = shift_for(largest_lane<Real>(own_highest), to.state[0]);
-        const Real other_shift = shift_for(largest_lane<Real>(other_highest), to.state[1]);
-        const Pack<Real> own_shifts = broadcast(own_shift), other_shifts = broadcast(other_shift);
-        Sum<Real> own_sum, other_sum;
+        const Real positive_shift = shift_for(largest_lane<Real>(positive_highest), to.state[0]);
+        const Real negative_shift = shift_for(largest_lane<Real>(negative_highest), to.state[1]);
+        const Pack<Real> positive_shifts = broadcast(positive_shift), negative_shifts = broadcast(negative_shift);
+        Sum<Real> positive_sum, negative_sum;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
-            const Pack<Real> logit = score_at(row, j) * where(own, own_scale_, other_scale_);
-            const Pack<Real> weight = exp<Real>(logit - where(own, own_shifts, other_shifts));
-            own_sum.add(own, weight);
-            other_sum.add(other, weight);
+            const auto [positive, negative] = pair_kinds(row, j);
+            const Pack<Real> logit = score_at(row, j) * where(positive, positive_scale_, negative_scale_);
+            const Pack<Real> weight = exp<Real>(logit - where(positive, positive_shifts, negative_shifts));
+            positive_sum.add(positive, weight);
+            negative_sum.add(negative, weight);
         }
-        add(own_sum.total(), own_shift, to.state[0]);
-        add(other_sum.total(), other_shift, to.state[1]);
+        add(positive_sum.total(), positive_shift, to.state[0]);
+        add(negative_sum.total(), negative_shift, to.state[1]);
         return true;
     }
 
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const Rates rates = this->rates(of);
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
-            add_slope(row, of, j, slope(rates, own, other, score_at(row, j)));
+            const auto [positive, negative] = pair_kinds(row, j);
+            add_slope(row, of, j, slope(rates, positive, negative, score_at(row, j)));
         }
         return {0, row.count};
     }
 
     // What a row's slopes are made of.
     struct Rates {
-        Pack<Real> own_lse, other_lse, own_rate, other_rate;
+        Pack<Real> positive_lse, negative_lse, positive_rate, negative_rate;
     };
 
     DML_HD Rates rates(const Sloped<Real>& of) const {
-        return {broadcast(finite(of.statistics[0])), broadcast(finite(of.statistics[1])), own_scale_ * of.gradient[0],
-                other_scale_ * of.gradient[1]};
+        return {broadcast(finite(of.statistics[0])), broadcast(finite(of.statistics[1])), positive_scale_ * of.gradient[0],
+                negative_scale_ * of.gradient[1]};
     }
 
-    DML_HD Pack<Real> slope(const Rates& rates, Bits<Real> own, Bits<Real> other, Pack<Real> score) const {
-        const Pack<Real> logit = score * where(own, own_scale_, other_scale_);
-        const Pack<Real> weight = exp<Real>(logit - where(own, rates.own_lse, rates.other_lse));
-        const Pack<Real> slope = weight * where(own, rates.own_rate, rates.other_rate);
-        return where(own | other, slope, Pack<Real>{});
+    DML_HD Pack<Real> slope(const Rates& rates, Bits<Real> positive, Bits<Real> negative, Pack<Real> score) const {
+        const Pack<Real> logit = score * where(positive, positive_scale_, negative_scale_);
+        const Pack<Real> weight = exp<Real>(logit - where(positive, rates.positive_lse, rates.negative_lse));
+        const Pack<Real> slope = weight * where(positive, rates.positive_rate, rates.negative_rate);
+        return where(positive | negative, slope, Pack<Real>{});
     }
 
     DML_HD static void empty(State<Real>* state) {
@@ -89,7 +89,7 @@ class LogSumExp {
         if (sum != 0) state = shift + std::log(std::exp(state - shift) + sum);
     }
 
-    Pack<Real> own_scale_, other_scale_;
+    Pack<Real> positive_scale_, negative_scale_;
 };
 
 }  // namespace dml::DML_ISA

@@ -8,7 +8,7 @@ namespace dml::DML_ISA {
 template <class Real>
 class Moments {
   public:
-    static constexpr int column_numbers = 6, width = 6, views = 1;
+    static constexpr int column_values = 6, width = 6, views = 1;
 
     explicit Moments(const Term&) {}
 
@@ -16,10 +16,10 @@ class Moments {
         if (to.state != nullptr) fold_row(row, to.state);
         if (to.columns != nullptr) {
             for (Index j = 0; j < row.count; j += lanes<Real>) {
-                const auto [own, other] = kinds(row, j);
+                const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> score = score_at(row, j);
-                push(own, score, to.columns + j, to.stride);
-                push(other, score, to.columns + j + 3 * to.stride, to.stride);
+                push(positive, score, to.columns + j, to.stride);
+                push(negative, score, to.columns + j + 3 * to.stride, to.stride);
             }
         }
         return true;
@@ -27,23 +27,23 @@ class Moments {
 
     // Slopes as the row's statistics have them, unless its gradient is null, plus as the columns' have them.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        Real of_row[column_numbers] = {};
+        Real of_row[column_values] = {};
         if (of.gradient != nullptr) columns_slope(of.statistics, of.gradient, of_row, 1);
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
+            const auto [positive, negative] = pair_kinds(row, j);
             const Pack<Real> score = score_at(row, j);
-            Pack<Real> slope = affine(own, score, of_row);
+            Pack<Real> slope = affine(positive, score, of_row);
             if (of.columns != nullptr) {
-                Pack<Real> of_column[column_numbers];
-                for (int k = 0; k < column_numbers; ++k) of_column[k] = load(of.columns + k * of.stride + j);
-                slope += affine(own, score, of_column);
+                Pack<Real> of_column[column_values];
+                for (int k = 0; k < column_values; ++k) of_column[k] = load(of.columns + k * of.stride + j);
+                slope += affine(positive, score, of_column);
             }
-            add_slope(row, of, j, where(own | other, slope, Pack<Real>{}));
+            add_slope(row, of, j, where(positive | negative, slope, Pack<Real>{}));
         }
         return {0, row.count};
     }
 
-    // (shift, rate, mean) with slope = shift + rate (s - mean), of own-class and of other scores.
+    // (shift, rate, mean) with slope = shift + rate (s - mean), of positive and of negative scores.
     DML_HD static void columns_slope(const Real* statistics, const Real* gradient, Real* out, Index stride) {
         for (int kind = 0; kind < 6; kind += 3) {
             const Real count = statistics[kind] > 1 ? statistics[kind] : Real(1);
@@ -56,10 +56,10 @@ class Moments {
     // Chan's merge of (count, mean, squared deviation) into a state.
     DML_HD static void merge(State<Real> count, State<Real> mean, State<Real> deviation, State<Real>* state) {
         const State<Real> both = state[0] + count;
-        const State<Real> share = count / (both > 1 ? both : 1);
+        const State<Real> fraction = count / (both > 1 ? both : 1);
         const State<Real> step = mean - state[1];
-        state[2] += deviation + step * step * (state[0] * share);
-        state[1] += step * share;
+        state[2] += deviation + step * step * (state[0] * fraction);
+        state[1] += step * fraction;
         state[0] = both;
     }
 
@@ -82,28 +82,28 @@ class Moments {
 
   private:
     DML_HD static void fold_row(const Row<Real>& row, State<Real>* state) {
-        Sum<Real> own_count, own_sum, other_count, other_sum;
+        Sum<Real> positive_count, positive_sum, negative_count, negative_sum;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
+            const auto [positive, negative] = pair_kinds(row, j);
             const Pack<Real> score = score_at(row, j), one = broadcast(Real(1));
-            own_count.add(own, one);
-            own_sum.add(own, score);
-            other_count.add(other, one);
-            other_sum.add(other, score);
+            positive_count.add(positive, one);
+            positive_sum.add(positive, score);
+            negative_count.add(negative, one);
+            negative_sum.add(negative, score);
         }
-        const State<Real> own_total = own_count.total(), other_total = other_count.total();
+        const State<Real> positive_total = positive_count.total(), negative_total = negative_count.total();
         // Rounded, so that the deviations are from the very mean that is kept.
-        const Real own_mean = own_total > 0 ? static_cast<Real>(own_sum.total() / own_total) : Real(0);
-        const Real other_mean = other_total > 0 ? static_cast<Real>(other_sum.total() / other_total) : Real(0);
-        Sum<Real> own_squares, other_squares;
+        const Real positive_mean = positive_total > 0 ? static_cast<Real>(positive_sum.total() / positive_total) : Real(0);
+        const Real negative_mean = negative_total > 0 ? static_cast<Real>(negative_sum.total() / negative_total) : Real(0);
+        Sum<Real> positive_squares, negative_squares;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [own, other] = kinds(row, j);
-            const Pack<Real> step = score_at(row, j) - where(own, broadcast(own_mean), broadcast(other_mean));
-            own_squares.add(own, step * step);
-            other_squares.add(other, step * step);
+            const auto [positive, negative] = pair_kinds(row, j);
+            const Pack<Real> step = score_at(row, j) - where(positive, broadcast(positive_mean), broadcast(negative_mean));
+            positive_squares.add(positive, step * step);
+            negative_squares.add(negative, step * step);
         }
-        if (own_total > 0) merge(own_total, own_mean, own_squares.total(), state);
-        if (other_total > 0) merge(other_total, other_mean, other_squares.total(), state + 3);
+        if (positive_total > 0) merge(positive_total, positive_mean, positive_squares.total(), state);
+        if (negative_total > 0) merge(negative_total, negative_mean, negative_squares.total(), state + 3);
     }
 
     // Welford's step for every column that the mask has.
@@ -118,8 +118,8 @@ class Moments {
     }
 
     template <class Coefficients>
-    DML_HD static Pack<Real> affine(Bits<Real> own, Pack<Real> score, const Coefficients& of) {
-        const auto pick = [own = own](auto a, auto b) { return where(own, Pack<Real>{} + a, Pack<Real>{} + b); };
+    DML_HD static Pack<Real> affine(Bits<Real> positive, Pack<Real> score, const Coefficients& of) {
+        const auto pick = [positive = positive](auto a, auto b) { return where(positive, Pack<Real>{} + a, Pack<Real>{} + b); };
         return pick(of[0], of[3]) + pick(of[1], of[4]) * (score - pick(of[2], of[5]));
     }
 };

@@ -8,7 +8,7 @@ namespace dml::DML_ISA {
 template <class Real>
 class SoftTriple {
   public:
-    static constexpr int column_numbers = 0, width = 2, views = 1;
+    static constexpr int column_values = 0, width = 2, views = 1;
 
     explicit SoftTriple(const Term& term)
         : over_classes_(term.parameters[0], term.parameters[0]),
@@ -27,8 +27,8 @@ class SoftTriple {
         const auto rates = over_classes_.rates(of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
             const Relaxed relaxed = relax(row, j, [&](Index k, Pack<Real> weight) { keep(row, of, j, weight, k); });
-            const auto [own, other] = kinds(row, j);
-            const Pack<Real> of_share = over_classes_.slope(rates, own, other, relaxed.similarity) / relaxed.total;
+            const auto [positive, negative] = pair_kinds(row, j);
+            const Pack<Real> of_share = over_classes_.slope(rates, positive, negative, relaxed.similarity) / relaxed.total;
             for (Index k = 0; k < group_; ++k) {
                 const Pack<Real> score = score_at(row, j, k);
                 const Pack<Real> spread = (score - relaxed.similarity) * sharpness_ + 1;

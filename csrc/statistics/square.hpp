@@ -8,7 +8,7 @@ namespace dml::DML_ISA {
 template <class Real>
 class Square {
   public:
-    static constexpr int column_numbers = 0, width = 1, views = 1;
+    static constexpr int column_values = 0, width = 1, views = 1;
 
     explicit Square(const Term&) {}
 

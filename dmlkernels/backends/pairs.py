@@ -16,8 +16,8 @@ class Pairs:
     """Which vectors meet which.
 
     Each row meets every column; with ``within``, it also meets every other row, and is then a column itself: its pair
-    with itself does not count, and pairs count for both ends. Segments: ``row_splits`` and ``column_splits`` say
-    where joined parts begin. Column segments are numbered after the row segments if ``within``, else from 1, so that
+    with itself does not count, and pairs count for both ends. ``row_boundaries`` and ``column_boundaries`` say where
+    joined parts (segments) begin. Column segments are numbered after the row segments if ``within``, else from 1:
     samples, proxies and atoms have the numbers 0, 1, 2 either way.
     """
 
@@ -28,8 +28,8 @@ class Pairs:
     column_labels: Tensor | None = None  # (C,) int64, IGNORED allowed; None: column j has class j
     column_weights: Tensor | None = None  # (C,)
     within: bool = False
-    row_splits: tuple[int, ...] = ()
-    column_splits: tuple[int, ...] = ()
+    row_boundaries: tuple[int, ...] = ()
+    column_boundaries: tuple[int, ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -51,10 +51,10 @@ class Pairs:
 
 
 class Forward(NamedTuple):
-    """``statistics`` (R, width), zero for ignored rows; ``memo``, whatever the backend wants back in backward."""
+    """``statistics`` (R, width), zero for ignored rows; ``saved``, whatever the backend wants back in backward."""
 
     statistics: Tensor
-    memo: Tensor
+    saved: Tensor
 
 
 class Gradients(NamedTuple):
@@ -67,7 +67,7 @@ class Gradients(NamedTuple):
 class Backend(Protocol):
     """What a backend is to the ops: three functions of pairs. Shapes must follow from shapes alone."""
 
-    def memo_shape(self, pairs: Pairs) -> tuple[int, ...]: ...
+    def saved_shape(self, pairs: Pairs) -> tuple[int, ...]: ...
 
     def forward(self, pairs: Pairs) -> Forward: ...
 

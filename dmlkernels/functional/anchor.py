@@ -79,8 +79,8 @@ def proxy_anchor_loss(
         row_labels=proxy_labels,
         column_labels=inputs.labels,
     )
-    own, others = statistics.unbind(1)  # (C,), -inf without such a sample
-    present = own != -torch.inf  # NaN is present
-    pull = F.softplus(torch.where(present, own, 0) + alpha * margin, threshold=50)
-    push = F.softplus(others + alpha * margin, threshold=50)
+    positive, negative = statistics.unbind(1)  # (C,), -inf without such a sample
+    present = positive != -torch.inf  # NaN is present
+    pull = F.softplus(torch.where(present, positive, 0) + alpha * margin, threshold=50)
+    push = F.softplus(negative + alpha * margin, threshold=50)
     return torch.where(present, pull, 0).sum() / present.sum() + push.mean() + inputs.poison

@@ -119,7 +119,7 @@ def potential_field_loss(
         backend=inputs.backend,
         row_labels=point_labels,
         within=True,
-        row_splits=[embeddings.shape[0]],
+        row_boundaries=[embeddings.shape[0]],
     )
     return reduce_energy(energies.sum(), point_labels, reduction) + inputs.poison
 
@@ -213,7 +213,7 @@ def potential_field(
         span = slice(start, start + length)
         same = MaskedPairs(labels[span, None] == source_labels)
         squared = torch.cdist(targets[span], origins, compute_mode="donot_use_mm_for_euclid_dist").square()
-        tile = Tile(1 - squared / 2, own=same, excluded=same)
+        tile = Tile(1 - squared / 2, positives=same, not_negatives=same)
         potential[span] = statistic.fold(tile)[0]
         slope = statistic.slope(tile, potential[span, None], torch.ones_like(potential[span, None]))
         force[span] = targets[span] * slope.sum(1, keepdim=True) - slope @ origins

@@ -137,7 +137,7 @@ def _statistics(
             row_labels=point_labels,
             column_weights=atom_weight,
             within=True,
-            row_splits=[inputs.embeddings.shape[0]],
+            row_boundaries=[inputs.embeddings.shape[0]],
         )
         moments, field_energies, odba_energies = fused.split((Moments.width, Field.width, Square.width), dim=1)
         return moments, field_energies, point_labels, None if atoms is None else odba_energies

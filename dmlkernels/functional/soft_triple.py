@@ -91,8 +91,8 @@ def soft_triple_loss(
     # One centre is its class's similarity, whatever gamma.
     grouped = centers_per_class > 1
     statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
-    own, others = inputs.statistics(statistic).unbind(1)
-    losses = F.softplus(others - own + scale * margin, threshold=50)
+    positive, negative = inputs.statistics(statistic).unbind(1)
+    losses = F.softplus(negative - positive + scale * margin, threshold=50)
     loss = reduce_samples(losses, inputs, sample_weight, reduction)
     if reduction == "none" or tau == 0 or not grouped:
         return loss

@@ -70,8 +70,8 @@ def normalized_softmax_loss(
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
     )
-    own, others = _class_scores(inputs, scale)
-    return reduce_samples(_cross_entropy(own, others), inputs, sample_weight, reduction)
+    positive, negative = _class_scores(inputs, scale)
+    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 
 def proxy_nca_loss(
@@ -119,8 +119,8 @@ def proxy_nca_loss(
         embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate,
         needs_impostors=not include_positive,
     )  # fmt: skip
-    own, others = _class_scores(inputs, scale)
-    losses = _cross_entropy(own, others) if include_positive else others - own
+    positive, negative = _class_scores(inputs, scale)
+    losses = _cross_entropy(positive, negative) if include_positive else negative - positive
     return reduce_samples(losses, inputs, sample_weight, reduction)
 
 
@@ -163,8 +163,8 @@ def cosface_loss(
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
     )
-    own, others = _class_scores(inputs, scale)
-    return reduce_samples(_cross_entropy(own - scale * margin, others), inputs, sample_weight, reduction)
+    positive, negative = _class_scores(inputs, scale)
+    return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
 
 
 def arcface_loss(
@@ -221,9 +221,9 @@ def arcface_loss(
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
     )
-    own, others = _class_scores(inputs, scale)
+    positive, negative = _class_scores(inputs, scale)
     return reduce_samples(
-        _cross_entropy(scale * add_angle(own / scale, margin), others), inputs, sample_weight, reduction
+        _cross_entropy(scale * add_angle(positive / scale, margin), negative), inputs, sample_weight, reduction
     )
 
 
@@ -260,11 +260,11 @@ def _inputs(
 
 
 def _class_scores(inputs: ProxyInputs, scale: float) -> tuple[Tensor, Tensor]:  # (B,), (B,)
-    """Log-sum-exp of the scaled scores over the own class and over all others."""
-    own, others = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
-    return own, others
+    """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives."""
+    positive, negative = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
+    return positive, negative
 
 
-def _cross_entropy(own: Tensor, others: Tensor) -> Tensor:  # (B,)
-    """-(own - logsumexp(own, others)), exact also where the own probability is 0 or 1 in floating point."""
-    return F.softplus(others - own, threshold=50)
+def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
+    """-(positive - logsumexp(positive, negative)), exact also where the probability is 0 or 1 in floating point."""
+    return F.softplus(negative - positive, threshold=50)

@@ -14,9 +14,9 @@ from dmlkernels.statistics import Statistic, build
 
 _PAIRS = (
     "Tensor rows, Tensor? columns, Tensor? row_labels, Tensor? column_labels, Tensor? column_weights, bool within, "
-    "int[] row_splits, int[] column_splits, str statistic, float[] parameters, str backend"
+    "int[] row_boundaries, int[] column_boundaries, str statistic, float[] parameters, str backend"
 )
-_GRADIENT = "Tensor statistics, Tensor memo, Tensor gradient, bool needs_rows, bool needs_columns, "
+_GRADIENT = "Tensor statistics, Tensor saved, Tensor gradient, bool needs_rows, bool needs_columns, "
 
 
 def pair_statistics(
@@ -29,17 +29,17 @@ def pair_statistics(
     column_labels: Tensor | None = None,  # (C,) int64
     column_weights: Tensor | None = None,  # (C,)
     within: bool = False,
-    row_splits: Sequence[int] = (),
-    column_splits: Sequence[int] = (),
+    row_boundaries: Sequence[int] = (),
+    column_boundaries: Sequence[int] = (),
 ) -> Tensor:
     """Differentiable ``(R, width)`` statistics of the cosine scores; arguments as in Pairs, ``backend`` resolved."""
-    described = (rows, columns, row_labels, column_labels, column_weights, within, row_splits, column_splits)
+    described = (rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries)
     statistics: Tensor = pair_forward(*described, statistic.name, statistic.parameters(), backend)[0]
     return statistics
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor]:
-    """Statistics of every row, and the backend's memo."""
+    """Statistics of every row, and the backend's saved."""
     pairs, backend = _unpack(*args)
     return tuple(backend.forward(pairs))  # type: ignore[return-value]
 
@@ -49,16 +49,16 @@ def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
     new = pairs.rows.new_empty
     return (
         new((pairs.num_rows, pairs.statistic.width), dtype=pairs.dtype),
-        new(backend.memo_shape(pairs), dtype=pairs.dtype),
+        new(backend.saved_shape(pairs), dtype=pairs.dtype),
     )
 
 
 def _backward(
-    statistics: Tensor, memo: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
+    statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
     """Gradients of rows and columns; an empty tensor where not needed. Has no derivative of its own."""
     pairs, backend = _unpack(*args)
-    found = backend.backward(pairs, Forward(statistics, memo), gradient.contiguous(), needs_rows, needs_columns)
+    found = backend.backward(pairs, Forward(statistics, saved), gradient.contiguous(), needs_rows, needs_columns)
     nothing = pairs.rows.new_empty
     return (
         nothing(0) if found.rows is None else found.rows,
@@ -67,7 +67,7 @@ def _backward(
 
 
 def _fake_backward(
-    statistics: Tensor, memo: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
+    statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
     pairs, _ = _unpack(*args)
     columns = pairs.rows if pairs.columns is None else pairs.columns
@@ -78,7 +78,7 @@ def _fake_backward(
 
 
 def _unpack(*args: Any) -> tuple[Pairs, backends.Backend]:
-    *tensors, within, row_splits, column_splits, statistic, parameters, backend = args
+    *tensors, within, row_boundaries, column_boundaries, statistic, parameters, backend = args
     rows, columns, row_labels, column_labels, column_weights = tensors
     pairs = Pairs(
         build(statistic, parameters),
@@ -88,8 +88,8 @@ def _unpack(*args: Any) -> tuple[Pairs, backends.Backend]:
         column_labels=column_labels,
         column_weights=column_weights,
         within=within,
-        row_splits=tuple(row_splits),
-        column_splits=tuple(column_splits),
+        row_boundaries=tuple(row_boundaries),
+        column_boundaries=tuple(column_boundaries),
     )
     return pairs, backends.get(backend)
 
@@ -107,13 +107,13 @@ class _Differentiable(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, memo_gradient: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, saved_gradient: None) -> tuple[Tensor | None, ...]:
         needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
         unneeded = (None,) * 9
         if gradient is None:
             return None, None, *unneeded
-        statistics, memo, *tensors = ctx.saved_tensors
-        rows, columns = pair_backward(statistics, memo, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
+        statistics, saved, *tensors = ctx.saved_tensors
+        rows, columns = pair_backward(statistics, saved, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
         return rows if needs_rows else None, columns if needs_columns else None, *unneeded
 
 

@@ -29,10 +29,10 @@ def soft_triple_loss(
     """
     num_classes = len(centers) // centers_per_class
     keep = kept_rows(labels, ignore_index)
-    own = same_class(labels[keep], torch.arange(num_classes, device=labels.device))  # (B, C)
+    positive = same_class(labels[keep], torch.arange(num_classes, device=labels.device))  # (B, C)
     scores = cosines(embeddings[keep], centers).unflatten(1, (num_classes, centers_per_class))  # (B, C, K)
     class_scores = (torch.softmax(scores / gamma, dim=2) * scores).sum(dim=2)  # (B, C)
-    logits = scale * (class_scores - margin * own.to(scores.dtype))
+    logits = scale * (class_scores - margin * positive.to(scores.dtype))
     rows = F.cross_entropy(logits, labels[keep].long(), reduction="none")
     loss = reduce_rows(rows, keep, sample_weight, reduction)
     if reduction == "none" or tau <= 0 or centers_per_class == 1:

@@ -23,8 +23,8 @@ def normalized_softmax_loss(
 ) -> Tensor:
     """-log softmax of the own class over all proxies, at scale * s."""
     keep = kept_rows(labels, ignore_index)
-    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(_cross_entropy(own, others), keep, sample_weight, reduction)
+    positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
 
 
 def proxy_nca_loss(
@@ -41,10 +41,10 @@ def proxy_nca_loss(
 ) -> Tensor:
     """Proxy-NCA++, which is the normalised softmax; without the positive in the denominator the original."""
     keep = kept_rows(labels, ignore_index)
-    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    if not include_positive and others.isneginf().any():
+    positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    if not include_positive and negative.isneginf().any():
         raise ValueError("the impostor set is empty: all proxies are of one class")
-    rows = _cross_entropy(own, others) if include_positive else others - own
+    rows = _cross_entropy(positive, negative) if include_positive else negative - positive
     return reduce_rows(rows, keep, sample_weight, reduction)
 
 
@@ -62,8 +62,8 @@ def cosface_loss(
 ) -> Tensor:
     """Normalised softmax with s_y - margin."""
     keep = kept_rows(labels, ignore_index)
-    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(_cross_entropy(own - scale * margin, others), keep, sample_weight, reduction)
+    positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(_cross_entropy(positive - scale * margin, negative), keep, sample_weight, reduction)
 
 
 def arcface_loss(
@@ -80,8 +80,10 @@ def arcface_loss(
 ) -> Tensor:
     """Normalised softmax with cos(theta_y + margin), margin in radians; see ``add_angle``."""
     keep = kept_rows(labels, ignore_index)
-    own, others = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(_cross_entropy(scale * add_angle(own / scale, margin), others), keep, sample_weight, reduction)
+    positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
+    return reduce_rows(
+        _cross_entropy(scale * add_angle(positive / scale, margin), negative), keep, sample_weight, reduction
+    )
 
 
 def add_angle(cosine: Tensor, margin: float) -> Tensor:
@@ -105,11 +107,11 @@ def _class_scores(
     """Log-sum-exp of scale * s over the proxies of the own class, and over all others."""
     same = same_class(labels, classes_of(proxies, proxy_labels))
     logits = scale * cosines(embeddings, proxies)
-    own = logits.masked_fill(~same, -torch.inf).logsumexp(dim=1)
-    others = logits.masked_fill(same, -torch.inf).logsumexp(dim=1)
-    return own, others
+    positive = logits.masked_fill(~same, -torch.inf).logsumexp(dim=1)
+    negative = logits.masked_fill(same, -torch.inf).logsumexp(dim=1)
+    return positive, negative
 
 
-def _cross_entropy(own: Tensor, others: Tensor) -> Tensor:  # (B,)
-    """-(own - logsumexp(own, others)), exact also when it is tiny."""
-    return torch.logaddexp(torch.zeros_like(own), others - own)
+def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
+    """-(positive - logsumexp(positive, negative)), exact also when it is tiny."""
+    return torch.logaddexp(torch.zeros_like(positive), negative - positive)

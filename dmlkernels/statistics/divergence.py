@@ -53,12 +53,12 @@ class Divergence(Statistic):
         lower = parts - finite_shift(highest)
         weights = lower.exp()
         rest = (weights * rests).sum(0) + weights.prod(0)  # one of the two weights is 1
-        shares = weights * (1 + rests) / (1 + rest)
+        fractions = weights * (1 + rests) / (1 + rest)
         recentred = torch.where(lower[:, 0] == -torch.inf, 0, lower[:, 0] - lower[:, 1])
         means = recentred + torch.stack((first[4], second[4]))
-        mean = (shares[:, 0] * means).sum(0)
+        mean = (fractions[:, 0] * means).sum(0)
         divergences = torch.stack((first[5], second[5]))
-        divergence = (shares[:, 1] * (mean - means + divergences)).sum(0)
+        divergence = (fractions[:, 1] * (mean - means + divergences)).sum(0)
         return *highest, *rest, mean, divergence
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:

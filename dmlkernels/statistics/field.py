@@ -65,30 +65,30 @@ class Field(Statistic):
     sparse = True
 
     def flat_both(self, tile: Tile) -> tuple[State, State] | None:
-        _, excluded = tile.label_pairs
+        _, not_negatives = tile.label_pairs
         # A NaN score fails the comparison and takes the general path, which passes it on.
-        if excluded.any() or not squared_distance(tile.scores.amax()) >= self.hills[1]:
+        if not_negatives.any() or not squared_distance(tile.scores.amax()) >= self.hills[1]:
             return None
         rows, columns = tile.scores.shape
         full = tile.scores.new_full
         return (full((rows,), columns * self.rest),), (full((columns,), rows * self.rest),)
 
     def _energies(self, tile: Tile) -> Tensor:
-        own, excluded = tile.label_pairs
+        positives, not_negatives = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = own.take(distance).clamp(*self.wells).mul_(self.well_scale).pow_(-self.alpha / 2).neg_()
+        attraction = positives.gather(distance).clamp(*self.wells).mul_(self.well_scale).pow_(-self.alpha / 2).neg_()
         energies = distance.clamp_(*self.hills).mul_(self.hill_scale).pow_(-self.alpha / 2)
-        excluded.fill_(energies, 0.0)
-        own.put_(energies, attraction)
+        not_negatives.fill_(energies, 0.0)
+        positives.scatter_(energies, attraction)
         return energies
 
     def _slopes(self, tile: Tile) -> Tensor:
-        own, excluded = tile.label_pairs
+        positives, not_negatives = tile.label_pairs
         distance = squared_distance(tile.scores)
-        attraction = self._slope(own.take(distance), self.wells, self.well_scale).neg_()
+        attraction = self._slope(positives.gather(distance), self.wells, self.well_scale).neg_()
         slopes = self._slope(distance, self.hills, self.hill_scale)
-        excluded.fill_(slopes, 0.0)
-        own.put_(slopes, attraction)
+        not_negatives.fill_(slopes, 0.0)
+        positives.scatter_(slopes, attraction)
         return slopes
 
     def _slope(self, distance: Tensor, bounds: tuple[float, float], scale: float) -> Tensor:

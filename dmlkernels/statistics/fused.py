@@ -38,7 +38,7 @@ class Fused(Statistic):
         return self._field.parameters()
 
     def meets(self, row_segment: int, column_segment: int) -> bool:
-        return any((row_segment, column_segment) in cells for cells in self._terms.values())
+        return any((row_segment, column_segment) in segments for segments in self._terms.values())
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         return sum((term.empty(num_rows, like) for term in self._terms), ())
@@ -107,6 +107,6 @@ class Fused(Statistic):
 
     def applicable(self, row_segment: int, column_segment: int) -> Iterator[tuple[Statistic, slice, bool, bool]]:
         """Each term with its columns and whether it applies from the rows' and from the columns' side."""
-        cell, mirrored = (row_segment, column_segment), (column_segment, row_segment)
+        segments, mirrored = (row_segment, column_segment), (column_segment, row_segment)
         for term, part in self._parts():
-            yield term, part, cell in self._terms[term], mirrored in self._terms[term]
+            yield term, part, segments in self._terms[term], mirrored in self._terms[term]

@@ -1,4 +1,4 @@
-"""Log-sum-exp of each row's own-class and other-class scores (the softmax family; Proxy-Anchor with roles swapped)."""
+"""Log-sum-exp of each row's positive and negative scores (the softmax family; Proxy-Anchor with roles swapped)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dmlkernels.statistics.tile import Tile
 
 
 class LogSumExp(Statistic):
-    """Columns: log sum of exp(own_scale s) over same-class columns, of exp(other_scale s) over the others.
+    """Columns: log of the sum of exp(positive_scale s) over the positives, of exp(negative_scale s) over the negatives.
 
     A row without such a column has ``-inf``, the log of an empty sum.
     """
@@ -18,39 +18,45 @@ class LogSumExp(Statistic):
     name = "logsumexp"
     width = 2
 
-    def __init__(self, own_scale: float, other_scale: float) -> None:
-        self.own_scale, self.other_scale = own_scale, other_scale
+    def __init__(self, positive_scale: float, negative_scale: float) -> None:
+        self.positive_scale, self.negative_scale = positive_scale, negative_scale
 
     def parameters(self) -> list[float]:
-        return [self.own_scale, self.other_scale]
+        return [self.positive_scale, self.negative_scale]
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         lowest = like.new_full((num_rows,), -torch.inf)
         return lowest, lowest
 
     def fold(self, tile: Tile) -> State:
-        own, excluded = tile.label_pairs
-        genuine = own.take(tile.scores) * self.own_scale
-        highest = finite_shift(own.amax(genuine))
-        own_sum = own.sum((genuine - own.spread(highest)).exp_())
+        positives, not_negatives = tile.label_pairs
+        positive_scores = positives.gather(tile.scores) * self.positive_scale
+        highest = finite_shift(positives.row_max(positive_scores))
+        positive_sum = positives.row_sum((positive_scores - positives.broadcast(highest)).exp_())
 
-        others = tile.scores * self.other_scale
-        excluded.fill_(others, -torch.inf)
-        other_highest = finite_shift(others.amax(1))
-        other_sum = others.sub_(other_highest[:, None]).exp_().sum(1)
-        return own_sum.log_().add_(highest), other_sum.log_().add_(other_highest)
+        negative_scores = tile.scores * self.negative_scale
+        not_negatives.fill_(negative_scores, -torch.inf)
+        negative_highest = finite_shift(negative_scores.amax(1))
+        negative_sum = negative_scores.sub_(negative_highest[:, None]).exp_().sum(1)
+        return positive_sum.log_().add_(highest), negative_sum.log_().add_(negative_highest)
 
     def merge(self, first: State, second: State) -> State:
         return torch.logaddexp(first[0], second[0]), torch.logaddexp(first[1], second[1])
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        own, excluded = tile.label_pairs
-        own_gradient, other_gradient = columns_of(gradient)
-        own_lse, other_lse = columns_of(finite_shift(statistics))
-        genuine = own.take(tile.scores) * self.own_scale
-        own_slope = (genuine - own.spread(own_lse[:, 0])).exp_().mul_(own.spread(own_gradient[:, 0] * self.own_scale))
+        positives, not_negatives = tile.label_pairs
+        positive_gradient, negative_gradient = columns_of(gradient)
+        positive_lse, negative_lse = columns_of(finite_shift(statistics))
+        positive_scores = positives.gather(tile.scores) * self.positive_scale
+        positive_slope = (
+            (positive_scores - positives.broadcast(positive_lse[:, 0]))
+            .exp_()
+            .mul_(positives.broadcast(positive_gradient[:, 0] * self.positive_scale))
+        )
 
-        slope = (tile.scores * self.other_scale).sub_(other_lse).exp_().mul_(other_gradient * self.other_scale)
-        excluded.fill_(slope, 0.0)
-        own.put_(slope, own_slope)
+        slope = (
+            (tile.scores * self.negative_scale).sub_(negative_lse).exp_().mul_(negative_gradient * self.negative_scale)
+        )
+        not_negatives.fill_(slope, 0.0)
+        positives.scatter_(slope, positive_slope)
         return slope

@@ -13,9 +13,9 @@ def merge_moments(first: State, second: State) -> State:
     """Chan's merge of (count, mean, sum of squared deviations): nothing cancels."""
     (count_a, mean_a, deviation_a), (count_b, mean_b, deviation_b) = first, second
     count = count_a + count_b
-    share = count_b / count.clamp_min(1)
+    fraction = count_b / count.clamp_min(1)
     step = mean_b - mean_a
-    return count, mean_a + step * share, deviation_a + deviation_b + step.square() * (count_a * share)
+    return count, mean_a + step * fraction, deviation_a + deviation_b + step.square() * (count_a * fraction)
 
 
 class Moments(Statistic):
@@ -28,31 +28,33 @@ class Moments(Statistic):
         return tuple(like.new_zeros(num_rows) for _ in range(self.width))
 
     def fold(self, tile: Tile) -> State:
-        own, excluded = tile.label_pairs
+        positives, not_negatives = tile.label_pairs
         scores = tile.scores
-        genuine = own.take(scores)
-        genuine_count = own.sum(torch.ones_like(genuine))
-        genuine_mean = own.sum(genuine) / genuine_count.clamp_min(1)
-        genuine_deviation = own.sum((genuine - own.spread(genuine_mean)).square())
+        positive_scores = positives.gather(scores)
+        positive_count = positives.row_sum(torch.ones_like(positive_scores))
+        positive_mean = positives.row_sum(positive_scores) / positive_count.clamp_min(1)
+        positive_deviation = positives.row_sum((positive_scores - positives.broadcast(positive_mean)).square())
 
-        left_out = excluded.take(scores)
-        count = scores.shape[1] - excluded.sum(torch.ones_like(left_out))
-        mean = (scores.sum(1) - excluded.sum(left_out)) / count.clamp_min(1)
+        left_out = not_negatives.gather(scores)
+        count = scores.shape[1] - not_negatives.row_sum(torch.ones_like(left_out))
+        mean = (scores.sum(1) - not_negatives.row_sum(left_out)) / count.clamp_min(1)
         deviations = scores - mean[:, None]
-        excluded.fill_(deviations, 0.0)
-        return genuine_count, genuine_mean, genuine_deviation, count, mean, deviations.square_().sum(1)
+        not_negatives.fill_(deviations, 0.0)
+        return positive_count, positive_mean, positive_deviation, count, mean, deviations.square_().sum(1)
 
     def merge(self, first: State, second: State) -> State:
         return merge_moments(first[:3], second[:3]) + merge_moments(first[3:], second[3:])
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        own, excluded = tile.label_pairs
-        (own_shift, own_rate), (shift, rate) = (self.affine(statistics, gradient, kind) for kind in (0, 1))
-        genuine = own.take(tile.scores)
-        own_slope = own.spread(own_shift) + own.spread(own_rate) * (genuine - own.spread(statistics[:, 1]))
+        positives, not_negatives = tile.label_pairs
+        (positive_shift, positive_rate), (shift, rate) = (self.affine(statistics, gradient, kind) for kind in (0, 1))
+        positive_scores = positives.gather(tile.scores)
+        positive_slope = positives.broadcast(positive_shift) + positives.broadcast(positive_rate) * (
+            positive_scores - positives.broadcast(statistics[:, 1])
+        )
         slope = (tile.scores - statistics[:, 4:5]).mul_(rate[:, None]).add_(shift[:, None])
-        excluded.fill_(slope, 0.0)
-        own.put_(slope, own_slope)
+        not_negatives.fill_(slope, 0.0)
+        positives.scatter_(slope, positive_slope)
         return slope
 
     @staticmethod

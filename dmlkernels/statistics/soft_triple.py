@@ -38,18 +38,18 @@ class SoftTriple(Statistic):
         return self._over_classes.merge(first, second)
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        relaxed, shares = self._relax(tile)
+        relaxed, weights = self._relax(tile)
         class_slope = self._over_classes.slope(relaxed, statistics, gradient)
-        spread = (self._by_class(tile) - relaxed.scores[:, None]).div_(self.gamma).add_(1)
-        return spread.mul_(shares).mul_(class_slope[:, None])
+        slope = (self._by_class(tile) - relaxed.scores[:, None]).div_(self.gamma).add_(1)
+        return slope.mul_(weights).mul_(class_slope[:, None])
 
     def _by_class(self, tile: Tile) -> Tensor:  # (b, k, c)
         """The scores; a tile of groups of one comes without the middle dimension."""
         return tile.scores.view(tile.scores.shape[0], self._group, -1)
 
     def _relax(self, tile: Tile) -> tuple[Tile, Tensor]:
-        """The tile of class similarities, and each centre's share in its class's."""
+        """The tile of class similarities, and each centre's softmax weight in its class."""
         scores = self._by_class(tile)
-        shares = scores.sub(scores.amax(1, keepdim=True)).div_(self.gamma).exp_()
-        shares.div_(shares.sum(1, keepdim=True))
-        return replace(tile, scores=(shares * scores).sum(1)), shares
+        weights = scores.sub(scores.amax(1, keepdim=True)).div_(self.gamma).exp_()
+        weights.div_(weights.sum(1, keepdim=True))
+        return replace(tile, scores=(weights * scores).sum(1)), weights

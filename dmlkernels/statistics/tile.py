@@ -15,19 +15,19 @@ IGNORED = torch.iinfo(torch.int64).min
 class LabelPairs(Protocol):
     """A subset of a tile's entries, with the few operations a statistic needs on it.
 
-    ``take`` brings the tile's scores, and ``spread`` a per-row vector, into a layout private to the implementation;
-    ``sum``, ``amax`` and ``put_`` accept values in that layout.
+    ``gather`` brings the tile's scores, and ``broadcast`` a per-row vector, into a layout private to the class;
+    ``row_sum``, ``row_max`` and ``scatter_`` accept values in that layout.
     """
 
-    def take(self, scores: Tensor) -> Tensor: ...
+    def gather(self, scores: Tensor) -> Tensor: ...
 
-    def spread(self, per_row: Tensor) -> Tensor: ...
+    def broadcast(self, per_row: Tensor) -> Tensor: ...
 
-    def sum(self, values: Tensor) -> Tensor: ...
+    def row_sum(self, values: Tensor) -> Tensor: ...
 
-    def amax(self, values: Tensor) -> Tensor: ...
+    def row_max(self, values: Tensor) -> Tensor: ...
 
-    def put_(self, target: Tensor, values: Tensor) -> None: ...
+    def scatter_(self, target: Tensor, values: Tensor) -> None: ...
 
     def fill_(self, target: Tensor, value: float) -> None: ...
 
@@ -38,7 +38,7 @@ class LabelPairs(Protocol):
 
 @dataclass(frozen=True)
 class ListedPairs:
-    """Entries as index lists: cheap when they are few, as own-class pairs are. Making one reads values on the host."""
+    """Entries as index lists: cheap when they are few, as positive pairs are. Making one reads values on the host."""
 
     rows: Tensor  # (n,)
     columns: Tensor  # (n,)
@@ -47,25 +47,25 @@ class ListedPairs:
     def any(self) -> bool:
         return self.rows.shape[0] > 0
 
-    def take(self, scores: Tensor) -> Tensor:
+    def gather(self, scores: Tensor) -> Tensor:
         return scores[self.rows, self.columns]
 
-    def spread(self, per_row: Tensor) -> Tensor:
+    def broadcast(self, per_row: Tensor) -> Tensor:
         return per_row[self.rows]
 
-    def sum(self, values: Tensor) -> Tensor:
+    def row_sum(self, values: Tensor) -> Tensor:
         return values.new_zeros(self.shape[0]).index_add_(0, self.rows, values)
 
-    def amax(self, values: Tensor) -> Tensor:
+    def row_max(self, values: Tensor) -> Tensor:
         lowest = values.new_full((self.shape[0],), -torch.inf)
         return lowest.scatter_reduce_(0, self.rows, values, "amax")
 
-    def put_(self, target: Tensor, values: Tensor) -> None:
+    def scatter_(self, target: Tensor, values: Tensor) -> None:
         target.index_put_((self.rows, self.columns), values)
 
     def fill_(self, target: Tensor, value: float) -> None:
         if self.any():
-            self.put_(target, target.new_tensor(value))
+            self.scatter_(target, target.new_tensor(value))
 
     def mirror(self) -> ListedPairs:
         return ListedPairs(self.columns, self.rows, (self.shape[1], self.shape[0]))
@@ -77,19 +77,19 @@ class MaskedPairs:
 
     mask: Tensor  # (b, c)
 
-    def take(self, scores: Tensor) -> Tensor:
+    def gather(self, scores: Tensor) -> Tensor:
         return scores
 
-    def spread(self, per_row: Tensor) -> Tensor:
+    def broadcast(self, per_row: Tensor) -> Tensor:
         return per_row[:, None]
 
-    def sum(self, values: Tensor) -> Tensor:
+    def row_sum(self, values: Tensor) -> Tensor:
         return torch.where(self.mask, values, 0).sum(1)
 
-    def amax(self, values: Tensor) -> Tensor:
+    def row_max(self, values: Tensor) -> Tensor:
         return torch.where(self.mask, values, -torch.inf).amax(1)
 
-    def put_(self, target: Tensor, values: Tensor) -> None:
+    def scatter_(self, target: Tensor, values: Tensor) -> None:
         target.copy_(torch.where(self.mask, values, target))
 
     def fill_(self, target: Tensor, value: float) -> None:
@@ -107,32 +107,32 @@ class Tile:
     """Scores of a block of rows against a block of columns.
 
     ``scores`` is (b, c); (2, b, c) for a statistic of two views; (b, k, c) for one over c groups of k columns.
-    ``own`` are the same-class pairs without a point's pair with itself. ``excluded`` are those, the self pairs and
-    ignored columns: whatever is not a different-class pair. Both are absent for a statistic that reads no labels.
+    ``positives`` are the same-class pairs without a point's pair with itself. ``not_negatives`` are those, the self
+    pairs and ignored columns: whatever is not a negative. Both are absent for a statistic that reads no labels.
     Segments count the parts that rows and columns were joined from, so that a fused statistic knows what meets what.
     """
 
     scores: Tensor
-    own: LabelPairs | None = None
-    excluded: LabelPairs | None = None
+    positives: LabelPairs | None = None
+    not_negatives: LabelPairs | None = None
     weights: Tensor | None = None  # (c,)
     row_segment: int = 0
     column_segment: int = 0
 
     @property
     def label_pairs(self) -> tuple[LabelPairs, LabelPairs]:
-        """``(own, excluded)``, for a statistic that cannot do without."""
-        if self.own is None or self.excluded is None:
+        """``(positives, not_negatives)``, for a statistic that cannot do without."""
+        if self.positives is None or self.not_negatives is None:
             raise TypeError("this statistic needs row_labels and column_labels")
-        return self.own, self.excluded
+        return self.positives, self.not_negatives
 
     def mirror(self) -> Tile:
         """The same pairs seen from the columns."""
-        own, excluded = self.label_pairs
+        positives, not_negatives = self.label_pairs
         return Tile(
             self.scores.mT,
-            own.mirror(),
-            excluded.mirror(),
+            positives.mirror(),
+            not_negatives.mirror(),
             row_segment=self.column_segment,
             column_segment=self.row_segment,
         )

@@ -95,10 +95,10 @@ def test_nothing_is_read_on_the_host(statistic: object) -> None:
         column_labels=None,
         column_weights=torch.empty(20, device="meta"),
         within=points,
-        row_splits=(10,) if points else (),
+        row_boundaries=(10,) if points else (),
     )
     forward = blocked.forward(pairs)
-    assert forward.memo.shape == blocked.memo_shape(pairs)
+    assert forward.saved.shape == blocked.saved_shape(pairs)
     found = blocked.backward(pairs, forward, torch.empty(30, statistic.width, device="meta"), True, True)
     assert found.rows is not None and found.rows.shape == rows.shape
     assert found.columns is not None and found.columns.shape == (20, 8)

@@ -59,7 +59,7 @@ def _labelled(statistic: Statistic, d: Drawn) -> Problem:
 
 
 def _within(statistic: Statistic, d: Drawn, columns: Tensor | None = None, **arguments: Any) -> Problem:
-    labels = {"row_labels": _some_ignored(d.row_labels), "row_splits": [d.rows.shape[0] // 2]}
+    labels = {"row_labels": _some_ignored(d.row_labels), "row_boundaries": [d.rows.shape[0] // 2]}
     return statistic, d.rows, columns, {"within": True, **labels, **arguments}
 
 

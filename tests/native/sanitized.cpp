@@ -146,7 +146,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     const std::int64_t columns = labels * statistic.group, stride = dim + 3;
     std::vector<Real> row_numbers = unit_vectors<Real>(rows * statistic.views, stride);
     row_numbers.resize(row_numbers.size() - 3);
-    auto column_numbers = unit_vectors<Real>(columns, dim);
+    auto column_values = unit_vectors<Real>(columns, dim);
     std::vector<std::int64_t> row_labels(rows), column_labels(labels);
     for (std::int64_t i = 0; i < rows; ++i) row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5);
     for (std::int64_t j = 0; j < labels; ++j) column_labels[j] = j % 3 == 2 ? ignored : j % 5;
@@ -181,7 +181,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     if (labelled) problem.rows.labels = address(row_labels);
     problem.rows.gradient = address(of_rows);
     if (!within) {
-        problem.columns.numbers = address(column_numbers);
+        problem.columns.numbers = address(column_values);
         problem.columns.size = columns;
         problem.columns.stride = dim;
         if (labelled) problem.columns.labels = address(column_labels);
@@ -213,7 +213,7 @@ void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group
     const std::int64_t stride = dim + 1;
     auto numbers = unit_vectors<Real>(classes * group, stride);
     numbers.pop_back();
-    std::vector<Real> of_numbers(classes * group * dim, std::numeric_limits<Real>::quiet_NaN());
+    std::vector<Real> of_values(classes * group * dim, std::numeric_limits<Real>::quiet_NaN());
     const Real gradient = 2;
     dml::cpu::Centers centers;
     centers.wide = sizeof(Real) == sizeof(double);
@@ -224,14 +224,14 @@ void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group
     centers.numbers = address(numbers);
     centers.slack = 1e-5;
     centers.gradient = reinterpret_cast<std::uintptr_t>(&gradient);
-    centers.of_numbers = address(of_numbers);
+    centers.of_values = address(of_values);
     centers.threads = 2;
     const double most = 2.01 * static_cast<double>(classes * group * (group - 1)) / 2;
     dml::cpu::Workspace workspace;
     const double sum = kernels.spread(centers, workspace);
     expect(0 <= sum && sum <= most, "a sum of distances");
     kernels.spread_backward(centers, workspace);
-    for (const Real value : of_numbers) expect(std::isfinite(value), "finite gradients of centres");
+    for (const Real value : of_values) expect(std::isfinite(value), "finite gradients of centres");
 }
 
 template <class Real>

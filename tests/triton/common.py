@@ -38,7 +38,7 @@ def outcome(backend: str, pairs: Pairs, gradient: Tensor) -> Outcome:
     forward = chosen.forward(pairs)
     gradient = gradient.to(forward.statistics.dtype)
     found = chosen.backward(pairs, forward, gradient, True, pairs.columns is not None)
-    assert forward.memo.shape == chosen.memo_shape(pairs)
+    assert forward.saved.shape == chosen.saved_shape(pairs)
     return Outcome(forward.statistics, *found)
 
 
@@ -121,7 +121,7 @@ class Maker:
             self.labels(self.num_rows, 6),
             column_weights=None if atoms is None else self.weights(atoms),
             within=True,
-            row_splits=() if split is None else (split,),
+            row_boundaries=() if split is None else (split,),
         )
 
     def weights(self, columns: Tensor) -> Tensor:
@@ -148,7 +148,9 @@ def every_kind(maker: Maker) -> dict[str, Pairs]:
         "soft_triple_one": maker.to_columns(SoftTriple(20.0, 0.1, 1.0)),
         "fused": maker.within(fused, points, columns=True),
         "fused_without_atoms": maker.within(fused, points),
-        "fused_to_columns": replace(maker.to_columns(fused, labelled=True), column_splits=(maker.num_columns // 2,)),
+        "fused_to_columns": replace(
+            maker.to_columns(fused, labelled=True), column_boundaries=(maker.num_columns // 2,)
+        ),
     }
 
 

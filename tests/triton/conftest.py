@@ -41,8 +41,8 @@ def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def many_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+def many_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three programs stream each block's counterpart, however small it is."""
     from dmlkernels.backends.triton import launch
 
-    monkeypatch.setattr(launch, "shares", lambda *args: 3)
+    monkeypatch.setattr(launch, "num_splits", lambda *args: 3)

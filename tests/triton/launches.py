@@ -47,7 +47,7 @@ def _within(rows: Tensor, columns: Tensor, statistic: Statistic, atoms: bool = F
         _labels(points),
         column_weights=_meta(columns.shape[0], dtype=torch.float32) if atoms else None,
         within=True,
-        row_splits=(rows.shape[0],),
+        row_boundaries=(rows.shape[0],),
     )
 
 

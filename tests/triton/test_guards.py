@@ -71,7 +71,7 @@ def test_guard_bands(
 ) -> None:
     """A value read from a guard is NaN and would show in the results; a written one shows in the guard."""
     if split:
-        monkeypatch.setattr(launch, "shares", lambda *args: 2)
+        monkeypatch.setattr(launch, "num_splits", lambda *args: 2)
     pairs = every_kind(Maker(18, 19, 17, dtype))[kind]
     found = outcome("triton", pairs, upstream(pairs))
     assert not found.statistics.isnan().any()

@@ -92,7 +92,7 @@ def test_to_the_last_bit(
     """Each row's highest score is met again, whoever owns the tile: gradients are those of the highest pairs."""
     from dmlkernels.backends.triton import launch
 
-    monkeypatch.setattr(launch, "shares", lambda *args: shares)
+    monkeypatch.setattr(launch, "num_splits", lambda *args: shares)
     maker = Maker(34, 36, dim, dtype)
     rows, columns = (maker.normal(count, dim) for count in (34, 36))
     found = outcome("triton", Pairs(highest, rows, columns), torch.ones(34, 1, dtype=torch.float64, device=DEVICE))

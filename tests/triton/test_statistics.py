@@ -24,7 +24,7 @@ def test_agrees_with_torch(kind: str, dtype: torch.dtype) -> None:
 
 
 @every_statistic
-def test_shares_merge(kind: str, many_shares: None) -> None:
+def test_shares_merge(kind: str, many_splits: None) -> None:
     """Columns, and in backward either side, split over several programs."""
     assert_agrees(every_kind(Maker(21, 70, 20))[kind], 1e-10)
 
@@ -53,7 +53,7 @@ def test_gradcheck(kind: str) -> None:
         found = ops.pair_statistics(
             pairs.statistic, rows, *columns, backend="triton", row_labels=pairs.row_labels,
             column_labels=pairs.column_labels, column_weights=pairs.column_weights, within=pairs.within,
-            row_splits=pairs.row_splits, column_splits=pairs.column_splits,
+            row_boundaries=pairs.row_boundaries, column_boundaries=pairs.column_boundaries,
         )  # fmt: skip
         if kind == "divergence_exact":
             highest, highest2, _, _, mean, divergence = found.unbind(1)  # a mean's gradient is that of E[l - l']
@@ -70,7 +70,7 @@ def test_classes_of_many_centers(centers: int) -> None:
 
 
 @every_statistic
-def test_repeats_bit_for_bit(kind: str, many_shares: None) -> None:
+def test_repeats_bit_for_bit(kind: str, many_splits: None) -> None:
     pairs = every_kind(Maker(21, 40, 9, torch.float32))[kind]
     first, second = (outcome("triton", pairs, upstream(pairs)) for _ in range(2))
     for one, other in zip(first, second, strict=True):

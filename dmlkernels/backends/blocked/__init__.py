@@ -14,9 +14,9 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 TENSORS = Engine(normalise, Fold, Slope)
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward remembers for backward."""
-    return closed_form.memo_shape(pairs) if is_closed(pairs) else streaming.memo_shape(pairs)
+    return closed_form.saved_shape(pairs) if is_closed(pairs) else streaming.saved_shape(pairs)
 
 
 def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
@@ -27,7 +27,7 @@ def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
         if closed_form.suits_labels(pairs):
             return closed_form.forward(pairs, engine.norms)
         statistics, _ = streaming.forward(pairs, engine)
-        return Forward(statistics, statistics.new_zeros(memo_shape(pairs)))
+        return Forward(statistics, statistics.new_zeros(saved_shape(pairs)))
 
 
 def backward(

@@ -56,8 +56,8 @@ class Columns:
             scores = scores.view(scores.shape[0], self._group, -1)
         elif self._statistic.views > 1:
             scores = scores.view(self._statistic.views, -1, scores.shape[1])
-        own, excluded = rows.match(i, self.labels)
-        return Tile(scores, own, excluded, self.given_weights, rows.blocks[i].segment, self.segment)
+        positives, not_negatives = rows.match(i, self.labels)
+        return Tile(scores, positives, not_negatives, self.given_weights, rows.blocks[i].segment, self.segment)
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the raw columns of this block, in their order, from that of the unit columns."""

@@ -1,4 +1,4 @@
-"""Which entries of a tile are own-class pairs."""
+"""Which entries of a tile are positive pairs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedP
 
 
 def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
-    """``own`` and ``excluded`` (see Tile) of a block of row labels and a block of column labels.
+    """``positives`` and ``not_negatives`` (see Tile) of a block of row labels and a block of column labels.
 
     On a CPU the pairs are listed, since they are few; elsewhere masked, since listing would make the host wait.
 
     Args:
         columns: labels, or a range if columns have consecutive classes.
-        diagonal: rows and columns are the same points, whose pairs with themselves are excluded.
+        diagonal: rows and columns are the same points, whose pairs with themselves are not_negatives.
     """
     return _listed(rows, columns, diagonal) if host.readable(rows) else _masked(rows, columns, diagonal)
 
@@ -49,11 +49,11 @@ def _listed(rows: Tensor, columns: Tensor | range, diagonal: bool) -> tuple[Labe
         j = rows[i] - columns.start
     else:
         i, j = list_pairs(rows, columns)
-    excluded = ListedPairs(i, j, shape)
+    not_negatives = ListedPairs(i, j, shape)
     if not diagonal:
-        return excluded, excluded
+        return not_negatives, not_negatives
     apart = i != j
-    return ListedPairs(i[apart], j[apart], shape), excluded
+    return ListedPairs(i[apart], j[apart], shape), not_negatives
 
 
 def _masked(rows: Tensor, columns: Tensor | range, diagonal: bool) -> tuple[LabelPairs, LabelPairs]:

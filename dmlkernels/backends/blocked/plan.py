@@ -28,24 +28,24 @@ class Block(NamedTuple):
         return slice(self.start, self.stop)
 
 
-def blocks(size: int, splits: Sequence[int], length: int, first_segment: int = 0) -> Iterator[Block]:
-    """Cut ``range(size)`` at the splits, and each part into blocks of at most ``length``."""
-    for segment, (begin, end) in enumerate(zip((0, *splits), (*splits, size), strict=True), first_segment):
+def blocks(size: int, boundaries: Sequence[int], length: int, first_segment: int = 0) -> Iterator[Block]:
+    """Cut ``range(size)`` at the boundaries, and each part into blocks of at most ``length``."""
+    for segment, (begin, end) in enumerate(zip((0, *boundaries), (*boundaries, size), strict=True), first_segment):
         for start in range(begin, end, length):
             yield Block(start, min(start + length, end), segment)
 
 
-def row_blocks(pairs: Pairs, num_rows: int, splits: Sequence[int]) -> list[Block]:
+def row_blocks(pairs: Pairs, num_rows: int, boundaries: Sequence[int]) -> list[Block]:
     """Row blocks: square tiles where rows meet rows."""
-    return list(blocks(num_rows, splits, SQUARE_BLOCK if pairs.within else BLOCK_ROWS))
+    return list(blocks(num_rows, boundaries, SQUARE_BLOCK if pairs.within else BLOCK_ROWS))
 
 
 def column_blocks(pairs: Pairs, elements: int) -> list[Block]:
     """Column blocks for work that keeps so many elements a column, counted in labels: each group stays whole."""
-    first_segment = len(pairs.row_splits) + 1 if pairs.within else 1
+    first_segment = len(pairs.row_boundaries) + 1 if pairs.within else 1
     group = pairs.statistic.group
-    splits = [split // group for split in pairs.column_splits]
-    return list(blocks(pairs.num_columns // group, splits, _block_length(pairs, elements), first_segment))
+    boundaries = [boundary // group for boundary in pairs.column_boundaries]
+    return list(blocks(pairs.num_columns // group, boundaries, _block_length(pairs, elements), first_segment))
 
 
 def scored_column_blocks(pairs: Pairs) -> list[Block]:

@@ -18,7 +18,7 @@ class Rows:
     """Unit rows in blocks, and the way back to the order in which they came.
 
     On a CPU ignored rows are dropped, and points that meet each other are sorted by class within their segment, so
-    that own-class pairs gather in few tiles. Elsewhere that would make the host wait: rows stay, ignored ones as zeros.
+    that positive pairs gather in few tiles. Elsewhere that would make the host wait: rows stay, ignored ones as zeros.
     """
 
     def __init__(self, pairs: Pairs, norms: Norms) -> None:
@@ -26,15 +26,15 @@ class Rows:
         self._original, self._all_labels = pairs.rows, pairs.row_labels
         self._order: Tensor | None = None
         self.labels = pairs.row_labels
-        splits: tuple[int, ...] = pairs.row_splits
+        boundaries: tuple[int, ...] = pairs.row_boundaries
         if self.labels is not None and host.readable(self.labels):
-            self._order, splits = _order(self.labels, splits, by_class=pairs.within)
+            self._order, boundaries = _order(self.labels, boundaries, by_class=pairs.within)
         if self._order is not None and self.labels is not None:
             self.labels = self.labels[self._order]
-        self.units, self._inverse = norms.normalise(self.take(self._original, dim=-2), pairs.dtype)  # (..., R', D)
+        self.units, self._inverse = norms.normalise(self.gather(self._original, dim=-2), pairs.dtype)  # (..., R', D)
         if self.labels is not None and not host.readable(self.labels):
             self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
-        self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], splits)
+        self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], boundaries)
 
     def unit_block(self, i: int) -> Tensor:
         """Unit rows of block i, views below each other: (views * b, D)."""
@@ -46,17 +46,17 @@ class Rows:
     def match(
         self, i: int, column_labels: Tensor | range | None, diagonal: bool = False
     ) -> tuple[LabelPairs | None, LabelPairs | None]:
-        """``own`` and ``excluded`` pairs of block i with a block of columns; nothing for a statistic without labels."""
+        """``positives`` and ``not_negatives`` of row block i; none for a statistic without labels."""
         labels = self.label_block(i)
         if labels is None or column_labels is None:
             return None, None
         return match(labels, column_labels, diagonal=diagonal)
 
-    def take(self, per_row: Tensor, dim: int = 0) -> Tensor:
+    def gather(self, per_row: Tensor, dim: int = 0) -> Tensor:
         """Bring per-row values from the caller's order into this one."""
         return per_row if self._order is None else per_row.index_select(dim, self._order)
 
-    def give(self, per_row: Tensor) -> Tensor:
+    def scatter(self, per_row: Tensor) -> Tensor:
         """Bring per-row values back; ignored rows get zeros."""
         if self._order is not None:
             return self._restore(per_row, self._order)
@@ -74,18 +74,18 @@ class Rows:
         return per_row.new_zeros(shape).index_copy_(-2, order, per_row)
 
 
-def _order(labels: Tensor, splits: tuple[int, ...], by_class: bool) -> tuple[Tensor | None, tuple[int, ...]]:
+def _order(labels: Tensor, boundaries: tuple[int, ...], by_class: bool) -> tuple[Tensor | None, tuple[int, ...]]:
     """Indices of the rows that count, segment by segment, and where the segments begin; None if nothing moves."""
     if not by_class and not (labels == IGNORED).any():
-        return None, splits
+        return None, boundaries
     kept = []
-    for start, stop in zip((0, *splits), (*splits, labels.shape[0]), strict=True):
+    for start, stop in zip((0, *boundaries), (*boundaries, labels.shape[0]), strict=True):
         segment = labels[start:stop]
         index = (segment != IGNORED).nonzero()[:, 0]
         if by_class:
             index = index[segment[index].argsort(stable=True)]
         kept.append(index + start)
     order = torch.cat(kept)
-    new_splits = [sum(len(index) for index in kept[: i + 1]) for i in range(len(splits))]
+    new_boundaries = [sum(len(index) for index in kept[: i + 1]) for i in range(len(boundaries))]
     unmoved = torch.equal(order, torch.arange(labels.shape[0]))
-    return (None, splits) if unmoved else (order, tuple(new_splits))
+    return (None, boundaries) if unmoved else (order, tuple(new_boundaries))

@@ -15,11 +15,11 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """A flag per tile of a sparse statistic among points: whether its slope is anywhere non-zero."""
     if not (pairs.within and pairs.statistic.sparse):
         return (0,)
-    count = len(row_blocks(pairs, pairs.num_rows, pairs.row_splits))
+    count = len(row_blocks(pairs, pairs.num_rows, pairs.row_boundaries))
     return (count, count)
 
 
@@ -27,15 +27,15 @@ def forward(pairs: Pairs, engine: Engine) -> Forward:
     """Finished statistics of every row."""
     rows = Rows(pairs, engine.norms)
     fold = engine.fold(pairs, rows)
-    acts = rows.units.new_ones(memo_shape(pairs))
+    has_grad = rows.units.new_ones(saved_shape(pairs))
     for i, j in _tiles_within(pairs, rows):
         if not fold.within(i, j):
-            acts[i, j] = 0.0
+            has_grad[i, j] = 0.0
     for block in scored_column_blocks(pairs):
         columns = Columns(pairs, block, engine.norms)
         for i in columns.met_by(rows):
             fold.columns(columns, i)
-    return Forward(rows.give(fold.finish()), acts)
+    return Forward(rows.scatter(fold.finish()), has_grad)
 
 
 def backward(
@@ -43,11 +43,11 @@ def backward(
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     rows = Rows(pairs, engine.norms)
-    slope = engine.slope(pairs, rows, rows.take(forward.statistics), rows.take(gradient))
+    slope = engine.slope(pairs, rows, rows.gather(forward.statistics), rows.gather(gradient))
     of_rows = _zeros_like(rows.units) if needs_rows else None
     may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
     for i, j in _tiles_within(pairs, rows):
-        if of_rows is not None and not (may_skip and not forward.memo[i, j]):
+        if of_rows is not None and not (may_skip and not forward.saved[i, j]):
             slope.within(i, j, of_rows)
     of_columns = None
     if pairs.columns is not None and needs_columns:

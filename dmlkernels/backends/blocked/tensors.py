@@ -82,5 +82,5 @@ class Slope:
 def _tile_within(rows: Rows, i: int, j: int) -> Tile:
     first, second = rows.blocks[i], rows.blocks[j]
     scores = rows.units[first.slice] @ rows.units[second.slice].mT
-    own, excluded = rows.match(i, rows.label_block(j), diagonal=i == j)
-    return Tile(scores, own, excluded, row_segment=first.segment, column_segment=second.segment)
+    positives, not_negatives = rows.match(i, rows.label_block(j), diagonal=i == j)
+    return Tile(scores, positives, not_negatives, row_segment=first.segment, column_segment=second.segment)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked import closed_form, normalise
-from dmlkernels.backends.blocked.closed_form import memo_shape
+from dmlkernels.backends.blocked.closed_form import saved_shape
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Moments
 
-__all__ = ["applies", "backward", "forward", "memo_shape"]
+__all__ = ["applies", "backward", "forward", "saved_shape"]
 
 HALF_RATE = 16  # products of halves on tensor cores to one float32 product off them
 

@@ -15,7 +15,7 @@ from dmlkernels.backends.native.module import preferred
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
-__all__ = ["backward", "forward", "memo_shape", "preferred", "unavailable_reason"]
+__all__ = ["backward", "forward", "preferred", "saved_shape", "unavailable_reason"]
 
 COMPILED = Engine(norms, Fold, Slope)
 
@@ -28,9 +28,9 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
     return None if device_type is None and cuda.unavailable_reason() is None else reason
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
-    return cuda.memo_shape(pairs) if cuda.serves(pairs.rows.device) else blocked.memo_shape(pairs)
+    return cuda.saved_shape(pairs) if cuda.serves(pairs.rows.device) else blocked.saved_shape(pairs)
 
 
 def forward(pairs: Pairs) -> Forward:

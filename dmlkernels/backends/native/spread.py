@@ -24,7 +24,7 @@ def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float)
     """Gradient of the centres from that of the sum."""
     found = centers.new_empty(centers.shape)
     described = _describe(centers, group, slack)
-    described.gradient, described.of_numbers = gradient.data_ptr(), found.data_ptr()
+    described.gradient, described.of_values = gradient.data_ptr(), found.data_ptr()
     kernels().spread_backward(described, module.compiled.Workspace())
     return found
 
@@ -32,7 +32,7 @@ def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float)
 def _describe(centers: Tensor, group: int, slack: float) -> module.compiled.Centers:
     described = module.compiled.Centers()
     described.wide = centers.dtype == torch.float64
-    described.numbers, described.stride, described.dim = centers.data_ptr(), centers.stride(0), centers.shape[1]
+    described.values, described.stride, described.dim = centers.data_ptr(), centers.stride(0), centers.shape[1]
     described.classes, described.group = centers.shape[0] // group, group
     described.slack, described.threads = slack, torch.get_num_threads()
     return described

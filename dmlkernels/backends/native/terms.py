@@ -35,7 +35,7 @@ def class_ids(row_labels: Tensor | None) -> Tensor | None:
     return None if _INT32.min + 2 <= low and high <= _INT32.max else row_labels.unique()
 
 
-def number(labels: Tensor, ids: Tensor | None) -> Tensor:
+def compact(labels: Tensor, ids: Tensor | None) -> Tensor:
     """Labels as the engine takes them; -1 for one that no row has."""
     labels = labels.contiguous()
     if ids is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.native import module
-from dmlkernels.backends.native.terms import class_ids, number, serves_both_ends, terms
+from dmlkernels.backends.native.terms import class_ids, compact, serves_both_ends, terms
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import Statistic
 
@@ -34,7 +34,7 @@ class _Tiles:
         self._statistic, self._rows = pairs.statistic, rows
         self._units = rows.units.contiguous()
         self._ids = class_ids(rows.labels)
-        self._labels = None if rows.labels is None else number(rows.labels, self._ids)
+        self._labels = None if rows.labels is None else compact(rows.labels, self._ids)
         self._workspace = module.compiled.Workspace()
         self._tile = tile = module.compiled.Tile()
         tile.wide = self._units.dtype == torch.float64
@@ -69,7 +69,7 @@ class _Tiles:
         labels, weights = columns.labels, columns.given_weights
         if isinstance(labels, range):
             labels = torch.arange(labels.start, labels.stop)
-        labels = None if labels is None else number(labels, self._ids)
+        labels = None if labels is None else compact(labels, self._ids)
         weights = None if weights is None else weights.contiguous()
         units = columns.units.contiguous()
         tile.diagonal, tile.group = False, self._statistic.group
@@ -92,13 +92,13 @@ class Fold(_Tiles):
         self._per_row["states"] = self._states
 
     def within(self, i: int, j: int) -> bool:
-        acts = False
+        has_grad = False
         for first, second in ((i, j), (j, i)):
             mirrored = self._show_within(first, second)
-            acts |= kernels().fold(self._tile, self._workspace)
+            has_grad |= kernels().fold(self._tile, self._workspace)
             if not mirrored:
                 break
-        return acts
+        return has_grad
 
     def columns(self, columns: Columns, i: int) -> None:
         kept = self._show_columns(columns, i)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.blocked import memo_shape, plan
+from dmlkernels.backends.blocked import plan, saved_shape
 from dmlkernels.backends.native import module
 from dmlkernels.backends.native.terms import serves_both_ends, terms
 from dmlkernels.backends.native.tiles import empty_state, kernels
@@ -38,7 +38,7 @@ def forward(pairs: Pairs) -> Forward | None:
     problem.statistics = statistics.data_ptr()
     done = kernels().forward(problem)
     del kept
-    return Forward(statistics, statistics.new_ones(memo_shape(pairs))) if done else None
+    return Forward(statistics, statistics.new_ones(saved_shape(pairs))) if done else None
 
 
 def backward(
@@ -76,7 +76,7 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     problem.part_columns = PART_COLUMNS
     kept = [empty, *_show(problem.rows, pairs.rows.to(pairs.dtype), pairs.row_labels)]
     if pairs.columns is not None:
-        problem.numbered = statistic.reads_labels and pairs.column_labels is None
+        problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
         kept += _show(problem.columns, pairs.columns, pairs.column_labels)
         if pairs.column_weights is not None:
             weights = pairs.column_weights.to(pairs.dtype).contiguous()
@@ -93,7 +93,7 @@ def _block_labels(pairs: Pairs) -> int:
 def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
     if tensor.stride(-1) != 1:
         tensor = tensor.contiguous()
-    vectors.numbers, vectors.size, vectors.stride = tensor.data_ptr(), tensor.shape[-2], tensor.stride(-2)
+    vectors.values, vectors.size, vectors.stride = tensor.data_ptr(), tensor.shape[-2], tensor.stride(-2)
     vectors.view_stride = tensor.stride(0) if tensor.dim() == 3 else 0
     if labels is None:
         return [tensor]

@@ -6,12 +6,11 @@ import torch
 import triton
 from torch import Tensor
 
-from dmlkernels.backends.gpu.shares import MEMORY_FLOOR, shares
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, num_splits
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel, combine_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
 from dmlkernels.backends.triton.kernels.norms import norms_kernel
-from dmlkernels.backends.triton.memo import memo_size, split
 from dmlkernels.backends.triton.plan import (
     Architecture,
     backward_tiles,
@@ -21,15 +20,16 @@ from dmlkernels.backends.triton.plan import (
 )
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors
+from dmlkernels.backends.triton.saved import saved_size, split
 
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
-    """Finished statistics of every row; the memo is the reciprocal norms of all vectors, and flags: see memo.py."""
+    """Finished statistics of every row; saved are the reciprocal norms of all vectors, and flags: see saved.py."""
     problem = Problem.of(pairs)
-    memo = problem.columns.new_empty(memo_size(pairs), dtype=pairs.dtype)
-    norms, flags = split(pairs, memo)
+    saved = problem.columns.new_empty(saved_size(pairs), dtype=pairs.dtype)
+    norms, flags = split(pairs, saved)
     _find_norms(problem, norms)
     if flags is not None:
         flags.zero_()
@@ -38,12 +38,12 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     tiles = forward_tiles(problem.work(), arch, rows.size)
     blocks = triton.cdiv(rows.size, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
-    count = shares(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * width, limit)
-    out = memo.new_empty(count, rows.size, width)
+    count = num_splits(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * width, limit)
+    out = saved.new_empty(count, rows.size, width)
     forward_kernel[(blocks, count)](
         rows.vectors, columns.vectors, out, rows.numbers, columns.numbers, rows.labels, columns.labels, flags,
         rows.size, columns.size, rows.stride, columns.stride, problem.borders, problem.hyper,
-        FOLD=epilogue.fold, MERGE=epilogue.merge, ACTS=epilogue.acts, EMPTY=epilogue.empty,
+        FOLD=epilogue.fold, MERGE=epilogue.merge, HAS_GRAD=epilogue.has_grad, EMPTY=epilogue.empty,
         WEIGHTS=int(epilogue.weighted), WITHIN=pairs.within, GROUP=problem.group,
         PRECISION=first_precision(epilogue, arch),
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
@@ -55,7 +55,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
         merge_kernel[(triton.cdiv(rows.size, 128),)](
             out, statistics, rows.labels, rows.size, count, epilogue.merge, epilogue.empty, 128, **FUSED_MULTIPLY_ADD
         )
-    return Forward(problem.give_statistics(statistics), memo)
+    return Forward(problem.scatter_statistics(statistics), saved)
 
 
 def backward(
@@ -63,15 +63,15 @@ def backward(
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     problem = Problem.of(pairs)
-    statistics, gradient = (problem.take_statistics(given) for given in (forward.statistics, gradient))
+    statistics, gradient = (problem.gather_statistics(given) for given in (forward.statistics, gradient))
     values = torch.stack(list(problem.epilogue.values(pairs.statistic, statistics, gradient)))
-    norms, flags = split(pairs, forward.memo)
+    norms, flags = split(pairs, forward.saved)
     rows, columns = problem.sides(norms, values)
     of_rows = of_columns = None
     if needs_rows:
         side = BOTH if pairs.within else ROWS
         found = _gradient(problem, rows, columns, side, problem.borders, flags, pairs.rows.dtype, arch)
-        of_rows = problem.give_rows(found)
+        of_rows = problem.scatter_rows(found)
     if needs_columns and pairs.columns is not None:
         borders = problem.borders
         if pairs.within:
@@ -97,7 +97,7 @@ def _gradient(
     places = own.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else own.size
     blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, own.vectors.numel() + other.vectors.numel())
-    count = shares(blocks * slices, other.size, tiles.N, arch.multiprocessors, own.vectors.numel(), limit)
+    count = num_splits(blocks * slices, other.size, tiles.N, arch.multiprocessors, own.vectors.numel(), limit)
     out = own.vectors.new_empty((own.size, dim), dtype=dtype)
     partial = out if count == 1 else own.numbers.new_empty(count, own.size, dim)
     backward_kernel[(blocks, slices, count)](

@@ -31,7 +31,7 @@ def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None,
 
 def _points(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     assert pairs.row_labels is not None, "points that meet each other have labels"
-    order = class_order(pairs.row_labels, pairs.row_splits)
+    order = class_order(pairs.row_labels, pairs.row_boundaries)
     columns, labels = pairs.rows.index_select(0, order), pairs.row_labels.index_select(0, order)
     column_labels = labels
     if pairs.columns is not None:
@@ -74,9 +74,9 @@ def ranks(labels: Tensor) -> Tensor:
     return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
 
 
-def class_order(labels: Tensor, splits: tuple[int, ...]) -> Tensor:
+def class_order(labels: Tensor, boundaries: tuple[int, ...]) -> Tensor:
     """Places of the points sorted by class within their segments."""
-    bounds = zip((0, *splits), (*splits, labels.shape[0]), strict=True)
+    bounds = zip((0, *boundaries), (*boundaries, labels.shape[0]), strict=True)
     return torch.cat([labels[start:stop].argsort(stable=True) + start for start, stop in bounds])
 
 
@@ -90,7 +90,7 @@ def weights(pairs: Pairs) -> Tensor | None:
 
 def borders(pairs: Pairs) -> tuple[int, int, int]:
     """Where the second part of the rows and the two later parts of the columns begin: Pairs says how they count."""
-    row = pairs.row_splits[0] if pairs.row_splits else NOWHERE
+    row = pairs.row_boundaries[0] if pairs.row_boundaries else NOWHERE
     if pairs.within:
         return row, row, pairs.num_rows
-    return row, 0, pairs.column_splits[0] if pairs.column_splits else NOWHERE
+    return row, 0, pairs.column_boundaries[0] if pairs.column_boundaries else NOWHERE

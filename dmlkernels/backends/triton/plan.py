@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dmlkernels.backends.gpu.shares import DEFAULT_MULTIPROCESSORS
+from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS
 
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}

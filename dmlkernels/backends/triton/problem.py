@@ -34,7 +34,7 @@ class Vectors(NamedTuple):
 class Problem:
     """Rows against columns. If ``within``, the columns begin with the rows, which are the same vectors.
 
-    Points that meet each other are sorted by class within their segment, so that own-class pairs gather in few tiles:
+    Points that meet each other are sorted by class within their segment, so that positive pairs gather in few tiles:
     ``order`` is where each came from. Two views of a row lie one after the other.
     """
 
@@ -106,19 +106,19 @@ class Problem:
         labels = None if self.column_labels is None else self.column_labels[num_rows:]
         return Vectors(self.columns[num_rows:], numbers[..., num_rows:].contiguous(), labels)
 
-    def take_statistics(self, given: Tensor) -> Tensor:  # (R, width) -> (rows, width of a state)
+    def gather_statistics(self, given: Tensor) -> Tensor:  # (R, width) -> (rows, width of a state)
         """Bring per-row statistics from the caller's order into this one."""
         if self.views > 1:
             return given.unflatten(1, (-1, self.views)).transpose(1, 2).reshape(-1, given.shape[1] // self.views)
         return given if self.order is None else given.index_select(0, self.order)
 
-    def give_statistics(self, found: Tensor) -> Tensor:
+    def scatter_statistics(self, found: Tensor) -> Tensor:
         """Bring them back."""
         if self.views > 1:
             return found.unflatten(0, (-1, self.views)).transpose(1, 2).flatten(1).contiguous()
         return self._give(found)
 
-    def give_rows(self, gradient: Tensor) -> Tensor:
+    def scatter_rows(self, gradient: Tensor) -> Tensor:
         """Bring a gradient of the rows back into the caller's order and shape."""
         if self.views > 1:
             return gradient.unflatten(0, (-1, self.views)).transpose(0, 1).contiguous()

@@ -12,15 +12,15 @@ from torch import Tensor
 from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.backends.triton.memo import memo_size
 from dmlkernels.backends.triton.plan import Architecture, fits
+from dmlkernels.backends.triton.saved import saved_size
 
 
 class _Kernels(Backend):
     """Compiled for the device of the pairs, or interpreted."""
 
-    def memo_shape(self, pairs: Pairs) -> tuple[int, ...]:
-        return (memo_size(pairs),)
+    def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
+        return (saved_size(pairs),)
 
     def forward(self, pairs: Pairs) -> Forward:
         from dmlkernels.backends.triton import launch
@@ -39,9 +39,9 @@ class _Kernels(Backend):
 _KERNELS = _Kernels()
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
-    return _solver(pairs).memo_shape(pairs)
+    return _solver(pairs).saved_shape(pairs)
 
 
 def forward(pairs: Pairs) -> Forward:

@@ -41,14 +41,14 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def many_shares(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def many_splits(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three blocks stream each block's counterpart, however small it is."""
-    whole = plan.large_shares
+    whole = plan.split_large_problem
 
-    def shared(*args: int) -> plan.Shares:
-        return whole(*args)._replace(shares=3)
+    def shared(*args: int) -> plan.WorkSplit:
+        return whole(*args)._replace(num_splits=3)
 
-    monkeypatch.setattr(launch.plan, "large_shares", shared)
+    monkeypatch.setattr(launch.plan, "split_large_problem", shared)
 
 
 @pytest.fixture

@@ -51,14 +51,14 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shares"])
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "splits"])
 @pytest.mark.parametrize("dim", [17, 24], ids=["odd", "aligned"])
 def test_guard_bands(
     kind: str, dtype: torch.dtype, shared: bool, dim: int, guarded: Guarded, request: pytest.FixtureRequest
 ) -> None:
     """A value read from a guard is NaN or no label and would show in the results; a written one shows in the guard."""
     if shared:
-        request.getfixturevalue("many_shares")
+        request.getfixturevalue("many_splits")
     pairs = every_kind(Maker(18, 70, dim, dtype))[kind]
     expected = outcome("native", pairs, upstream(pairs))
     names = ("rows", "columns", "row_labels", "column_labels", "column_weights")

@@ -69,7 +69,7 @@ def test_several_launches(kind: str, size: tuple[int, int, int], dtype: torch.dt
 
 @each_kind
 @each_type
-def test_shares(kind: str, dtype: torch.dtype, many_shares: None) -> None:
+def test_shares(kind: str, dtype: torch.dtype, many_splits: None) -> None:
     """Either side split over several blocks, and one of them without any vectors."""
     assert_agrees(every_kind(Maker(66, 131, 40, dtype))[kind])
 
@@ -88,7 +88,7 @@ def test_order_of_threads_does_not_matter(kind: str, dtype: torch.dtype, engine:
 
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_order_does_not_matter_to_shares(kind: str, dtype: torch.dtype, engine: ModuleType, many_shares: None) -> None:
+def test_order_does_not_matter_to_shares(kind: str, dtype: torch.dtype, engine: ModuleType, many_splits: None) -> None:
     pairs = every_kind(Maker(66, 67, 33, dtype))[kind]
     first = outcome("native", pairs, upstream(pairs))
     engine.set_order(DESCENDING)
@@ -131,10 +131,10 @@ def test_a_nan_is_passed_on(kind: str, dtype: torch.dtype) -> None:
 
 
 @each_kind
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shares"])
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "splits"])
 def test_ignored_rows_may_hold_anything(kind: str, shared: bool, request: pytest.FixtureRequest) -> None:
     if shared:
-        request.getfixturevalue("many_shares")
+        request.getfixturevalue("many_splits")
     pairs = every_kind(Maker(dtype=torch.float32))[kind]
     if pairs.row_labels is None:
         pytest.skip("no labels")

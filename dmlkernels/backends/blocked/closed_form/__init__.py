@@ -15,9 +15,9 @@ _FORMS = {Moments: moments, Square: square}
 
 
 def supports(pairs: Pairs) -> bool:
-    """Whether there is a closed form. That of moments takes float64. Off the CPU own-class pairs must be known unseen:
+    """Whether there is a closed form. That of moments takes float64. Off the CPU positive pairs must be known unseen:
     column j has class j."""
-    if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_splits:
+    if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_boundaries:
         return False
     if type(pairs.statistic) is Moments and not host.has_float64(pairs.rows):
         return False
@@ -25,7 +25,7 @@ def supports(pairs: Pairs) -> bool:
 
 
 def suits_labels(pairs: Pairs) -> bool:
-    """Whether no column is ignored, and the own-class pairs, which are gathered, take no more than a few times the
+    """Whether no column is ignored, and the positive pairs, which are gathered, take no more than a few times the
     memory of the inputs."""
     if pairs.row_labels is None or pairs.column_labels is None:
         return True
@@ -34,13 +34,13 @@ def suits_labels(pairs: Pairs) -> bool:
     return count_pairs(pairs.row_labels, pairs.column_labels) <= 4 * (pairs.num_rows + pairs.num_columns)
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of what forward keeps for backward."""
-    return _FORMS[type(pairs.statistic)].memo_shape(pairs)
+    return _FORMS[type(pairs.statistic)].saved_shape(pairs)
 
 
 def forward(pairs: Pairs, norms: Norms) -> Forward:
-    """Finished statistics of every row; the memo is the sums over the columns."""
+    """Finished statistics of every row; saved are the sums over the columns."""
     return _FORMS[type(pairs.statistic)].forward(pairs, norms)
 
 

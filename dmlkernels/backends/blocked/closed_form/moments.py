@@ -30,7 +30,7 @@ from dmlkernels.statistics import Moments
 WIDE = torch.float64
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of m above K, float64 numbers in the memory of the dtype of the pairs."""
     return (pairs.dim + 1, pairs.dim * WIDE.itemsize // pairs.dtype.itemsize)
 
@@ -38,22 +38,22 @@ def memo_shape(pairs: Pairs) -> tuple[int, ...]:
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     wide = _widened(pairs)
     rows = Rows(wide, norms)
-    memo = _scatter(wide, norms, rows.units)
-    mean = rows.units @ memo[0]
-    deviation = ((rows.units @ memo[1:]) * rows.units).sum(1)
+    saved = _scatter(wide, norms, rows.units)
+    mean = rows.units @ saved[0]
+    deviation = ((rows.units @ saved[1:]) * rows.units).sum(1)
 
-    own = _OwnPairs.gather(wide, rows, norms)
-    own_count = own.sum(torch.ones_like(own.scores))
-    own_mean = own.sum(own.scores) / own_count.clamp_min(1)
-    own_deviation = own.sum((own.scores - own_mean[own.rows]).square())
+    positives = _Positives.gather(wide, rows, norms)
+    positive_count = positives.sum(torch.ones_like(positives.scores))
+    positive_mean = positives.sum(positives.scores) / positive_count.clamp_min(1)
+    positive_deviation = positives.sum((positives.scores - positive_mean[positives.rows]).square())
 
-    count = pairs.num_columns - own_count
-    step = (mean - own_mean) * (own_count / count.clamp_min(1))
+    count = pairs.num_columns - positive_count
+    step = (mean - positive_mean) * (positive_count / count.clamp_min(1))
     impostor_mean = torch.where(count > 0, mean + step, 0)
-    between = (own_mean - impostor_mean).square() * (own_count * count / pairs.num_columns)
-    impostor_deviation = (deviation - own_deviation - between).clamp_min_(0)
-    finished = (own_count, own_mean, own_deviation, count, impostor_mean, impostor_deviation)
-    return Forward(rows.give(torch.stack(finished, dim=1)).to(pairs.dtype), memo.view(pairs.dtype))
+    between = (positive_mean - impostor_mean).square() * (positive_count * count / pairs.num_columns)
+    impostor_deviation = (deviation - positive_deviation - between).clamp_min_(0)
+    finished = (positive_count, positive_mean, positive_deviation, count, impostor_mean, impostor_deviation)
+    return Forward(rows.scatter(torch.stack(finished, dim=1)).to(pairs.dtype), saved.view(pairs.dtype))
 
 
 def backward(
@@ -61,30 +61,32 @@ def backward(
 ) -> Gradients:
     wide = _widened(pairs)
     rows = Rows(wide, norms)
-    statistics, gradient = rows.take(forward.statistics.to(WIDE)), rows.take(gradient.to(WIDE))
-    memo = forward.memo.contiguous().view(WIDE)
-    mean, matrix = memo[0], memo[1:]
-    (own_shift, own_rate), (shift, rate) = (Moments.affine(statistics, gradient, kind) for kind in (0, 1))
-    own = _OwnPairs.gather(wide, rows, norms)
-    # What own pairs get beyond the slope that the impostors' formula gives them too.
-    extra = own_shift[own.rows] + own_rate[own.rows] * (own.scores - statistics[own.rows, 1])
-    extra -= shift[own.rows] + rate[own.rows] * (own.scores - statistics[own.rows, 4])
-    extra = own.mask(extra)[:, None]
+    statistics, gradient = rows.gather(forward.statistics.to(WIDE)), rows.gather(gradient.to(WIDE))
+    saved = forward.saved.contiguous().view(WIDE)
+    mean, matrix = saved[0], saved[1:]
+    (positive_shift, positive_rate), (shift, rate) = (Moments.affine(statistics, gradient, kind) for kind in (0, 1))
+    positives = _Positives.gather(wide, rows, norms)
+    # What positives get beyond the slope that the impostors' formula gives them too.
+    extra = positive_shift[positives.rows] + positive_rate[positives.rows] * (
+        positives.scores - statistics[positives.rows, 1]
+    )
+    extra -= shift[positives.rows] + rate[positives.rows] * (positives.scores - statistics[positives.rows, 4])
+    extra = positives.mask(extra)[:, None]
     shift = shift + rate * (rows.units @ mean - statistics[:, 4])  # about the mean of all scores
 
     of_rows = of_columns = None
     if needs_rows:
         of_units = (rows.units @ matrix).mul_(rate[:, None]).addcmul_(shift[:, None], pairs.num_columns * mean)
-        of_rows = rows.gradient(of_units.index_add_(0, own.rows, extra * own.units)).to(pairs.rows.dtype)
+        of_rows = rows.gradient(of_units.index_add_(0, positives.rows, extra * positives.units)).to(pairs.rows.dtype)
     if needs_columns and pairs.columns is not None:
         of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
         offset = shift @ rows.units
         matrix = (rows.units * rate[:, None]).mT @ rows.units
-        of_own = extra * rows.units[own.rows]
+        of_own = extra * rows.units[positives.rows]
         for block in _blocks(wide):
             columns = Columns(wide, block, norms)
             of_units = torch.addmm(offset, columns.units - mean, matrix)
-            _add_rows(of_units, *own.in_block(block, of_own))
+            _add_rows(of_units, *positives.in_block(block, of_own))
             of_columns[columns.span] = columns.gradient(of_units).to(of_columns.dtype)
     return Gradients(of_rows, of_columns)
 
@@ -107,21 +109,21 @@ def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> Tensor:
 
 def _scatter(pairs: Pairs, norms: Norms, like: Tensor) -> Tensor:
     """m above K, merged block by block (Chan, with matrices)."""
-    memo = like.new_zeros(pairs.dim + 1, pairs.dim)
-    mean, matrix = memo[0], memo[1:]
+    saved = like.new_zeros(pairs.dim + 1, pairs.dim)
+    mean, matrix = saved[0], saved[1:]
     for block in _blocks(pairs):
         units = Columns(pairs, block, norms).units
         block_mean = units.mean(0)
         matrix.addmm_(units.sub_(block_mean).mT, units)
         step = block_mean - mean
-        share = units.shape[0] / block.stop
-        matrix.addr_(step, step, alpha=block.start * share)
-        mean.add_(step, alpha=share)
-    return memo
+        fraction = units.shape[0] / block.stop
+        matrix.addr_(step, step, alpha=block.start * fraction)
+        mean.add_(step, alpha=fraction)
+    return saved
 
 
-class _OwnPairs(NamedTuple):
-    """Every own-class pair, gathered."""
+class _Positives(NamedTuple):
+    """Every positive pair, gathered."""
 
     rows: Tensor  # (n,)
     columns: Tensor  # (n,)
@@ -131,18 +133,18 @@ class _OwnPairs(NamedTuple):
     valid: Tensor | None  # (n,) if there is one pair a row, in order, which may not be one
 
     @classmethod
-    def gather(cls, pairs: Pairs, rows: Rows, norms: Norms) -> _OwnPairs:
+    def gather(cls, pairs: Pairs, rows: Rows, norms: Norms) -> _Positives:
         assert rows.labels is not None and pairs.columns is not None
         valid = None
         if pairs.column_labels is not None:
-            own_rows, own_columns = list_pairs(rows.labels, pairs.column_labels)
+            positive_rows, positive_columns = list_pairs(rows.labels, pairs.column_labels)
         else:
-            own_rows = torch.arange(rows.labels.shape[0], device=rows.labels.device)
-            own_columns = rows.labels.clamp(0, pairs.num_columns - 1)
-            valid = own_columns == rows.labels
-        units, _ = norms.normalise(pairs.columns[own_columns], pairs.dtype)
-        scores = (rows.units[own_rows] * units).sum(1)
-        return cls(own_rows, own_columns, units, scores, rows.labels.shape[0], valid)
+            positive_rows = torch.arange(rows.labels.shape[0], device=rows.labels.device)
+            positive_columns = rows.labels.clamp(0, pairs.num_columns - 1)
+            valid = positive_columns == rows.labels
+        units, _ = norms.normalise(pairs.columns[positive_columns], pairs.dtype)
+        scores = (rows.units[positive_rows] * units).sum(1)
+        return cls(positive_rows, positive_columns, units, scores, rows.labels.shape[0], valid)
 
     def mask(self, values: Tensor) -> Tensor:
         return values if self.valid is None else torch.where(self.valid, values, 0)

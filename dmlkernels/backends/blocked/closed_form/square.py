@@ -12,27 +12,27 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of M."""
     return (pairs.dim, pairs.dim)
 
 
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     rows = Rows(pairs, norms)
-    memo = rows.units.new_zeros(memo_shape(pairs))
+    saved = rows.units.new_zeros(saved_shape(pairs))
     for block in column_blocks(pairs, pairs.dim):
         columns = Columns(pairs, block, norms)
-        memo.addmm_((columns.units * columns.weights).mT, columns.units)
-    energy = ((rows.units @ memo) * rows.units).sum(1, keepdim=True)
-    return Forward(rows.give(energy), memo)
+        saved.addmm_((columns.units * columns.weights).mT, columns.units)
+    energy = ((rows.units @ saved) * rows.units).sum(1, keepdim=True)
+    return Forward(rows.scatter(energy), saved)
 
 
 def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
 ) -> Gradients:
     rows = Rows(pairs, norms)
-    weighted = rows.units * (2 * rows.take(gradient))
-    of_rows = rows.gradient(weighted @ forward.memo) if needs_rows else None
+    weighted = rows.units * (2 * rows.gather(gradient))
+    of_rows = rows.gradient(weighted @ forward.saved) if needs_rows else None
     if not needs_columns or pairs.columns is None:
         return Gradients(of_rows, None)
     of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)

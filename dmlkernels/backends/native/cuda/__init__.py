@@ -15,7 +15,7 @@ from dmlkernels.backends.native.cuda.module import unavailable_reason
 from dmlkernels.backends.native.cuda.problem import fits
 from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
 
-__all__ = ["backward", "forward", "memo_shape", "serves", "unavailable_reason"]
+__all__ = ["backward", "forward", "saved_shape", "serves", "unavailable_reason"]
 
 
 def serves(device: torch.device) -> bool:
@@ -23,9 +23,9 @@ def serves(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
-    return _solver(pairs).memo_shape(pairs)
+    return _solver(pairs).saved_shape(pairs)
 
 
 def forward(pairs: Pairs) -> Forward:

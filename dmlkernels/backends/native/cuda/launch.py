@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu.shares import MEMORY_FLOOR
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR
 from dmlkernels.backends.native.cuda import module, plan
 from dmlkernels.backends.native.cuda.problem import Inputs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
-def memo_shape(pairs: Pairs) -> tuple[int, ...]:
+def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of the reciprocal norms of all vectors."""
     return (pairs.num_rows * pairs.statistic.views + pairs.num_columns,)
 
@@ -20,51 +20,53 @@ def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
     inputs = Inputs(pairs)
     width = pairs.statistic.width
-    memo = empty(memo_shape(pairs), inputs.rows, pairs.dtype)
-    statistics = empty((pairs.num_rows, width), memo, memo.dtype)
-    problem = inputs.problem(memo)
+    saved = empty(saved_shape(pairs), inputs.rows, pairs.dtype)
+    statistics = empty((pairs.num_rows, width), saved, saved.dtype)
+    problem = inputs.problem(saved)
     problem.find_norms = inputs.small
     if not inputs.small:
-        _find_norms(inputs, memo, problem.stream)
+        _find_norms(inputs, saved, problem.stream)
 
     job = module.compiled.Job()
-    job.own, job.other, job.diagonal = inputs.row_side(memo), inputs.others(memo), pairs.within
+    job.owned, job.streamed, job.diagonal = inputs.row_side(saved), inputs.others(saved), pairs.within
     job.role = module.compiled.Role.rows
-    per_tile, units = inputs.per_tile // pairs.statistic.views, plan.multiprocessors(memo.device)
+    per_tile, units = inputs.per_tile // pairs.statistic.views, plan.multiprocessors(saved.device)
     if inputs.small:
-        shares = plan.small_shares(job.own.count, per_tile, 1, 1, units)
+        split = plan.split_small_problem(job.owned.count, per_tile, 1, 1, units)
     else:
         limit = max(MEMORY_FLOOR, inputs.rows.numel())
-        shares = plan.large_shares(job.own.count, job.other.count, per_tile, 1, units, statistics.numel(), limit)
-    partial = _share_out(job, shares, statistics, statistics.shape, memo)
+        split = plan.split_large_problem(
+            job.owned.count, job.streamed.count, per_tile, 1, units, statistics.numel(), limit
+        )
+    partial = _split_work(job, split, statistics, statistics.shape, saved)
     problem.set_job(0, job)
     module.compiled.forward(problem)
     del partial
-    return Forward(statistics, memo)
+    return Forward(statistics, saved)
 
 
 def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
     inputs = Inputs(pairs)
-    memo = forward.memo.contiguous()
-    problem = inputs.problem(memo)
-    statistics, gradient = forward.statistics.contiguous(), gradient.to(memo.dtype).contiguous()
+    saved = forward.saved.contiguous()
+    problem = inputs.problem(saved)
+    statistics, gradient = forward.statistics.contiguous(), gradient.to(saved.dtype).contiguous()
     problem.statistics, problem.gradient = statistics.data_ptr(), gradient.data_ptr()
     role = module.compiled.Role
     of_rows = of_columns = None
     kept = []
     if needs_rows:
         job = module.compiled.Job()
-        job.own, job.other, job.diagonal = inputs.row_side(memo), inputs.others(memo), pairs.within
+        job.owned, job.streamed, job.diagonal = inputs.row_side(saved), inputs.others(saved), pairs.within
         job.role = role.both if pairs.within else role.rows
         of_rows = empty(pairs.rows.shape, inputs.rows, inputs.dtype)
-        kept.append(_own(job, inputs, of_rows, pairs.statistic.views, 1, memo))
+        kept.append(_own(job, inputs, of_rows, pairs.statistic.views, 1, saved))
         problem.set_job(0, job)
     if needs_columns and inputs.columns is not None:
         job = module.compiled.Job()
-        job.own, job.other, job.role = inputs.column_side(memo), inputs.row_side(memo), role.columns
+        job.owned, job.streamed, job.role = inputs.column_side(saved), inputs.row_side(saved), role.columns
         of_columns = empty(inputs.columns.shape, inputs.columns, inputs.dtype)
-        kept.append(_own(job, inputs, of_columns, 1, inputs.group, memo))
+        kept.append(_own(job, inputs, of_columns, 1, inputs.group, saved))
         problem.set_job(1, job)
     if kept:
         module.compiled.backward(problem)
@@ -79,34 +81,36 @@ def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
     return like.new_empty(shape, dtype=dtype)
 
 
-def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, group: int, memo: Tensor) -> Tensor | None:
+def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, group: int, saved: Tensor) -> Tensor | None:
     """Share out a gradient's work; gives what must be kept until it is launched."""
-    slices, units = plan.cdiv(out.shape[-1], inputs.slice), plan.multiprocessors(memo.device)
+    slices, units = plan.cdiv(out.shape[-1], inputs.slice), plan.multiprocessors(saved.device)
     per_tile = inputs.per_tile // views // group * group
     if inputs.small:
-        shares = plan.small_shares(job.own.count, per_tile, slices, group, units)
+        split = plan.split_small_problem(job.owned.count, per_tile, slices, group, units)
     else:
         limit = max(MEMORY_FLOOR, inputs.rows.numel() + (0 if inputs.columns is None else inputs.columns.numel()))
-        shares = plan.large_shares(job.own.count, job.other.count, per_tile, slices, units, out.numel(), limit)
-    return _share_out(job, shares, out, out.shape, memo)
+        split = plan.split_large_problem(
+            job.owned.count, job.streamed.count, per_tile, slices, units, out.numel(), limit
+        )
+    return _split_work(job, split, out, out.shape, saved)
 
 
-def _share_out(
-    job: module.compiled.Job, shares: plan.Shares, out: Tensor, shape: torch.Size, memo: Tensor
+def _split_work(
+    job: module.compiled.Job, split: plan.WorkSplit, out: Tensor, shape: torch.Size, saved: Tensor
 ) -> Tensor | None:
-    job.per_block, job.blocks, job.slices, job.shares = shares
+    job.per_block, job.blocks, job.slices, job.num_splits = split
     job.out = out.data_ptr()
-    if shares.shares == 1:
+    if split.num_splits == 1:
         return None
-    partial = empty((shares.shares, *shape), memo, memo.dtype)
+    partial = empty((split.num_splits, *shape), saved, saved.dtype)
     job.partial = partial.data_ptr()
     return partial
 
 
-def _find_norms(inputs: Inputs, memo: Tensor, stream: int) -> None:
+def _find_norms(inputs: Inputs, saved: Tensor, stream: int) -> None:
     start, views = 0, inputs.rows if inputs.rows.dim() == 3 else inputs.rows[None]
     for vectors in (*views, *(() if inputs.columns is None else (inputs.columns,))):
         count, dim = vectors.shape
-        out = memo.data_ptr() + start * memo.element_size()
+        out = saved.data_ptr() + start * saved.element_size()
         module.compiled.norms(inputs.compiled_type, vectors.data_ptr(), count, dim, vectors.stride(0), out, stream)
         start += count

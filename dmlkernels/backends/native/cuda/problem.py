@@ -23,7 +23,7 @@ _QUAD = 16  # bytes read at once
 class Inputs:
     """What the engine reads, in the types and layouts it reads. Addresses are valid as long as this object lives.
 
-    Points that meet each other are taken in the order of their classes, so that own-class pairs gather in few tiles.
+    Points that meet each other are taken in the order of their classes, so that positive pairs gather in few tiles.
     """
 
     def __init__(self, pairs: Pairs) -> None:
@@ -47,8 +47,8 @@ class Inputs:
                 raise TypeError(f"{statistic.name} needs column_weights")
             self.weights = pairs.column_weights.to(pairs.dtype).contiguous()
 
-    def problem(self, memo: Tensor) -> module.compiled.Problem:
-        """All but the jobs; ``memo`` are the reciprocal norms of all rows, then of all columns."""
+    def problem(self, saved: Tensor) -> module.compiled.Problem:
+        """All but the jobs; ``saved`` are the reciprocal norms of all rows, then of all columns."""
         statistic = self.pairs.statistic
         problem = module.compiled.Problem()
         parameters = statistic.parameters()
@@ -57,64 +57,64 @@ class Inputs:
         problem.parameters = parameters + [0.0] * (5 - len(parameters))
         problem.dim, problem.group = self.pairs.dim, self.group
         problem.aligned = all(_is_aligned(x) for x in (self.rows, self.columns) if x is not None)
-        problem.stream = torch.cuda.current_stream(memo.device).cuda_stream if memo.is_cuda else 0
+        problem.stream = torch.cuda.current_stream(saved.device).cuda_stream if saved.is_cuda else 0
         return problem
 
-    def row_side(self, memo: Tensor) -> module.compiled.Vectors:
+    def row_side(self, saved: Tensor) -> module.compiled.Vectors:
         """The rows alone."""
         side = module.compiled.Vectors()
-        self._add_rows(side, memo)
+        self._add_rows(side, saved)
         side.set_segments(self._row_split, NOWHERE)
         return side
 
-    def column_side(self, memo: Tensor) -> module.compiled.Vectors:
+    def column_side(self, saved: Tensor) -> module.compiled.Vectors:
         """The columns alone."""
         side = module.compiled.Vectors()
-        self._add_columns(side, memo)
+        self._add_columns(side, saved)
         if self.pairs.within:
             side.set_segments(0, 0)
         else:
-            side.set_segments(0, self.pairs.column_splits[0] if self.pairs.column_splits else NOWHERE)
+            side.set_segments(0, self.pairs.column_boundaries[0] if self.pairs.column_boundaries else NOWHERE)
         return side
 
-    def others(self, memo: Tensor) -> module.compiled.Vectors:
+    def others(self, saved: Tensor) -> module.compiled.Vectors:
         """What the rows meet: the columns, after the rows themselves if ``within``."""
         if not self.pairs.within:
-            return self.column_side(memo)
+            return self.column_side(saved)
         side = module.compiled.Vectors()
-        self._add_rows(side, memo)
-        self._add_columns(side, memo)
+        self._add_rows(side, saved)
+        self._add_columns(side, saved)
         side.set_segments(self._row_split, self.pairs.num_rows)
         return side
 
     @property
     def _row_split(self) -> int:
-        return self.pairs.row_splits[0] if self.pairs.row_splits else NOWHERE
+        return self.pairs.row_boundaries[0] if self.pairs.row_boundaries else NOWHERE
 
     def _take_labels(self, pairs: Pairs) -> None:
         if self.row_labels is None:
             raise TypeError(f"{pairs.statistic.name} needs row_labels")
         self.column_labels = None if pairs.column_labels is None else pairs.column_labels.contiguous()
         if pairs.within and pairs.statistic.sparse and not self.small:
-            self.order = _class_order(self.row_labels, pairs.row_splits)
+            self.order = _class_order(self.row_labels, pairs.row_boundaries)
 
-    def _add_rows(self, side: module.compiled.Vectors, memo: Tensor) -> None:
+    def _add_rows(self, side: module.compiled.Vectors, saved: Tensor) -> None:
         side.points, side.border = self.rows.data_ptr(), self.pairs.num_rows
         side.count += self.pairs.num_rows
         side.point_stride = self.rows.stride(-2)
         side.view_stride = self.rows.stride(0) if self.rows.dim() == 3 else 0
         side.point_labels = _address(self.row_labels)
         side.order = _address(self.order)
-        side.point_norms = memo.data_ptr()
+        side.point_norms = saved.data_ptr()
 
-    def _add_columns(self, side: module.compiled.Vectors, memo: Tensor) -> None:
+    def _add_columns(self, side: module.compiled.Vectors, saved: Tensor) -> None:
         if self.columns is None:
             return
         side.columns, side.column_stride = self.columns.data_ptr(), self.columns.stride(0)
         side.count += self.pairs.num_columns
         side.column_labels = _address(self.column_labels)
         num_norms = self.pairs.num_rows * self.pairs.statistic.views
-        side.column_norms = memo.data_ptr() + num_norms * memo.element_size()
+        side.column_norms = saved.data_ptr() + num_norms * saved.element_size()
         side.weights = _address(self.weights)
 
 
@@ -153,7 +153,7 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _class_order(labels: Tensor, splits: tuple[int, ...]) -> Tensor:
+def _class_order(labels: Tensor, boundaries: tuple[int, ...]) -> Tensor:
     """Places of the points sorted by class within their segments."""
-    bounds = zip((0, *splits), (*splits, labels.shape[0]), strict=True)
+    bounds = zip((0, *boundaries), (*boundaries, labels.shape[0]), strict=True)
     return torch.cat([labels[start:stop].argsort(stable=True) + start for start, stop in bounds])

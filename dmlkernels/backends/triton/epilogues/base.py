@@ -32,8 +32,8 @@ class Epilogue:
         values: ``(statistic, statistics, gradient) ->`` the vectors, one number a row, that ``slope`` reads.
         hyper: the statistic's numbers for ``fold`` and ``slope``.
         weighted: whether columns carry a weight.
-        acts: ``(scores, own, other, cell, hyper) -> mask`` of the pairs whose slope, seen from either end, may not be
-            zero; None if that is most. Backward skips tiles without any.
+        has_grad: ``(scores, own, other, cell, hyper) -> mask`` of the pairs whose slope from either end may be
+            non-zero; None if that is most. Backward skips tiles without any.
         live_tiles: 1, or 2 or 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
             are the smaller for it.
         exact_scores: whether scores need float32 precision whatever the matmul precision.
@@ -48,7 +48,7 @@ class Epilogue:
     values: Callable[[Any, Tensor, Tensor], Sequence[Tensor]]
     hyper: Callable[[Any], Sequence[float]] = no_numbers
     weighted: bool = False
-    acts: Any = None
+    has_grad: Any = None
     exact_scores: bool = False
     same_scores: bool = False
     live_tiles: int = 1

@@ -49,7 +49,7 @@ def slope_field(scores, own, other, values, weight, cell, hyper, AXIS: tl.conste
 
 
 @triton.jit
-def acts_field(scores, own, other, cell, hyper):
+def has_grad_field(scores, own, other, cell, hyper):
     _, low, high = bounds(own, hyper, scores.dtype)
     squared = 2.0 - 2.0 * scores
     flat = (squared <= low) | (squared >= high)
@@ -73,7 +73,7 @@ FIELD = Epilogue(
     num_values=1,
     values=field_values,
     hyper=field_hyper,
-    acts=acts_field,
+    has_grad=has_grad_field,
     exact_scores=True,
     live_tiles=2,
 )

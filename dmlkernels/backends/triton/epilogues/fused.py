@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.field import acts_field, field_hyper, fold_field, slope_field
+from dmlkernels.backends.triton.epilogues.field import field_hyper, fold_field, has_grad_field, slope_field
 from dmlkernels.backends.triton.epilogues.moments import fold_moments, merge_moments, moments_values, slope_moments
 from dmlkernels.backends.triton.epilogues.square import fold_square, slope_square
 from dmlkernels.statistics import Field, Fused, Moments
@@ -27,9 +27,9 @@ def fold_fused(scores, own, other, weight, cell, hyper):
     points = column <= 1
     nothing = tl.sum(tl.zeros_like(scores), 1)
     count, mean, deviation = nothing, nothing, nothing
-    other_count, other_mean, other_deviation = nothing, nothing, nothing
+    negative_count, negative_mean, negative_deviation = nothing, nothing, nothing
     if any_of(samples) & any_of(column == 1):
-        count, mean, deviation, other_count, other_mean, other_deviation = fold_moments(
+        count, mean, deviation, negative_count, negative_mean, negative_deviation = fold_moments(
             scores, own & proxies, other & proxies, weight, cell, hyper
         )
     energy, square = nothing, nothing
@@ -38,7 +38,7 @@ def fold_fused(scores, own, other, weight, cell, hyper):
     if any_of(column == 2):
         atoms = samples & (column == 2)
         square = fold_square(scores, own & atoms, other & atoms, weight, cell, hyper)[0]
-    return count, mean, deviation, other_count, other_mean, other_deviation, energy, square
+    return count, mean, deviation, negative_count, negative_mean, negative_deviation, energy, square
 
 
 @triton.jit
@@ -65,11 +65,11 @@ def slope_fused(scores, own, other, values, weight, cell, hyper, AXIS: tl.conste
 
 
 @triton.jit
-def acts_fused(scores, own, other, cell, hyper):
+def has_grad_fused(scores, own, other, cell, hyper):
     row, column, _ = cell
     apart = row != column  # samples and proxies, or atoms; also proxies and atoms, which is no loss
     points = column <= 1
-    return ((own | other) & apart) | acts_field(scores, own & points, other & points, cell, hyper)
+    return ((own | other) & apart) | has_grad_field(scores, own & points, other & points, cell, hyper)
 
 
 def fused_values(statistic: Fused, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
@@ -89,7 +89,7 @@ FUSED = Epilogue(
     values=fused_values,
     hyper=fused_hyper,
     weighted=True,
-    acts=acts_fused,
+    has_grad=has_grad_fused,
     exact_scores=True,
     live_tiles=4,
 )

@@ -1,4 +1,4 @@
-"""Log-sum-exp of own-class and of other-class scores."""
+"""Log-sum-exp of positive and of negative scores."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def merge_logsumexp(a, b):
 
 @triton.jit
 def slope_logsumexp(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    own_lse, own_gradient, other_lse, other_gradient = values
+    positive_lse, positive_gradient, negative_lse, negative_gradient = values
     scale = tl.where(own, number(hyper, 0, scores.dtype), number(hyper, 1, scores.dtype))
-    weights = tl.exp(scores * scale - tl.where(own, own_lse, other_lse))
-    return tl.where(own | other, weights * scale * tl.where(own, own_gradient, other_gradient), 0.0)
+    weights = tl.exp(scores * scale - tl.where(own, positive_lse, negative_lse))
+    return tl.where(own | other, weights * scale * tl.where(own, positive_gradient, negative_gradient), 0.0)
 
 
 def logsumexp_values(statistic: LogSumExp, statistics: Tensor, gradient: Tensor) -> list[Tensor]:

@@ -39,8 +39,8 @@ def merge_moments(a, b):
 
 @triton.jit
 def slope_moments(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    own_shift, own_rate, own_mean, shift, rate, mean = values
-    genuine = own_shift + own_rate * (scores - own_mean)
+    positive_shift, positive_rate, positive_mean, shift, rate, mean = values
+    genuine = positive_shift + positive_rate * (scores - positive_mean)
     impostor = shift + rate * (scores - mean)
     return tl.where(own, genuine, tl.where(other, impostor, 0.0))
 

@@ -57,8 +57,8 @@ def slope_soft_triple(scores, own, other, values, weight, cell, hyper, AXIS: tl.
     GROUP: tl.constexpr = cell[2]
     gamma = number(hyper, 2, scores.dtype)
     similarity, shares = relax(scores, own | other, gamma, GROUP, AXIS)
-    own_class, other_class = any_centre(own, GROUP, AXIS), any_centre(other, GROUP, AXIS)
-    of_class = slope_logsumexp(similarity, own_class, other_class, values, weight, cell, hyper, AXIS)
+    positive_class, negative_class = any_centre(own, GROUP, AXIS), any_centre(other, GROUP, AXIS)
+    of_class = slope_logsumexp(similarity, positive_class, negative_class, values, weight, cell, hyper, AXIS)
     spread = (grouped(scores, GROUP, AXIS) - tl.expand_dims(similarity, AXIS + 1)) / gamma + 1.0
     return tl.reshape(spread * shares * tl.expand_dims(of_class, AXIS + 1), scores.shape)
 

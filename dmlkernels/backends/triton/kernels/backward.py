@@ -87,14 +87,14 @@ def backward_kernel(
     share = tl.cdiv(tl.cdiv(places, N), tl.num_programs(2)) * N
     first = tl.program_id(2) * share
     for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + share, places)), N):
-        acts = True
+        has_grad = True
         if SPARSE:
             begin = tl.program_id(0) * M
             if OWNS_ROWS:
-                acts = any_flag(flags_p, begin, scalar(start), num_other, N)
+                has_grad = any_flag(flags_p, begin, scalar(start), num_other, N)
             else:
-                acts = any_flag(flags_p, scalar(start), begin, num_own, M)
-        if acts:
+                has_grad = any_flag(flags_p, scalar(start), begin, num_own, M)
+        if has_grad:
             there = start + tl.arange(0, N)
             index, label, valid = alive(other_label_p, there, num_other, OTHER_GROUP)
             norm = tl.load(other_numbers_p + index, mask=valid, other=0.0)

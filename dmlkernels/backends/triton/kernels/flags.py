@@ -9,10 +9,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton import memo
+from dmlkernels.backends.triton import saved
 
-FLAG_ROWS, FLAG_COLUMNS = tl.constexpr(memo.FLAG_ROWS), tl.constexpr(memo.FLAG_COLUMNS)
-WORD_COLUMNS = tl.constexpr(memo.WORD_COLUMNS)
+FLAG_ROWS, FLAG_COLUMNS = tl.constexpr(saved.FLAG_ROWS), tl.constexpr(saved.FLAG_COLUMNS)
+WORD_COLUMNS = tl.constexpr(saved.WORD_COLUMNS)
 
 
 @triton.jit
@@ -21,10 +21,10 @@ def word_of(row, column, num_columns):
 
 
 @triton.jit
-def set_flag(flags_p, row, column, num_columns, acts):
+def set_flag(flags_p, row, column, num_columns, has_grad):
     """Of the cell that begins at, or holds, this row and column."""
     bit = column % WORD_COLUMNS // FLAG_COLUMNS
-    tl.atomic_or(flags_p + word_of(row, column, num_columns), 1 << bit, mask=acts, sem="relaxed")
+    tl.atomic_or(flags_p + word_of(row, column, num_columns), 1 << bit, mask=has_grad, sem="relaxed")
 
 
 @triton.jit

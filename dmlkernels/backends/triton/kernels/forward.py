@@ -41,9 +41,9 @@ def store_state(out_p, state, offset, stored, valid, WIDTH: tl.constexpr):
 def forward_kernel(
     x_p, w_p, out_p,  # out: (shares, rows, WIDTH)
     x_norm_p, w_numbers_p,  # w_numbers: (1 + WEIGHTS, columns), norms first
-    x_label_p, w_label_p, flags_p,  # flags: for ACTS to set, if any
+    x_label_p, w_label_p, flags_p,  # flags: for HAS_GRAD to set, if any
     num_rows, num_columns, x_stride, w_stride, borders, hyper,
-    FOLD: tl.constexpr, MERGE: tl.constexpr, ACTS: tl.constexpr, EMPTY: tl.constexpr, WEIGHTS: tl.constexpr,
+    FOLD: tl.constexpr, MERGE: tl.constexpr, HAS_GRAD: tl.constexpr, EMPTY: tl.constexpr, WEIGHTS: tl.constexpr,
     WITHIN: tl.constexpr, GROUP: tl.constexpr, PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -73,9 +73,9 @@ def forward_kernel(
         weight = (tl.load(w_numbers_p + num_columns + w_index, mask=w_valid, other=0.0)[None, :],) if WEIGHTS else ()
         row_part, column_part = row_segment(row, borders)[:, None], column_segment(column, borders)[None, :]
         state = MERGE(state, FOLD(scores, own, other, weight, (row_part, column_part, GROUP), hyper))
-        if ACTS is not None:
-            acts = tl.max(ACTS(scores, own, other, (row_part, column_part, GROUP), hyper).to(tl.int32)) > 0
-            set_flag(flags_p, tl.program_id(0) * M, scalar(start), num_columns, acts)
+        if HAS_GRAD is not None:
+            has_grad = tl.max(HAS_GRAD(scores, own, other, (row_part, column_part, GROUP), hyper).to(tl.int32)) > 0
+            set_flag(flags_p, tl.program_id(0) * M, scalar(start), num_columns, has_grad)
     offset = tl.program_id(1).to(tl.int64) * num_rows + row
     store_state(out_p, state, offset, row < num_rows, x_valid, len(EMPTY))
 

@@ -10,7 +10,7 @@ from dmlkernels.backends.pairs import Pairs
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
 
 
-def memo_size(pairs: Pairs) -> int:
+def saved_size(pairs: Pairs) -> int:
     """Numbers of what ``split`` takes apart."""
     if not pairs.statistic.sparse:
         return _num_norms(pairs)
@@ -19,10 +19,10 @@ def memo_size(pairs: Pairs) -> int:
     return _num_norms(pairs) + -(-4 * words // pairs.dtype.itemsize)
 
 
-def split(pairs: Pairs, memo: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Reciprocal norms, and the flags as 32-bit words. Both share memory with ``memo``."""
+def split(pairs: Pairs, saved: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Reciprocal norms, and the flags as 32-bit words. Both share memory with ``saved``."""
     norms = _num_norms(pairs)
-    return memo[:norms], memo[norms:].view(torch.int32) if pairs.statistic.sparse else None
+    return saved[:norms], saved[norms:].view(torch.int32) if pairs.statistic.sparse else None
 
 
 def _num_norms(pairs: Pairs) -> int:

@@ -6,7 +6,7 @@ DEFAULT_MULTIPROCESSORS = 132
 MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
 
 
-def shares(blocks: int, streamed: int, tile: int, multiprocessors: int, memory: int, limit: int) -> int:
+def num_splits(blocks: int, streamed: int, tile: int, multiprocessors: int, memory: int, limit: int) -> int:
     """Programs that split the streamed side of one block.
 
     Args:
