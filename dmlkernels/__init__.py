@@ -3,10 +3,14 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from dmlkernels.backends import available_backends, use_backend
+from dmlkernels.couce.criterion import CouCE
+from dmlkernels.couce.dictionary import BackgroundDictionary
+from dmlkernels.couce.fourier import fourier_intervention
+from dmlkernels.couce.intervention import FourierIntervention
+from dmlkernels.couce.second_view import captured, intervened_forward
 from dmlkernels.functional.anchor import proxy_anchor_loss
 from dmlkernels.functional.decidability import decidability, decidability_loss, pd_loss
 from dmlkernels.functional.field import potential_field, potential_field_loss
-from dmlkernels.functional.fourier import fourier_intervention
 from dmlkernels.functional.fused import fused_objective
 from dmlkernels.functional.odba import odba_penalty
 from dmlkernels.functional.soft_triple import soft_triple_loss
@@ -14,13 +18,9 @@ from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 from dmlkernels.functional.validation import validation
 from dmlkernels.modules.anchor import ProxyAnchorLoss
-from dmlkernels.modules.couce import CouCE
 from dmlkernels.modules.decidability import DecidabilityLoss, PDLoss
-from dmlkernels.modules.dictionary import BackgroundDictionary
 from dmlkernels.modules.field import PotentialFieldLoss
 from dmlkernels.modules.fused import FusedObjective
-from dmlkernels.modules.intervention import FourierIntervention
-from dmlkernels.modules.second_view import captured, intervened_forward
 from dmlkernels.modules.soft_triple import SoftTripleLoss
 from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.functional.fused import fused_objective
-from dmlkernels.modules.dictionary import BackgroundDictionary
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
+from dmlkernels.couce.criterion import CouCE, gaussian_ramp
+from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.functional.decidability import pd_loss
-from dmlkernels.modules.couce import CouCE, gaussian_ramp
-from dmlkernels.modules.dictionary import BackgroundDictionary
 
 NUM_CLASSES, SIZE = 5, 16
 
@@ -140,7 +140,7 @@ def test_base_loss_bit_for_bit_and_no_other_work(
     def unwanted(*_: Any, **__: Any) -> Tensor:
         raise AssertionError("computed for nothing")
 
-    monkeypatch.setattr("dmlkernels.modules.couce.symmetric_kl_loss", unwanted)
+    monkeypatch.setattr("dmlkernels.couce.criterion.symmetric_kl_loss", unwanted)
     monkeypatch.setattr(BackgroundDictionary, "forward", unwanted)
     base, dictionary = PlainLoss(dtype), trained_dictionary(dtype)
     embeddings, labels, intervened = batch(dtype=dtype)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from dmlkernels.functional.background import background_descriptors, variance_gate
-from dmlkernels.modules.dictionary import BackgroundDictionary
+from dmlkernels.couce.descriptors import background_descriptors, variance_gate
+from dmlkernels.couce.dictionary import BackgroundDictionary
 
 BASIS = torch.eye(8, dtype=torch.float64)
 

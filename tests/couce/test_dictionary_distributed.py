@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from dmlkernels.modules.dictionary import BackgroundDictionary
+from dmlkernels.couce.dictionary import BackgroundDictionary
 
 STEPS = 12
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.fourier import _random_donors, fourier_intervention, radial_bands
-from dmlkernels.modules.intervention import FourierIntervention
+from dmlkernels.couce.fourier import _random_donors, fourier_intervention, radial_bands
+from dmlkernels.couce.intervention import FourierIntervention
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 14, 16, 27, 56]
 

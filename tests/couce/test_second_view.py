@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmlkernels.functional.fourier import fourier_intervention
-from dmlkernels.modules.batch_norm import frozen_running_statistics
-from dmlkernels.modules.intervention import FourierIntervention
-from dmlkernels.modules.second_view import captured, intervened_forward
+from dmlkernels.couce.batch_norm import frozen_running_statistics
+from dmlkernels.couce.fourier import fourier_intervention
+from dmlkernels.couce.intervention import FourierIntervention
+from dmlkernels.couce.second_view import captured, intervened_forward
 
 
 class Block(nn.Module):

@@ -11,9 +11,9 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.modules.batch_norm import frozen_running_statistics
-from dmlkernels.modules.mean_only import only_mean_matters
-from dmlkernels.modules.replay import Output, called_beside, can_skip, patched, replayed
+from dmlkernels.couce.batch_norm import frozen_running_statistics
+from dmlkernels.couce.mean_only import only_mean_matters
+from dmlkernels.couce.replay import Output, called_beside, can_skip, patched, replayed
 
 _inspected: WeakSet[nn.Module] = WeakSet()
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
-from dmlkernels.modules.dictionary import BackgroundDictionary
 
 
 def gaussian_ramp(epoch: float, *, ramp_epochs: float, warmup_epochs: float = 0.0) -> float:

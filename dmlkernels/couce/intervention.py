@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.functional.fourier import check_intervention, fourier_intervention
+from dmlkernels.couce.fourier import check_intervention, fourier_intervention
 
 
 class FourierIntervention(nn.Module):

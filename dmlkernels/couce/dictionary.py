@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.functional.background import background_descriptors
+from dmlkernels.couce.batch_norm import frozen_running_statistics
+from dmlkernels.couce.descriptors import background_descriptors
+from dmlkernels.couce.dictionary_update import DictionaryState, updated_dictionary
 from dmlkernels.functional.checks import check_choice, check_device, check_number, check_vectors
 from dmlkernels.functional.cosines import unit_rows
-from dmlkernels.functional.dictionary import DictionaryState, updated_dictionary
 from dmlkernels.functional.odba import REDUCTIONS, odba_penalty
-from dmlkernels.modules.batch_norm import frozen_running_statistics
 
 BUFFERS = ("atoms", "counts", "sums")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dmlkernels.couce.fourier import check_feature_map
 from dmlkernels.functional.cosines import unit_rows
-from dmlkernels.functional.fourier import check_feature_map
 
 
 def variance_gate(feature_map: Tensor) -> Tensor:  # (B, C, H, W) -> (B, H, W)
