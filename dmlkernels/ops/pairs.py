@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,35 @@ _PAIRS = (
     "int[] row_boundaries, int[] column_boundaries, str statistic, float[] parameters, str backend"
 )
 _GRADIENT = "Tensor statistics, Tensor saved, Tensor gradient, bool needs_rows, bool needs_columns, "
+
+
+class _Given(NamedTuple):
+    """The arguments that both ops have, in the order of ``_PAIRS``."""
+
+    rows: Tensor
+    columns: Tensor | None
+    row_labels: Tensor | None
+    column_labels: Tensor | None
+    column_weights: Tensor | None
+    within: bool
+    row_boundaries: Sequence[int]
+    column_boundaries: Sequence[int]
+    statistic: str
+    parameters: Sequence[float]
+    backend: str
+
+    def pairs(self) -> Pairs:
+        return Pairs(
+            build(self.statistic, self.parameters),
+            self.rows,
+            self.columns,
+            row_labels=self.row_labels,
+            column_labels=self.column_labels,
+            column_weights=self.column_weights,
+            within=self.within,
+            row_boundaries=tuple(self.row_boundaries),
+            column_boundaries=tuple(self.column_boundaries),
+        )
 
 
 def pair_statistics(
@@ -33,33 +62,37 @@ def pair_statistics(
     column_boundaries: Sequence[int] = (),
 ) -> Tensor:
     """Differentiable ``(R, width)`` statistics of the cosine scores; arguments as in Pairs, ``backend`` resolved."""
-    described = (rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries)
-    statistics: Tensor = pair_forward(*described, statistic.name, statistic.parameters(), backend)[0]
+    statistics: Tensor = pair_forward(
+        rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
+        statistic.name, statistic.parameters(), backend,
+    )[0]  # fmt: skip
     return statistics
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor]:
-    """Statistics of every row, and the backend's saved."""
-    pairs, backend = _unpack(*args)
-    return tuple(backend.forward(pairs))  # type: ignore[return-value]
+    """Compute the statistics of every row, and what the backend saves for backward."""
+    given = _Given(*args)
+    statistics, saved = backends.get(given.backend).forward(given.pairs())
+    return statistics, saved
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
-    pairs, backend = _unpack(*args)
-    new = pairs.rows.new_empty
-    return (
-        new((pairs.num_rows, pairs.statistic.width), dtype=pairs.dtype),
-        new(backend.saved_shape(pairs), dtype=pairs.dtype),
-    )
+    given = _Given(*args)
+    pairs, new = given.pairs(), given.rows.new_empty
+    saved_shape = backends.get(given.backend).saved_shape(pairs)
+    return new((pairs.num_rows, pairs.statistic.width), dtype=pairs.dtype), new(saved_shape, dtype=pairs.dtype)
 
 
 def _backward(
     statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of rows and columns; an empty tensor where not needed. Has no derivative of its own."""
-    pairs, backend = _unpack(*args)
-    found = backend.backward(pairs, Forward(statistics, saved), gradient.contiguous(), needs_rows, needs_columns)
-    nothing = pairs.rows.new_empty
+    """Compute the gradients of rows and columns; an empty tensor where not needed. Has no derivative of its own."""
+    given = _Given(*args)
+    forward = Forward(statistics, saved)
+    found = backends.get(given.backend).backward(
+        given.pairs(), forward, gradient.contiguous(), needs_rows, needs_columns
+    )
+    nothing = given.rows.new_empty
     return (
         nothing(0) if found.rows is None else found.rows,
         nothing(0) if found.columns is None else found.columns,
@@ -69,29 +102,12 @@ def _backward(
 def _fake_backward(
     statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
 ) -> tuple[Tensor, Tensor]:
-    pairs, _ = _unpack(*args)
-    columns = pairs.rows if pairs.columns is None else pairs.columns
+    rows, columns, *_ = args
+    columns = rows if columns is None else columns
     return (
-        pairs.rows.new_empty(pairs.rows.shape if needs_rows else (0,)),
+        rows.new_empty(rows.shape if needs_rows else (0,)),
         columns.new_empty(columns.shape if needs_columns else (0,), dtype=columns.dtype if needs_columns else None),
     )
-
-
-def _unpack(*args: Any) -> tuple[Pairs, backends.Backend]:
-    *tensors, within, row_boundaries, column_boundaries, statistic, parameters, backend = args
-    rows, columns, row_labels, column_labels, column_weights = tensors
-    pairs = Pairs(
-        build(statistic, parameters),
-        rows,
-        columns,
-        row_labels=row_labels,
-        column_labels=column_labels,
-        column_weights=column_weights,
-        within=within,
-        row_boundaries=tuple(row_boundaries),
-        column_boundaries=tuple(column_boundaries),
-    )
-    return pairs, backends.get(backend)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -99,22 +115,31 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        given = _Given(*args)
         with torch._C._AutoDispatchBelowAutograd():
-            output: tuple[Tensor, Tensor] = pair_forward(*args)
+            statistics, saved = pair_forward(*given)
         ctx.set_materialize_grads(False)
-        ctx.rest = args[5:]
-        ctx.save_for_backward(*output, *args[:5])
-        return output
+        # Tensors are kept in one place only, where autograd frees them and checks that they are not written into.
+        ctx.save_for_backward(
+            statistics, saved, given.rows, given.columns, given.row_labels, given.column_labels, given.column_weights
+        )
+        ctx.options = given[_NUM_TENSORS:]
+        return statistics, saved
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, saved_gradient: None) -> tuple[Tensor | None, ...]:
         needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
-        unneeded = (None,) * 9
-        if gradient is None:
-            return None, None, *unneeded
-        statistics, saved, *tensors = ctx.saved_tensors
-        rows, columns = pair_backward(statistics, saved, gradient, needs_rows, needs_columns, *tensors, *ctx.rest)
-        return rows if needs_rows else None, columns if needs_columns else None, *unneeded
+        rows = columns = None
+        if gradient is not None:
+            statistics, saved, *tensors = ctx.saved_tensors
+            rows, columns = pair_backward(
+                statistics, saved, gradient, needs_rows, needs_columns, *tensors, *ctx.options
+            )
+        return rows if needs_rows else None, columns if needs_columns else None, *_NO_GRADIENT
+
+
+_NUM_TENSORS = _Given._fields.index("within")
+_NO_GRADIENT = (None,) * (len(_Given._fields) - 2)
 
 
 class _Once(torch.autograd.Function):

@@ -1,11 +1,11 @@
 """The catalogue: every loss is one of these row statistics of the score matrix, and a formula on top.
 
-A statistic is four functions of a tile of scores: ``fold`` it into a few numbers per row, ``merge`` two such
-summaries, ``finish`` them into a ``(rows, width)`` tensor, and ``slope``, the derivative of the upstream gradient with
-respect to each score. Nothing else about a loss is known below this layer.
+A statistic is three functions of a tile of scores: ``fold`` it into a few values per row, ``merge`` two such
+summaries, and ``slope``, the derivative of the upstream gradient with respect to each score. Nothing else about a loss
+is known below this layer.
 """
 
-from dmlkernels.statistics.base import Statistic
+from dmlkernels.statistics.base import Statistic, Term
 from dmlkernels.statistics.catalogue import CATALOGUE, build
 from dmlkernels.statistics.divergence import Divergence
 from dmlkernels.statistics.field import Field
@@ -27,6 +27,7 @@ __all__ = [
     "SoftTriple",
     "Square",
     "Statistic",
+    "Term",
     "Tile",
     "build",
     "merge_moments",

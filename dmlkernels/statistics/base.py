@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,20 +12,32 @@ from torch import Tensor
 from dmlkernels.statistics.tile import Tile
 
 State = tuple[Tensor, ...]
-"""A mergeable summary of a row's scores: vectors with one entry per row."""
+"""A mergeable summary of a row's scores: vectors with one entry per row. Stacked they are the statistics."""
+
+
+class Term(NamedTuple):
+    """A statistic as part of a joint one, on a tile."""
+
+    statistic: Statistic
+    columns: slice  # of the joint statistics, and its place in the state
+    for_rows: bool  # whether it counts the tile's pairs for their rows
+    for_columns: bool  # the same for their columns
 
 
 class Statistic(ABC):
     """A row statistic of the scores, folded tile by tile and differentiable through ``slope``.
 
-    A statistic is immutable and is rebuilt from ``name`` and ``parameters()``, because that is all that can cross the
-    border of a torch custom op.
+    A statistic is immutable and is rebuilt from ``name`` and ``parameters()``: a torch custom op takes no other
+    objects.
     """
 
     name: ClassVar[str]
-    width: ClassVar[int]  # numbers per row after finish
+    width: ClassVar[int]  # vectors of a state, values per row
     views: ClassVar[int] = 1  # how many score matrices it folds together
     reads_labels: ClassVar[bool] = True
+    reads_weights: ClassVar[bool] = False
+    symmetric: ClassVar[bool] = False  # the state of a pair is the same from both ends: one visit serves both
+    sparse: ClassVar[bool] = False  # the slope may be exactly zero on whole tiles: see ``flat_both``
 
     @property
     def group(self) -> int:
@@ -47,19 +60,19 @@ class Statistic(ABC):
     def merge(self, first: State, second: State) -> State:
         """Combine the summaries of two disjoint sets of columns."""
 
-    def finish(self, state: State) -> Tensor:  # (rows, width)
-        """Turn the merged summary into the statistics that formulas read."""
-        return torch.stack(state, dim=1)
-
     @abstractmethod
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        """Derivative of ``(gradient * statistics).sum()`` with respect to each score of the tile, in new memory.
+        """Differentiate ``(gradient * statistics).sum()`` with respect to each score of the tile, in new memory.
 
         ``statistics`` and ``gradient`` are the rows of the finished statistics and of the gradient that came back.
         """
 
+    def terms(self, row_segment: int, column_segment: int) -> Iterator[Term]:
+        """The simple statistics that this one joins, on a tile of these segments; itself if it joins none."""
+        yield Term(self, slice(0, self.width), True, True)
+
     def meets(self, row_segment: int, column_segment: int) -> bool:
-        """Whether these segments of rows and columns have anything to say to each other."""
+        """Whether rows of this segment are paired with columns of that one."""
         return True
 
     # Pairs within one set of points are visited once and serve both ends. An elementwise statistic can do both ends
@@ -78,10 +91,6 @@ class Statistic(ABC):
         """Sum of the slopes from both ends of every pair."""
         from_columns = self.slope(tile.mirror(), *column_side)
         return self.slope(tile, *row_side).add_(from_columns.mT)
-
-    # Exact sparsity: a statistic may know that its slope is zero on a whole tile.
-
-    sparse: ClassVar[bool] = False
 
     def flat_both(self, tile: Tile) -> tuple[State, State] | None:
         """What ``fold_both`` gives, if the slope is exactly zero on the whole tile; else None.

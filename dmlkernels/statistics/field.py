@@ -21,6 +21,7 @@ class Field(Statistic):
 
     name = "field"
     width = 1
+    symmetric = True
 
     def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
         self.alpha, self.delta_att, self.delta_rep, self.d_min = alpha, delta_att, delta_rep, d_min

@@ -7,7 +7,7 @@ from functools import reduce
 
 from torch import Tensor
 
-from dmlkernels.statistics.base import State, Statistic
+from dmlkernels.statistics.base import State, Statistic, Term
 from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.moments import Moments
 from dmlkernels.statistics.square import Square
@@ -24,11 +24,13 @@ class Fused(Statistic):
 
     name = "fused"
     width = Moments.width + Field.width + Square.width
+    reads_weights = True
+    symmetric = True
     sparse = True
 
     def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
         self._field = Field(alpha, delta_att, delta_rep, d_min, unit_depth)
-        self._terms: dict[Statistic, set[tuple[int, int]]] = {
+        self._segments: dict[Statistic, set[tuple[int, int]]] = {
             Moments(): {(SAMPLES, PROXIES)},
             self._field: {(row, column) for row in _POINTS for column in _POINTS},
             Square(): {(SAMPLES, ATOMS)},
@@ -38,16 +40,16 @@ class Fused(Statistic):
         return self._field.parameters()
 
     def meets(self, row_segment: int, column_segment: int) -> bool:
-        return any((row_segment, column_segment) in segments for segments in self._terms.values())
+        return any((row_segment, column_segment) in segments for segments in self._segments.values())
 
     def empty(self, num_rows: int, like: Tensor) -> State:
-        return sum((term.empty(num_rows, like) for term in self._terms), ())
+        return sum((term.empty(num_rows, like) for term in self._segments), ())
 
     def fold(self, tile: Tile) -> State:
         rows = tile.scores.shape[0]
         parts = (
             term.fold(tile) if here else term.empty(rows, tile.scores)
-            for term, _, here, _ in self.applicable(tile.row_segment, tile.column_segment)
+            for term, _, here, _ in self.terms(tile.row_segment, tile.column_segment)
         )
         return sum(parts, ())
 
@@ -57,7 +59,7 @@ class Fused(Statistic):
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         slopes = (
             term.slope(tile, statistics[:, part], gradient[:, part])
-            for term, part, here, _ in self.applicable(tile.row_segment, tile.column_segment)
+            for term, part, here, _ in self.terms(tile.row_segment, tile.column_segment)
             if here
         )
         return reduce(Tensor.add_, slopes)
@@ -73,7 +75,7 @@ class Fused(Statistic):
 
     def slope_both(self, tile: Tile, row_side: tuple[Tensor, Tensor], column_side: tuple[Tensor, Tensor]) -> Tensor:
         slopes = []
-        for term, part, here, there in self.applicable(tile.row_segment, tile.column_segment):
+        for term, part, here, there in self.terms(tile.row_segment, tile.column_segment):
             rows = (row_side[0][:, part], row_side[1][:, part])
             columns = (column_side[0][:, part], column_side[1][:, part])
             if here and there:
@@ -89,7 +91,7 @@ class Fused(Statistic):
         num_rows, num_columns = tile.scores.shape
         row_state: State = ()
         column_state: State = ()
-        for term, _, here, there in self.applicable(tile.row_segment, tile.column_segment):
+        for term, _, here, there in self.terms(tile.row_segment, tile.column_segment):
             if here and there:
                 rows, columns = known[term] if term in known else term.fold_both(tile)
             else:
@@ -101,12 +103,11 @@ class Fused(Statistic):
     def _parts(self) -> Iterator[tuple[Statistic, slice]]:
         """Each term with its columns, which are also its places in the state."""
         start = 0
-        for term in self._terms:
+        for term in self._segments:
             yield term, slice(start, start + term.width)
             start += term.width
 
-    def applicable(self, row_segment: int, column_segment: int) -> Iterator[tuple[Statistic, slice, bool, bool]]:
-        """Each term with its columns and whether it applies from the rows' and from the columns' side."""
+    def terms(self, row_segment: int, column_segment: int) -> Iterator[Term]:
         segments, mirrored = (row_segment, column_segment), (column_segment, row_segment)
         for term, part in self._parts():
-            yield term, part, segments in self._terms[term], mirrored in self._terms[term]
+            yield Term(term, part, segments in self._segments[term], mirrored in self._segments[term])

@@ -23,6 +23,7 @@ class Moments(Statistic):
 
     name = "moments"
     width = 6
+    symmetric = True
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         return tuple(like.new_zeros(num_rows) for _ in range(self.width))

@@ -14,6 +14,7 @@ class Square(Statistic):
     name = "square"
     width = 1
     reads_labels = False
+    reads_weights = True
 
     def empty(self, num_rows: int, like: Tensor) -> State:
         return (like.new_zeros(num_rows),)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.blocked import closed_form, normalise, streaming
+from dmlkernels.backends.blocked.closed_form import prefers_closed_form
 from dmlkernels.backends.blocked.engine import Engine
-from dmlkernels.backends.blocked.plan import prefers_closed_form
 from dmlkernels.backends.blocked.tensors import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 

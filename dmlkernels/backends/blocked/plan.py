@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import torch
-
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.statistics import Moments
 
 TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its temporaries stay in the cache
 BLOCK_ROWS = 1024
-FLOAT64_COST = 6  # by measurement: about 3 with tiles of the torch backend, 8 with native ones
 SQUARE_BLOCK = 704  # about the square root of TILE_ELEMENTS
 
 
@@ -65,16 +61,3 @@ def _block_length(pairs: Pairs, elements: int) -> int:
 def _scored_elements(pairs: Pairs) -> int:
     rows = min(pairs.num_rows, BLOCK_ROWS) * pairs.statistic.views
     return max(rows, pairs.dim)
-
-
-def prefers_closed_form(pairs: Pairs) -> bool:
-    """Whether a quadratic statistic is cheaper from D x D matrices than from tiles.
-
-    Multiplications, forward and backward: tiles take B C D to score, as much to score again and 2 B C D for the two
-    gradients; the closed form takes C D^2 for the matrix of the columns and C D^2 to bring it back, and 2 B D^2 for
-    the rows. The halves of the gradient that may not be needed are counted on both sides. That of moments is evaluated
-    in float64: a multiplication there takes the time of ``FLOAT64_COST`` in a tile.
-    """
-    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
-    cost = FLOAT64_COST if isinstance(pairs.statistic, Moments) and pairs.dtype == torch.float32 else 1
-    return cost * 2 * (rows + columns) * dim < 4 * rows * columns

@@ -40,7 +40,7 @@ class Fold:
         for block, state in zip(self._rows.blocks, self._states, strict=True):
             if state is None:
                 state = self._statistic.empty(block.stop - block.start, self._rows.units)
-            finished.append(self._statistic.finish(state))
+            finished.append(torch.stack(state, dim=1))
         return torch.cat(finished)
 
     def _merge(self, i: int, state: State) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 from dmlkernels.backends.blocked import closed_form, normalise
 from dmlkernels.backends.blocked.closed_form import saved_shape
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.statistics import Moments
 
 __all__ = ["applies", "backward", "forward", "saved_shape"]
 
@@ -28,7 +27,7 @@ def applies(pairs: Pairs) -> bool:
         return False
     rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
     rate = HALF_RATE if pairs.rows.dtype == pairs.columns.dtype and pairs.rows.dtype.itemsize == 2 else 1
-    if isinstance(pairs.statistic, Moments) and pairs.dtype == torch.float32:
+    if closed_form.widens(pairs):
         rate *= _float64_cost(pairs.rows.device)
     return rate * 2 * (rows + columns) * dim < 4 * rows * columns
 

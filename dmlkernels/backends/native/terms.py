@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.native import module
-from dmlkernels.statistics import Field, Fused, Moments, Statistic
+from dmlkernels.statistics import Statistic, Term
 
 _INT32 = torch.iinfo(torch.int32)
 
@@ -16,15 +14,10 @@ _INT32 = torch.iinfo(torch.int32)
 def terms(statistic: Statistic, row_segment: int, column_segment: int, both_ends: bool) -> list[module.compiled.Term]:
     """What a tile of these segments is folded to; with ``both_ends`` its pairs count for the columns too."""
     return [
-        _term(part, first, here, there and both_ends)
-        for part, first, here, there in _parts(statistic, row_segment, column_segment)
-        if here or (there and both_ends)
+        _compiled(term, both_ends)
+        for term in statistic.terms(row_segment, column_segment)
+        if term.for_rows or (term.for_columns and both_ends)
     ]
-
-
-def serves_both_ends(statistic: Statistic) -> bool:
-    """Whether the engine can fold a tile for its rows and its columns at once."""
-    return isinstance(statistic, Field | Fused | Moments)
 
 
 def class_ids(row_labels: Tensor | None) -> Tensor | None:
@@ -44,18 +37,10 @@ def compact(labels: Tensor, ids: Tensor | None) -> Tensor:
     return torch.where(ids[place] == labels, place, -1)
 
 
-def _parts(statistic: Statistic, row_segment: int, column_segment: int) -> Iterator[tuple[Statistic, int, bool, bool]]:
-    if isinstance(statistic, Fused):
-        for part, place, here, there in statistic.applicable(row_segment, column_segment):
-            yield part, place.start, here, there
-    else:
-        yield statistic, 0, True, True
-
-
-def _term(statistic: Statistic, first: int, from_rows: bool, from_columns: bool) -> module.compiled.Term:
-    term = module.compiled.Term()
-    parameters = statistic.parameters()
-    term.kind = getattr(module.compiled.Kind, statistic.name)
-    term.parameters = parameters + [0.0] * (5 - len(parameters))
-    term.first, term.from_rows, term.from_columns = first, from_rows, from_columns
-    return term
+def _compiled(term: Term, both_ends: bool) -> module.compiled.Term:
+    compiled, parameters = module.compiled.Term(), term.statistic.parameters()
+    compiled.kind = getattr(module.compiled.Kind, term.statistic.name)
+    compiled.parameters = parameters + [0.0] * (5 - len(parameters))
+    compiled.first = term.columns.start
+    compiled.from_rows, compiled.from_columns = term.for_rows, term.for_columns and both_ends
+    return compiled

@@ -10,7 +10,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.native import module
-from dmlkernels.backends.native.terms import class_ids, compact, serves_both_ends, terms
+from dmlkernels.backends.native.terms import class_ids, compact, terms
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import Statistic
 
@@ -58,7 +58,7 @@ class _Tiles:
         self._show_rows(self._tile.rows, i)
         self._show_rows(self._tile.columns, j)
         self._tile.diagonal = i == j
-        both_ends = serves_both_ends(self._statistic)
+        both_ends = self._statistic.symmetric
         self._set_terms(self._rows.blocks[i].segment, self._rows.blocks[j].segment, both_ends)
         return i != j and not both_ends
 

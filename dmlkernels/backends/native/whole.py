@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import plan, saved_shape
 from dmlkernels.backends.native import module
-from dmlkernels.backends.native.terms import serves_both_ends, terms
+from dmlkernels.backends.native.terms import terms
 from dmlkernels.backends.native.tiles import empty_state, kernels
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.statistics import Fused, Statistic
+from dmlkernels.statistics import Statistic
 
 PART_COLUMNS = 256  # worth a part of a thread's own
 _LANES = 16  # float32 in the widest register: scores of whole registers are read aligned
@@ -24,7 +24,7 @@ _LANES = 16  # float32 in the widest register: scores of whole registers are rea
 def suits(pairs: Pairs) -> bool:
     """Whether the engine takes these pairs whole: rows, and columns that it can read as they are; or rows among
     themselves, few enough for one tile."""
-    if isinstance(pairs.statistic, Fused):
+    if pairs.row_boundaries or pairs.column_boundaries:
         return False
     if pairs.columns is None:
         return pairs.within and pairs.num_rows <= plan.SQUARE_BLOCK
@@ -104,4 +104,4 @@ def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | Non
 
 @lru_cache(maxsize=64)
 def _terms(statistic: Statistic, within: bool) -> list[module.compiled.Term]:
-    return terms(statistic, 0, 0, within and serves_both_ends(statistic))
+    return terms(statistic, 0, 0, within and statistic.symmetric)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.gpu.layout import class_order, unit_stride
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import IGNORED
 
@@ -53,11 +54,6 @@ def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
     return tuple(halves)
 
 
-def unit_stride(vectors: Tensor) -> Tensor:
-    """Vectors whose numbers are adjacent: rows may lie anywhere, anything else is copied."""
-    return vectors if vectors.stride(-1) == 1 or vectors.shape[-1] == 1 else vectors.contiguous()
-
-
 def side_by_side(rows: Tensor) -> Tensor:
     """The two views of each row, one after the other."""
     return rows if rows.dim() == 2 else rows.transpose(0, 1).reshape(-1, rows.shape[2])
@@ -72,12 +68,6 @@ def ranks(labels: Tensor) -> Tensor:
     """32-bit numbers that are equal where the labels are."""
     found = torch.searchsorted(labels.sort().values, labels)
     return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
-
-
-def class_order(labels: Tensor, boundaries: tuple[int, ...]) -> Tensor:
-    """Places of the points sorted by class within their segments."""
-    bounds = zip((0, *boundaries), (*boundaries, labels.shape[0]), strict=True)
-    return torch.cat([labels[start:stop].argsort(stable=True) + start for start, stop in bounds])
 
 
 def weights(pairs: Pairs) -> Tensor | None:

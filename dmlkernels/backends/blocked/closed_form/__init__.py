@@ -12,6 +12,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import IGNORED, Moments, Square
 
 _FORMS = {Moments: moments, Square: square}
+FLOAT64_COST = 6  # by measurement: about 3 with tiles of the torch backend, 8 with native ones
 
 
 def supports(pairs: Pairs) -> bool:
@@ -22,6 +23,24 @@ def supports(pairs: Pairs) -> bool:
     if type(pairs.statistic) is Moments and not host.has_float64(pairs.rows):
         return False
     return pairs.column_labels is None or host.readable(pairs.rows)
+
+
+def prefers_closed_form(pairs: Pairs) -> bool:
+    """Whether a quadratic statistic is cheaper from D x D matrices than from tiles.
+
+    Multiplications, forward and backward: tiles take B C D to score, as much to score again and 2 B C D for the two
+    gradients; the closed form takes C D^2 for the matrix of the columns and C D^2 to bring it back, and 2 B D^2 for
+    the rows. The halves of the gradient that may not be needed are counted on both sides. A multiplication in float64
+    takes the time of ``FLOAT64_COST`` in a tile of float32.
+    """
+    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
+    cost = FLOAT64_COST if widens(pairs) else 1
+    return cost * 2 * (rows + columns) * dim < 4 * rows * columns
+
+
+def widens(pairs: Pairs) -> bool:
+    """Whether the closed form is evaluated in a wider dtype than tiles would be."""
+    return _FORMS[type(pairs.statistic)].dtype(pairs) != pairs.dtype
 
 
 def suits_labels(pairs: Pairs) -> bool:

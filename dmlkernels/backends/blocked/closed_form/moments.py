@@ -30,6 +30,11 @@ from dmlkernels.statistics import Moments
 WIDE = torch.float64
 
 
+def dtype(pairs: Pairs) -> torch.dtype:
+    """Of everything in between."""
+    return WIDE
+
+
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of m above K, float64 numbers in the memory of the dtype of the pairs."""
     return (pairs.dim + 1, pairs.dim * WIDE.itemsize // pairs.dtype.itemsize)

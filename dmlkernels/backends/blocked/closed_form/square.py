@@ -12,6 +12,11 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
+def dtype(pairs: Pairs) -> torch.dtype:
+    """Of everything in between."""
+    return pairs.dtype
+
+
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Of M."""
     return (pairs.dim, pairs.dim)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.gpu.layout import class_order, unit_stride
 from dmlkernels.backends.native.cuda import module
 from dmlkernels.backends.native.cuda.plan import is_small
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.statistics import Square, Statistic
 
 NOWHERE = 2**62  # a border that no place reaches
 _TYPES = {
@@ -31,8 +31,8 @@ class Inputs:
         self.pairs = pairs
         self.dtype = _operand_type(pairs)
         self.small = is_small(pairs.num_rows, pairs.num_columns + (pairs.num_rows if pairs.within else 0))
-        self.rows = _unit_stride(pairs.rows.detach().to(self.dtype))
-        self.columns = None if pairs.columns is None else _unit_stride(pairs.columns.detach().to(self.dtype))
+        self.rows = unit_stride(pairs.rows.detach().to(self.dtype))
+        self.columns = None if pairs.columns is None else unit_stride(pairs.columns.detach().to(self.dtype))
         self.group = statistic.group
         self.compiled_type = _compiled_type(self.dtype)
         self.per_tile, self.slice = module.compiled.sizes(self.compiled_type)
@@ -42,7 +42,7 @@ class Inputs:
         self.order: Tensor | None = None
         if statistic.reads_labels:
             self._take_labels(pairs)
-        if _is_weighted(statistic) and pairs.columns is not None:
+        if statistic.reads_weights and pairs.columns is not None:
             if pairs.column_weights is None:
                 raise TypeError(f"{statistic.name} needs column_weights")
             self.weights = pairs.column_weights.to(pairs.dtype).contiguous()
@@ -96,7 +96,7 @@ class Inputs:
             raise TypeError(f"{pairs.statistic.name} needs row_labels")
         self.column_labels = None if pairs.column_labels is None else pairs.column_labels.contiguous()
         if pairs.within and pairs.statistic.sparse and not self.small:
-            self.order = _class_order(self.row_labels, pairs.row_boundaries)
+            self.order = class_order(self.row_labels, pairs.row_boundaries)
 
     def _add_rows(self, side: module.compiled.Vectors, saved: Tensor) -> None:
         side.points, side.border = self.rows.data_ptr(), self.pairs.num_rows
@@ -135,15 +135,6 @@ def _operand_type(pairs: Pairs) -> torch.dtype:
     return rows if rows == columns else pairs.dtype
 
 
-def _is_weighted(statistic: Statistic) -> bool:
-    return isinstance(statistic, Square) or statistic.name == "fused"
-
-
-def _unit_stride(vectors: Tensor) -> Tensor:
-    """Vectors whose numbers are adjacent: they may lie anywhere, anything else is copied."""
-    return vectors if vectors.stride(-1) == 1 or vectors.shape[-1] == 1 else vectors.contiguous()
-
-
 def _is_aligned(vectors: Tensor) -> bool:
     steps = (vectors.shape[-1], *vectors.stride()[:-1])
     return vectors.data_ptr() % _QUAD == 0 and all(step * vectors.element_size() % _QUAD == 0 for step in steps)
@@ -151,9 +142,3 @@ def _is_aligned(vectors: Tensor) -> bool:
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _class_order(labels: Tensor, boundaries: tuple[int, ...]) -> Tensor:
-    """Places of the points sorted by class within their segments."""
-    bounds = zip((0, *boundaries), (*boundaries, labels.shape[0]), strict=True)
-    return torch.cat([labels[start:stop].argsort(stable=True) + start for start, stop in bounds])
