@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.harness.clocks import clock_for
 from benchmarks.harness.correctness import complaint
 from benchmarks.harness.memory import Memory, Probe, usable_bytes
-from benchmarks.harness.records import Record, provenance
+from benchmarks.harness.records import SAMPLES, Record, provenance
 from benchmarks.harness.steps import BOTH, Step
 from benchmarks.harness.timing import Timing, time_interleaved
 from benchmarks.problems import flops
@@ -135,7 +135,7 @@ def _record(case: Case, name: str, mode: str, result: _Result) -> Record:
             "iqr_s": timing.spread,
             "quartiles_s": timing.quartiles,
             "rounds": len(timing.seconds),
-            "seconds": [round(s, 9) for s in timing.seconds],
+            SAMPLES: [round(s, 9) for s in timing.seconds],
             "exact_flops_per_s": record["flops_exact"] / timing.median,
         }
     return record | provenance(case.device)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.cases import cases
 from benchmarks.conftest import Bench
+from benchmarks.harness.records import SAMPLES
 from benchmarks.harness.steps import BOTH, MODES
 from benchmarks.problems.inputs import Case
 from benchmarks.problems.variants import COMPILED, variant_names
@@ -63,10 +64,10 @@ def test_loss(benchmark: Any, bench: Bench, case: Case, mode: str, name: str, na
     if record["status"] in ("does not fit", "too slow"):
         pytest.skip(f"{record['status']}: {record['reason']}")
     assert record["status"] == "ok", f"{record['status']}: {record['reason']}"
-    benchmark.extra_info |= {key: value for key, value in record.items() if key not in ("seconds", "shape")}
-    times = iter(record["seconds"])
+    benchmark.extra_info |= {key: value for key, value in record.items() if key not in (SAMPLES, "shape")}
+    times = iter(record[SAMPLES])
 
     def replay() -> None:
         CLOCK.now += next(times)
 
-    benchmark.pedantic(replay, rounds=len(record["seconds"]))
+    benchmark.pedantic(replay, rounds=len(record[SAMPLES]))

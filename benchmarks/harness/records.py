@@ -18,14 +18,15 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "triton", "pytorch-metric-learning", "liger-kernel", "cut-cross-entropy", "numpy")
 
 Record = dict[str, Any]
+SAMPLES = "seconds"  # of every timed run
 
 
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Append."""
+    """Append the records without their raw samples: tables and pictures read medians and quartiles."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
         for record in records:
-            lines.write(json.dumps(record) + "\n")
+            lines.write(json.dumps({key: value for key, value in record.items() if key != SAMPLES}) + "\n")
 
 
 def read(paths: Iterable[Path]) -> Iterator[Record]:
