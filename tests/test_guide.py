@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmlkernels import statistics
+import dmlkernels as dml
+from dmlkernels import backends, statistics
 from dmlkernels.backends.blocked import plan
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics.base import State
@@ -56,3 +57,29 @@ def test_the_guides_statistic(contrastive: Any, tile_elements: int, monkeypatch:
 
     torch.testing.assert_close(ours(embeddings, proxies), dense(embeddings, labels, proxies))
     assert torch.autograd.gradcheck(ours, (embeddings, proxies))
+
+
+def test_auto_takes_a_backend_that_has_the_statistic(contrastive: Any) -> None:
+    embeddings, proxies, labels = torch.randn(4, 5), torch.randn(3, 5), torch.tensor([0, 1, 2, 0])
+    found = pair_statistics(contrastive(MARGIN), embeddings, proxies, backend="auto", row_labels=labels)
+    torch.testing.assert_close(found, dense(embeddings, labels, proxies))
+    compiled = torch.compile(pair_statistics, fullgraph=True, backend="eager")
+    torch.testing.assert_close(
+        compiled(contrastive(MARGIN), embeddings, proxies, backend="auto", row_labels=labels), found
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in ("native", "triton") if dml.available_backends()[name]])
+def test_a_backend_without_the_statistic_says_so(contrastive: Any, name: str) -> None:
+    embeddings, proxies, labels = torch.randn(4, 5), torch.randn(3, 5), torch.tensor([0, 1, 2, 0])
+    message = rf"^backend: '{name}' does not have the statistic 'contrastive', expected one of \('auto', 'torch'\)$"
+    with pytest.raises(ValueError, match=message):
+        pair_statistics(contrastive(MARGIN), embeddings, proxies, backend=name, row_labels=labels)
+    with dml.use_backend(name), pytest.raises(ValueError, match=message):
+        pair_statistics(contrastive(MARGIN), embeddings, proxies, backend="auto", row_labels=labels)
+
+
+@pytest.mark.parametrize("name", list(dml.available_backends()))
+def test_every_backend_has_the_whole_catalogue(name: str) -> None:
+    if dml.available_backends()[name]:
+        assert [statistic for statistic in statistics.CATALOGUE if not backends.get(name).supports(statistic)] == []

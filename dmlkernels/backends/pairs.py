@@ -64,8 +64,8 @@ class Gradients(NamedTuple):
     columns: Tensor | None
 
 
-class Backend(Protocol):
-    """What a backend is to the ops: three functions of pairs. Shapes must follow from shapes alone."""
+class Solver(Protocol):
+    """What computes pairs: three functions of them. Shapes must follow from shapes alone."""
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]: ...
 
@@ -79,3 +79,11 @@ class Backend(Protocol):
         needs_rows: bool,
         needs_columns: bool,
     ) -> Gradients: ...
+
+
+class Backend(Solver, Protocol):
+    """What the ops call by name."""
+
+    def supports(self, statistic: str) -> bool:
+        """Whether the backend has the statistic of this name."""
+        ...

@@ -64,18 +64,40 @@ def use_backend(name: str) -> Iterator[None]:
         _default = before
 
 
-def resolve(name: str, device_type: str) -> str:
-    """The backend that a call on this kind of device gets."""
-    return _choose(_default if name == "auto" else name, device_type)
+def resolve(name: str, device_type: str, statistic: str | None = None) -> str:
+    """Choose the backend of a call on this kind of device.
+
+    Args:
+        name: what the caller asked for; "auto" takes the fastest backend that can run and has the statistic.
+        device_type: as in ``torch.device.type``.
+        statistic: name of the statistic to compute, if one is.
+
+    Raises:
+        ValueError: there is no such backend, or it does not have the statistic.
+        RuntimeError: it cannot run here.
+    """
+    return _choose(_default if name == "auto" else name, device_type, statistic)
 
 
-def _choose(name: str, device_type: str) -> str:
+def _choose(name: str, device_type: str, statistic: str | None) -> str:
     if name != "auto":
         _require(name, device_type)
+        if statistic is not None and not get(name).supports(statistic):
+            able = ("auto", *(other for other in _NAMES if _availability(other) and get(other).supports(statistic)))
+            raise ValueError(f"backend: {name!r} does not have the statistic {statistic!r}, expected one of {able}")
         return name
+    for name in _preferred(device_type):
+        if statistic is None or get(name).supports(statistic):
+            return name
+    return "torch"
+
+
+def _preferred(device_type: str) -> Iterator[str]:
+    """Backends that are faster than torch on this kind of device, the fastest first."""
     if device_type == "cuda":
-        return next((name for name in ("triton", "native") if _availability(name, device_type)), "torch")
-    return "native" if device_type == "cpu" and native.preferred() else "torch"
+        yield from (name for name in ("triton", "native") if _availability(name, device_type))
+    elif device_type == "cpu" and native.preferred():
+        yield "native"
 
 
 # What torch.compiler.assume_constant_result sets, which would import the compiler with this package.

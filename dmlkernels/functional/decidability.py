@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels import backends
 from dmlkernels.functional.checks import check_choice, check_ignore_index, check_labels, check_number, check_vectors
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.validation import should_check
@@ -139,9 +138,7 @@ def decidability_loss(
     check_ignore_index(ignore_index)
     device = embeddings.device.type
     resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True, correction)
-    moments = pair_statistics(
-        Moments(), embeddings, backend=backends.resolve(backend, device), row_labels=resolved, within=True
-    )
+    moments = pair_statistics(Moments(), embeddings, backend=backend, row_labels=resolved, within=True)
     return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels import backends
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
@@ -103,7 +102,7 @@ def potential_field_loss(
         energies = pair_statistics(
             statistic,
             embeddings,
-            backend=backends.resolve(backend, device),
+            backend=backend,
             row_labels=point_labels,
             within=True,
         )

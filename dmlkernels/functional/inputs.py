@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dmlkernels import backends
 from dmlkernels.functional.checks import check_ignore_index, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels
@@ -56,7 +55,7 @@ def proxy_inputs(
     proxies_name: str = "proxies",
     proxies_per_label: int = 1,
 ) -> ProxyInputs:
-    """Check the common arguments of a proxy loss and resolve its labels and backend.
+    """Check the common arguments of a proxy loss and resolve its labels.
 
     Args:
         needs_samples: an error if all rows are ignored.
@@ -83,4 +82,4 @@ def proxy_inputs(
         needs_impostors,
         correction,
     )
-    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backends.resolve(backend, device))
+    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backend)

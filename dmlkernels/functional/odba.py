@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels import backends
 from dmlkernels.functional.checks import check_choice, check_per_row, check_same_space, check_vectors
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Square
@@ -64,7 +63,7 @@ def odba_penalty(
         Square(),
         embeddings,
         atoms,
-        backend=backends.resolve(backend, embeddings.device.type),
+        backend=backend,
         column_weights=weights,
     )
     return energies.mean() if reduction == "mean" else energies.sum()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels import backends
 from dmlkernels.functional.checks import check_integer, check_number
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
@@ -98,7 +99,8 @@ def soft_triple_loss(
         return loss
     pairs = centers.shape[0] * (centers_per_class - 1)
     wide = centers.to(torch.promote_types(centers.dtype, embeddings.dtype))
-    return loss + tau / pairs * center_spread(wide, centers_per_class, inputs.backend)
+    chosen = backends.resolve(backend, wide.device.type)
+    return loss + tau / pairs * center_spread(wide, centers_per_class, chosen)
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

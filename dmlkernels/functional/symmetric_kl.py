@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels import backends
 from dmlkernels.functional.checks import check_number, check_same_space, check_vectors
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Divergence
@@ -74,6 +73,6 @@ def symmetric_kl_loss(
         Divergence(1 / temperature, detach_targets),
         torch.stack((embeddings.to(dtype), intervened.to(dtype))),
         proxies.detach() if detach_proxies else proxies,
-        backend=backends.resolve(backend, embeddings.device.type),
+        backend=backend,
     )
     return statistics[:, 5].mean() / 2

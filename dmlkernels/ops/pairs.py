@@ -61,7 +61,11 @@ def pair_statistics(
     row_boundaries: Sequence[int] = (),
     column_boundaries: Sequence[int] = (),
 ) -> Tensor:
-    """Differentiable ``(R, width)`` statistics of the cosine scores; arguments as in Pairs, ``backend`` resolved."""
+    """Compute the ``(R, width)`` statistics of the cosine scores, differentiably.
+
+    Arguments as in ``Pairs``; ``backend`` as losses take it.
+    """
+    backend = backends.resolve(backend, rows.device.type, statistic.name)
     statistics: Tensor = pair_forward(
         rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
         statistic.name, statistic.parameters(), backend,

@@ -23,7 +23,7 @@ def center_spread(centers: Tensor, group: int, backend: str) -> Tensor:
     Args:
         centers: (C * group, D), centre k of class c in row c * group + k.
         group: centres per class.
-        backend: a resolved one.
+        backend: as resolved for these centres.
     """
     total: Tensor = _engine(centers, backend).spread(centers, group, _SLACK)
     return total

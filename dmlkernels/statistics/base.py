@@ -33,6 +33,7 @@ class Statistic(ABC):
 
     name: ClassVar[str]
     width: ClassVar[int]  # vectors of a state, values per row
+    joins: ClassVar[tuple[type[Statistic], ...]] = ()  # simple statistics that it computes from the same scores
     views: ClassVar[int] = 1  # how many score matrices it folds together
     reads_labels: ClassVar[bool] = True
     reads_weights: ClassVar[bool] = False

@@ -23,6 +23,7 @@ class Fused(Statistic):
     """Columns: the six of Moments (samples against proxies), Field (all points), Square (samples against atoms)."""
 
     name = "fused"
+    joins = (Moments, Field, Square)
     width = Moments.width + Field.width + Square.width
     reads_weights = True
     symmetric = True

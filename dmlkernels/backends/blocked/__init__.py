@@ -14,6 +14,11 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 TENSORS = Engine(normalise, Fold, Slope)
 
 
+def supports(statistic: str) -> bool:
+    """Every statistic: this backend calls its own fold and slope."""
+    return True
+
+
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward remembers for backward."""
     return closed_form.saved_shape(pairs) if is_closed(pairs) else streaming.saved_shape(pairs)

@@ -10,12 +10,12 @@ import torch
 from dmlkernels.backends import blocked
 from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.gpu import closed
-from dmlkernels.backends.pairs import Backend, Pairs
+from dmlkernels.backends.pairs import Pairs, Solver
 
 __all__ = ["on_device", "solver"]
 
 
-def solver(pairs: Pairs, kernels: Backend, fits: bool) -> Backend:
+def solver(pairs: Pairs, kernels: Solver, fits: bool) -> Solver:
     """Who computes these pairs: the kernels; the closed form where it is cheaper; the torch backend if a tile of the
     kernels does not hold all columns of a label."""
     if not fits:

@@ -14,8 +14,9 @@ from dmlkernels.backends.native import cuda, module, norms, whole
 from dmlkernels.backends.native.module import preferred
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.statistics import CATALOGUE
 
-__all__ = ["backward", "forward", "preferred", "saved_shape", "unavailable_reason"]
+__all__ = ["backward", "forward", "preferred", "saved_shape", "supports", "unavailable_reason"]
 
 COMPILED = Engine(norms, Fold, Slope)
 
@@ -26,6 +27,12 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
         return cuda.unavailable_reason()
     reason = module.unavailable_reason(device_type)
     return None if device_type is None and cuda.unavailable_reason() is None else reason
+
+
+def supports(statistic: str) -> bool:
+    """Whether the engines were compiled with the statistic of this name."""
+    joint = CATALOGUE[statistic]
+    return all(hasattr(module.compiled.Kind, part.name) for part in joint.joins or (joint,))
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.availability import unavailable_reason
-from dmlkernels.backends.triton.run import backward, forward, saved_shape
+from dmlkernels.backends.triton.run import backward, forward, saved_shape, supports
 
-__all__ = ["Forward", "Gradients", "Pairs", "backward", "forward", "saved_shape", "unavailable_reason"]
+__all__ = ["Forward", "Gradients", "Pairs", "backward", "forward", "saved_shape", "supports", "unavailable_reason"]

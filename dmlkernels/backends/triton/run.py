@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device, solver
-from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Solver
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import saved_size
+from dmlkernels.statistics import CATALOGUE
 
 
-class _Kernels(Backend):
+class _Kernels(Solver):
     """Compiled for the device of the pairs, or interpreted."""
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
@@ -39,6 +40,13 @@ class _Kernels(Backend):
 _KERNELS = _Kernels()
 
 
+def supports(statistic: str) -> bool:
+    """Whether there is an epilogue for the statistic of this name."""
+    from dmlkernels.backends.triton.epilogues import has_epilogue
+
+    return has_epilogue(CATALOGUE[statistic])
+
+
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward keeps for backward."""
     return _solver(pairs).saved_shape(pairs)
@@ -57,7 +65,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
         return _solver(pairs).backward(pairs, forward, gradient, needs_rows, needs_columns)
 
 
-def _solver(pairs: Pairs) -> Backend:
+def _solver(pairs: Pairs) -> Solver:
     return solver(pairs, _KERNELS, fits(pairs.statistic.group))
 
 

@@ -13,7 +13,7 @@ from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.native.cuda import launch
 from dmlkernels.backends.native.cuda.module import unavailable_reason
 from dmlkernels.backends.native.cuda.problem import fits
-from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Solver
 
 __all__ = ["backward", "forward", "saved_shape", "serves", "unavailable_reason"]
 
@@ -40,5 +40,5 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
         return _solver(pairs).backward(pairs, forward, gradient, needs_rows, needs_columns)
 
 
-def _solver(pairs: Pairs) -> Backend:
+def _solver(pairs: Pairs) -> Solver:
     return solver(pairs, launch, fits(pairs))

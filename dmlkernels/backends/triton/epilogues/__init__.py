@@ -1,6 +1,6 @@
 """Statistics as the kernels see them: one file each."""
 
-from dmlkernels.backends.triton.epilogues.base import Epilogue, epilogue_of, register
+from dmlkernels.backends.triton.epilogues.base import Epilogue, epilogue_of, has_epilogue, register
 from dmlkernels.backends.triton.epilogues.divergence import DIVERGENCE
 from dmlkernels.backends.triton.epilogues.field import FIELD
 from dmlkernels.backends.triton.epilogues.fused import FUSED
@@ -18,4 +18,4 @@ register(Moments, MOMENTS)
 register(SoftTriple, SOFT_TRIPLE)
 register(Square, SQUARE)
 
-__all__ = ["Epilogue", "epilogue_of", "register"]
+__all__ = ["Epilogue", "epilogue_of", "has_epilogue", "register"]

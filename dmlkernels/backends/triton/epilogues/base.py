@@ -62,5 +62,10 @@ def register(statistic: type[Statistic], epilogue: Epilogue) -> None:
     _EPILOGUES[statistic] = epilogue
 
 
+def has_epilogue(statistic: type[Statistic]) -> bool:
+    """Whether the kernels can compute a statistic."""
+    return statistic in _EPILOGUES
+
+
 def epilogue_of(statistic: Statistic) -> Epilogue:
     return _EPILOGUES[type(statistic)]
