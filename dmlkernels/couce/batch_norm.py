@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 @contextmanager
@@ -37,3 +40,30 @@ def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
         for layer, buffers in zip(tracking, held, strict=True):
             layer.track_running_stats = True
             layer._buffers.update(buffers)
+
+
+@contextmanager
+def frozen_running_statistics_of_calls() -> Iterator[None]:
+    """Within the block, the same for every module that this thread calls, however it comes by it.
+
+    A function, a bound method or a lambda does not tell which modules it is going to call. Scripted modules run no
+    hooks.
+
+    Example:
+        >>> import torch
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with frozen_running_statistics_of_calls():
+        ...     normalised = (lambda x: norm(x))(torch.randn(8, 2) + 5)
+        >>> norm.running_mean
+        tensor([0., 0.])
+    """
+    thread, frozen = threading.get_ident(), set[nn.Module]()
+    with ExitStack() as contexts:
+
+        def freeze(module: nn.Module, _: Any) -> None:
+            if threading.get_ident() == thread and module not in frozen:
+                frozen.update(module.modules())
+                contexts.enter_context(frozen_running_statistics(module))
+
+        with register_module_forward_pre_hook(freeze):
+            yield

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.couce.batch_norm import frozen_running_statistics
+from dmlkernels.couce.batch_norm import frozen_running_statistics_of_calls
 from dmlkernels.couce.descriptors import background_descriptors
 from dmlkernels.couce.dictionary_update import DictionaryState, updated_dictionary
 from dmlkernels.functional.checks import check_choice, check_device, check_number, check_vectors
@@ -130,8 +129,8 @@ class BackgroundDictionary(nn.Module):
         Args:
             features: (B, C, H, W) feature maps, turned into descriptors by ``background_descriptors``; or (B, D)
                 ready descriptors of any scale. Any floating type.
-            head: the model's own way from pooled features (B, C) to embeddings (B, D); only for feature maps. BatchNorm
-                layers in it keep their running statistics.
+            head: the model's own way from pooled features (B, C) to embeddings (B, D), a module or any function; only
+                for feature maps. BatchNorm layers that it calls keep their running statistics.
 
         Raises:
             TypeError: ``features`` is no tensor of floats.
@@ -149,7 +148,7 @@ class BackgroundDictionary(nn.Module):
 
     def _descriptors(self, features: Tensor, head: Callable[[Tensor], Tensor] | None) -> Tensor:
         if isinstance(features, Tensor) and features.dim() == 4:
-            with frozen_running_statistics(head) if isinstance(head, nn.Module) else nullcontext():
+            with frozen_running_statistics_of_calls():
                 descriptors = background_descriptors(features, head)
         else:
             check_vectors("features", features, allow_empty=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from dmlkernels.backends import resolve
 from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
 from dmlkernels.functional.cosines import unit_rows
+from dmlkernels.modules.forgotten import Watch
 from dmlkernels.modules.options import complete_options, show_options
-
-_PATIENCE = 10  # training steps with gradients but no change before the warning
 
 
 class ProxyLoss(nn.Module):
@@ -71,7 +71,7 @@ class ProxyLoss(nn.Module):
             raise ValueError(f"proxy_init: got {proxy_init!r}, expected 'random', 'class_mean' or a tensor")
         self.proxies = nn.Parameter(start)
         self._awaits_class_means = isinstance(proxy_init, str) and proxy_init == "class_mean"
-        self._untouched: _Untouched | None = _Untouched()
+        self._watch: Watch | None = Watch()
         self._try_options()
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -102,6 +102,7 @@ class ProxyLoss(nn.Module):
         Raises:
             ValueError: no embedding at all; embeddings that are not finite; shapes or labels that do not fit.
             TypeError: a wrong dtype.
+            RuntimeError: the proxies are computed from other parameters by something that has no inverse.
 
         Warns:
             UserWarning: with ``proxy_init="class_mean"``, classes without an embedding start from random directions.
@@ -131,8 +132,16 @@ class ProxyLoss(nn.Module):
         if self.proxies_per_class > 1:
             means = unit_rows(means + 0.1 * unit_rows(torch.randn_like(means)))
         usable = (seen & total.any(1, keepdim=True)).repeat_interleave(self.proxies_per_class, dim=0)
-        self.proxies.copy_(torch.where(usable, means.to(self.proxies.dtype), self.proxies))
+        self._set_proxies(torch.where(usable, means.to(self.proxies.dtype), self.proxies))
         self._awaits_class_means = False
+
+    def _set_proxies(self, values: Tensor) -> None:
+        if is_parametrized(self, "proxies"):
+            self.proxies = values  # type: ignore[assignment]  # through the right inverses of the parametrizations
+        elif self.proxies.is_leaf:
+            self.proxies.copy_(values)
+        else:
+            raise RuntimeError("proxies: are computed from other parameters, which init_proxies_from cannot set")
 
     def _checked_classes(self, embeddings: Tensor, labels: Tensor) -> Tensor:  # (N,) int64
         """The labels of embeddings that a class mean can be taken of."""
@@ -182,10 +191,11 @@ class ProxyLoss(nn.Module):
         """The proxies for a forward pass."""
         if self._awaits_class_means:
             raise RuntimeError("proxy_init='class_mean': call init_proxies_from(embeddings, labels) before training")
-        watched = None if torch.compiler.is_compiling() or not self.training else self._untouched
-        if watched is not None and watched.settled(self.proxies):
-            self._untouched = None
-        return self.proxies
+        proxies = self.proxies
+        watch = None if torch.compiler.is_compiling() or not self.training else self._watch
+        if watch is not None and watch.settled(proxies):
+            self._watch = None
+        return proxies
 
     def _evaluate(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
@@ -205,36 +215,3 @@ class ProxyLoss(nn.Module):
         if f"{prefix}proxies" in state_dict:
             self._awaits_class_means = False
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-class _Untouched:
-    """Watches whether proxies that get gradients ever change: left out of the optimiser, they never do."""
-
-    def __init__(self) -> None:
-        self._steps = 0
-        self._version = -1
-        self._checksum: Tensor | None = None
-
-    def settled(self, proxies: Tensor) -> bool:
-        """Whether there is no need to watch any longer; warns if the proxies seem forgotten."""
-        if proxies.grad is None:
-            return False
-        if self._checksum is None:
-            self._version, self._checksum = proxies._version, _checksum(proxies)
-        self._steps += 1
-        if proxies._version != self._version:
-            return True
-        if self._steps <= _PATIENCE:
-            return False
-        # The version misses a change through .data, so the values decide: the only time that they are read.
-        if torch.equal(self._checksum, _checksum(proxies)):
-            warnings.warn(
-                f"the proxies have received gradients for {self._steps - 1} steps but never changed: "
-                "pass loss.parameters() or loss.param_groups(lr) to the optimiser",
-                stacklevel=4,
-            )
-        return True
-
-
-def _checksum(proxies: Tensor) -> Tensor:
-    return proxies.detach().sum(dtype=torch.promote_types(proxies.dtype, torch.float32))

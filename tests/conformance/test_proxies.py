@@ -217,6 +217,70 @@ def test_frozen_or_evaluated_proxies_are_not_reported() -> None:
             module(x, LABELS)
 
 
+@every_owner
+def test_long_accumulation_is_not_reported(build: Build) -> None:
+    module = made(build)
+    optimiser = torch.optim.SGD(module.param_groups(0.1), lr=0.1)
+    start = module.proxies.detach().clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(40):
+            module(samples(step), LABELS).backward()
+    optimiser.step()
+    assert not torch.equal(module.proxies, start)
+
+
+def test_proxies_that_the_optimiser_lacks_are_reported_while_it_accumulates() -> None:
+    module, backbone = made(dml.PDLoss), torch.nn.Linear(DIM, DIM)
+    optimiser = torch.optim.SGD(backbone.parameters(), 0.1)
+
+    def accumulate() -> None:
+        for step in range(40):
+            module(backbone(samples(step)), LABELS).backward()
+            if step % 16 == 15:
+                optimiser.step()
+
+    with pytest.warns(UserWarning, match="no optimiser has them"):
+        accumulate()
+
+
+def _weight_normed(module: Any) -> Any:
+    return torch.nn.utils.parametrizations.weight_norm(module, "proxies")
+
+
+def _orthogonal(module: Any) -> Any:
+    return torch.nn.utils.parametrizations.orthogonal(module, "proxies")
+
+
+@pytest.mark.parametrize("parametrize", [_weight_normed, _orthogonal])
+def test_computed_proxies_train_in_silence(parametrize: Callable[[Any], Any]) -> None:
+    module = parametrize(made(dml.PDLoss))
+    optimiser = torch.optim.SGD(module.parameters(), 0.1)
+    before = module.proxies.detach().clone()
+    assert train(module, optimiser, 30) == []
+    assert not torch.equal(module.proxies, before)
+
+
+def test_weight_normed_proxies_are_initialised() -> None:
+    plain, module = made(dml.PDLoss), _weight_normed(made(dml.PDLoss))
+    for owner in (plain, module):
+        owner.init_proxies_from(samples(), LABELS.clamp_min(0))
+    torch.testing.assert_close(module.proxies, plain.proxies)
+
+
+def test_functional_call_uses_the_given_proxies_in_silence() -> None:
+    module = made(dml.PDLoss)
+    given = torch.randn_like(module.proxies)
+    expected = dml.pd_loss(samples(), LABELS, given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(30):
+            weights = {"proxies": given.clone().requires_grad_() * 1.0}
+            found = torch.func.functional_call(module, weights, (samples(), LABELS))
+            found.backward()
+    torch.testing.assert_close(found, expected)
+
+
 def nearest_class(module: Any, embeddings: Tensor) -> Tensor:
     cosines = F.normalize(embeddings) @ F.normalize(module.proxies).T
     return cosines.argmax(1) // module.proxies_per_class

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -235,6 +238,52 @@ def test_update_from_feature_maps_leaves_graph_and_head_alone() -> None:
     expected = BackgroundDictionary(3, 8)
     expected.update(background_descriptors(features, head))
     assert torch.allclose(module.atoms, expected.atoms)
+
+
+class _Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(5, 8), nn.BatchNorm1d(8)
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        found: Tensor = self.norm(self.linear(pooled))
+        return found
+
+
+@pytest.mark.parametrize("given", ["bound method", "lambda", "partial", "sequence"])
+def test_update_leaves_batch_norm_alone_however_the_head_is_given(given: str) -> None:
+    model = _Model()
+    heads: dict[str, Callable[[Tensor], Tensor]] = {
+        "bound method": model.embed,
+        "lambda": lambda pooled: model.norm(model.linear(pooled)),
+        "partial": functools.partial(_Model.embed, model),
+        "sequence": nn.Sequential(model.linear, model.norm),
+    }
+    before = copy.deepcopy(model.state_dict())
+    features = torch.randn(6, 5, 4, 4, generator=seeded())
+    module = BackgroundDictionary(3, 8)
+    module.update(features, heads[given])
+    assert module.active.all()
+    for name, value in model.state_dict().items():
+        assert torch.equal(before[name], value)
+    assert model.norm.track_running_stats
+    model.embed(features.mean((2, 3)))
+    assert model.norm.num_batches_tracked == 1  # the model's own passes count as before
+
+
+def test_update_freezes_batch_norm_of_its_own_thread_only() -> None:
+    norm, other = nn.BatchNorm1d(5), nn.BatchNorm1d(5)
+
+    def head(pooled: Tensor) -> Tensor:
+        threads = [threading.Thread(target=other, args=(pooled,))]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        found: Tensor = norm(pooled)
+        return found
+
+    BackgroundDictionary(3, 5).update(torch.randn(6, 5, 4, 4, generator=seeded()), head)
+    assert norm.num_batches_tracked == 0 and other.num_batches_tracked == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
