@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dmlkernels.couce.dictionary import BackgroundDictionary
-from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 
 
@@ -102,11 +102,12 @@ class CouCE(nn.Module):
             raise TypeError(f"dictionary: got {type(dictionary).__name__}, expected a BackgroundDictionary or None")
         if proxies is not None and not callable(proxies):
             raise TypeError(f"proxies: got {type(proxies).__name__}, expected a callable that returns them, or None")
-        check_number("odba_weight", odba_weight, at_least=0)
-        check_number("invariance_weight", invariance_weight, at_least=0)
-        check_number("temperature", temperature, above=0)
-        check_number("ramp_epochs", ramp_epochs, at_least=0)
-        check_number("warmup_epochs", warmup_epochs, at_least=0)
+        odba_weight = check_number("odba_weight", odba_weight, at_least=0)
+        invariance_weight = check_number("invariance_weight", invariance_weight, at_least=0)
+        temperature = check_number("temperature", temperature, above=0)
+        check_flag("detach_proxies", detach_proxies)
+        ramp_epochs = check_number("ramp_epochs", ramp_epochs, at_least=0)
+        warmup_epochs = check_number("warmup_epochs", warmup_epochs, at_least=0)
         self.base_loss, self.dictionary, self.proxies_of = base_loss, dictionary, proxies
         self.odba_weight, self.invariance_weight = odba_weight, invariance_weight
         self.temperature, self.detach_proxies, self.backend = temperature, detach_proxies, backend
@@ -120,7 +121,7 @@ class CouCE(nn.Module):
 
     def set_epoch(self, epoch: float) -> None:
         """Move the schedule; fractions are fine. Without any call the terms have their full weight."""
-        check_number("epoch", epoch)
+        epoch = check_number("epoch", epoch)
         self._move_schedule(epoch)
 
     def _move_schedule(self, epoch: float) -> None:

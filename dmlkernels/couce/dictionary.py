@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from dmlkernels.couce.batch_norm import frozen_running_statistics_of_calls
 from dmlkernels.couce.descriptors import background_descriptors
 from dmlkernels.couce.dictionary_update import DictionaryState, updated_dictionary
-from dmlkernels.functional.checks import check_choice, check_device, check_number, check_vectors
+from dmlkernels.functional.checks import (
+    check_choice,
+    check_device,
+    check_flag,
+    check_integer,
+    check_number,
+    check_vectors,
+)
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.odba import REDUCTIONS, odba_penalty
 
@@ -91,13 +98,12 @@ class BackgroundDictionary(nn.Module):
     ) -> None:
         super().__init__()
         for name, size in (("num_atoms", num_atoms), ("embedding_size", embedding_size)):
-            check_number(name, size, at_least=1)
-            if not isinstance(size, int):
-                raise TypeError(f"{name}: got {size}, expected an integer")
+            check_integer(name, size, at_least=1)
         for name, value in (("momentum", momentum), ("starved_share", starved_share)):
             check_number(name, value, at_least=0)
             if value >= 1:
                 raise ValueError(f"{name}: got {value}, expected a number below 1")
+        check_flag("use_prior", use_prior)
         check_choice("reduction", reduction, REDUCTIONS)
         check_choice("dtype", dtype, (torch.float32, torch.float64))
         if num_atoms >= embedding_size:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import FLOATS, check_choice, check_number
+from dmlkernels.functional.checks import FLOATS, check_choice, check_integer, check_number, check_tensor
 
 MODES = ("mix", "scale")
 FLOOR = 1e-8  # amplitudes below it count as zero
@@ -121,8 +121,8 @@ def radial_bands(
         >>> masks.shape, bool((masks.sum(0) == 1).all())
         (torch.Size([3, 7, 4]), True)
     """
-    check_number("height", height, at_least=1)
-    check_number("width", width, at_least=1)
+    check_integer("height", height, at_least=1)
+    check_integer("width", width, at_least=1)
     _check_edges(edges)
     band = _band_of_bins(height, width, edges, device)
     return torch.stack([band == index for index in range(len(edges) + 1)])
@@ -133,6 +133,7 @@ def check_intervention(
 ) -> None:
     """The options make an intervention."""
     _check_edges(edges)
+    _check_numbers("eta", eta)
     if len(eta) != len(edges) + 1 or not all(0 <= value <= 1 for value in eta):
         raise ValueError(f"eta: got {tuple(eta)}, expected {len(edges) + 1} numbers in [0, 1], one for each band")
     check_choice("mode", mode, MODES)
@@ -142,15 +143,22 @@ def check_intervention(
 
 def check_feature_map(feature_map: Tensor) -> None:
     """``feature_map`` is a (B, C, H, W) tensor of floats."""
-    if not isinstance(feature_map, Tensor):
-        raise TypeError(f"feature_map: got {type(feature_map).__name__}, expected a tensor")
+    check_tensor("feature_map", feature_map)
     if feature_map.dim() != 4:
         raise ValueError(f"feature_map: got shape {tuple(feature_map.shape)}, expected 4 dimensions (B, C, H, W)")
     if feature_map.dtype not in FLOATS:
         raise TypeError(f"feature_map: got {feature_map.dtype}, expected float16, bfloat16, float32 or float64")
 
 
+def _check_numbers(name: str, values: object) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name}: got {type(values).__name__}, expected a sequence of numbers")
+    for value in values:
+        check_number(name, value)
+
+
 def _check_edges(edges: Sequence[float]) -> None:
+    _check_numbers("edges", edges)
     if not all(0 < edge < 1 for edge in edges) or not all(low < high for low, high in pairwise(edges)):
         raise ValueError(f"edges: got {tuple(edges)}, expected increasing numbers in (0, 1)")
 

@@ -63,8 +63,8 @@ def proxy_anchor_loss(
         >>> proxy_anchor_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), alpha=1.0)
         tensor(1.0856)
     """
-    check_number("alpha", alpha, above=0)
-    check_number("margin", margin)
+    alpha = check_number("alpha", alpha, above=0)
+    margin = check_number("margin", margin)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate
     )

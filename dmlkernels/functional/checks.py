@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -12,12 +12,28 @@ from torch import Tensor
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+LARGEST_NUMBER, SMALLEST_NUMBER = 1e15, 1e-15  # of options: their squares and reciprocals, too, are float32 numbers
+
+
+def check_tensor(name: str, value: object, of: str = "") -> None:
+    """``value`` is an ordinary dense tensor, and no torch.func transform is at work on it."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor{of}")
+    if value.is_nested or value.layout != torch.strided:
+        kind = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        raise TypeError(f"{name}: got a tensor of {kind} layout, expected a dense (strided) tensor{of}")
+    if type(value).__name__ == "DTensor":
+        raise TypeError(f"{name}: got a DTensor, expected a plain tensor{of}, such as its full_tensor()")
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            f"{name}: is inside a torch.func transform (grad, vmap, jvp, ...), which these losses do not support; "
+            "call the loss outside, and torch.autograd.grad for its gradient"
+        )
 
 
 def check_vectors(name: str, value: Tensor, *, allow_empty: bool = False) -> None:
     """``value`` is an (N, D) tensor of floats."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor")
+    check_tensor(name, value)
     if value.dim() != 2:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected 2 dimensions (N, D)")
     if value.dtype not in FLOATS:
@@ -45,8 +61,7 @@ def check_device(name: str, value: Tensor, embeddings: Tensor, other: str = "emb
 
 def check_labels(name: str, labels: Tensor, vectors: Tensor, of: str) -> None:
     """``labels`` holds one integer for each of the vectors."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"{name}: got {type(labels).__name__}, expected a tensor of integers")
+    check_tensor(name, labels, " of integers")
     if labels.dtype not in INTEGERS:
         raise TypeError(f"{name}: got {labels.dtype}, expected int64, int32, int16, int8 or uint8")
     if labels.shape != vectors.shape[:1]:
@@ -60,8 +75,7 @@ def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, 
     """``value``, if given, holds one number (or one boolean) for each of the vectors."""
     if value is None:
         return
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor")
+    check_tensor(name, value)
     if (value.dtype == torch.bool) != boolean or not (boolean or value.dtype.is_floating_point):
         raise TypeError(f"{name}: got {value.dtype}, expected {'bool' if boolean else 'a floating type'}")
     if value.shape != vectors.shape[:1]:
@@ -71,31 +85,44 @@ def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, 
     check_device(name, value, vectors, of)
 
 
-def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
-    """``value`` is a finite number within its bound."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+    """``value``, a finite number within its bound and of a size that kernels compute with in float32, as Python's."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a number")
+    if not isinstance(value, int | float):
+        value = float(value)  # of numpy's types, some of which overflow in the comparisons below
     if not -math.inf < value < math.inf:  # torch.compile follows this, and not math.isfinite, for a float that varies
         raise ValueError(f"{name}: got {value}, expected a finite number")
+    if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        raise ValueError(f"{name}: got {_brief(value)}, expected a magnitude of at most {LARGEST_NUMBER:g}")
     if above is not None and not value > above:
         raise ValueError(f"{name}: got {value}, expected a number above {above}")
+    if above == 0 and value < SMALLEST_NUMBER:
+        raise ValueError(f"{name}: got {value}, expected a number of at least {SMALLEST_NUMBER}")
     if at_least is not None and not value >= at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
+    return float(value)
+
+
+def _brief(value: Any) -> str:
+    """A number for a message: an int may have more digits than anybody reads, or Python prints."""
+    return f"an int of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 2**64 else str(value)
 
 
 def check_integer(name: str, value: Any, *, at_least: int | None = None) -> None:
-    """``value`` is a whole number within its bound."""
+    """``value`` is a whole number that fits int64, within its bound."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: got {type(value).__name__}, expected an int")
+    if not -(2**63) <= int(value) < 2**63:
+        raise ValueError(f"{name}: got {_brief(value)}, expected a number that fits int64")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
 
 
-def check_ignore_index(value: Any) -> None:
-    """``value`` is a whole number that a label of some type can have."""
-    check_integer("ignore_index", value)
-    if not -(2**63) <= value < 2**63:
-        raise ValueError(f"ignore_index: got {value}, expected a number that fits int64")
+def check_flag(name: str, value: object) -> None:
+    """``value`` is a boolean."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected True or False")
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_choice, check_ignore_index, check_labels, check_number, check_vectors
+from dmlkernels.functional.checks import (
+    check_choice,
+    check_integer,
+    check_labels,
+    check_number,
+    check_tensor,
+    check_vectors,
+)
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
@@ -79,8 +86,8 @@ def pd_loss(
         -0.35278
         >>> loss.backward()
     """
-    check_decidability_options(form, correction, min_gap, eps)
-    check_number("temperature", temperature, above=0)
+    min_gap, eps = check_decidability_options(form, correction, min_gap, eps)
+    temperature = check_number("temperature", temperature, above=0)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True, correction=correction,
@@ -132,10 +139,10 @@ def decidability_loss(
         >>> decidability_loss(x, torch.tensor([0, 0, 1])) < 0
         tensor(True)
     """
-    check_decidability_options(form, correction, min_gap, eps)
+    min_gap, eps = check_decidability_options(form, correction, min_gap, eps)
     check_vectors("embeddings", embeddings)
     check_labels("labels", labels, embeddings, "embeddings")
-    check_ignore_index(ignore_index)
+    check_integer("ignore_index", ignore_index)
     device = embeddings.device.type
     resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True, correction)
     moments = pair_statistics(Moments(), embeddings, backend=backend, row_labels=resolved, within=True)
@@ -167,8 +174,9 @@ def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
     """
     moments = []
     for name, scores in (("genuine_scores", genuine_scores), ("impostor_scores", impostor_scores)):
-        if not isinstance(scores, Tensor) or not scores.dtype.is_floating_point:
-            raise TypeError(f"{name}: got {getattr(scores, 'dtype', type(scores).__name__)}, expected a float tensor")
+        check_tensor(name, scores)
+        if not scores.dtype.is_floating_point:
+            raise TypeError(f"{name}: got {scores.dtype}, expected a floating type")
         if scores.numel() == 0:
             raise ValueError(f"{name}: got an empty tensor, expected at least one score")
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -177,12 +185,11 @@ def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
     return (genuine_mean - impostor_mean) / ((genuine_variance + impostor_variance) / 2).sqrt()
 
 
-def check_decidability_options(form: str, correction: int, min_gap: float, eps: float) -> None:
-    """Options that every decidability loss shares."""
+def check_decidability_options(form: str, correction: int, min_gap: float, eps: float) -> tuple[float, float]:
+    """Check the options that every decidability loss shares; ``min_gap`` and ``eps`` as Python's numbers."""
     check_choice("form", form, FORMS)
     check_choice("correction", correction, (0, 1))
-    check_number("min_gap", min_gap, above=0)
-    check_number("eps", eps, at_least=0)
+    return check_number("min_gap", min_gap, above=0), check_number("eps", eps, at_least=0)
 
 
 def decidability_objective(

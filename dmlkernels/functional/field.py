@@ -8,7 +8,8 @@ from torch import Tensor
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
-    check_ignore_index,
+    check_flag,
+    check_integer,
     check_labels,
     check_number,
     check_vectors,
@@ -88,15 +89,14 @@ def potential_field_loss(
         >>> potential_field_loss(x, torch.tensor([0, 1]), reduction="sum")  # two hills, both flat this far out
         tensor(2., grad_fn=<...>)
     """
-    check_field_options(alpha, delta_att, delta_rep, d_min)
+    statistic = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
     check_choice("reduction", reduction, REDUCTIONS)
-    statistic = Field(alpha, delta_att, delta_rep, d_min, unit_depth)
     if proxies is None:
         if proxy_labels is not None:
             raise ValueError("proxy_labels: given without proxies")
         check_vectors("embeddings", embeddings)
         check_labels("labels", labels, embeddings, "embeddings")
-        check_ignore_index(ignore_index)
+        check_integer("ignore_index", ignore_index)
         device = embeddings.device.type
         point_labels, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False, 0)
         energies = pair_statistics(
@@ -137,12 +137,14 @@ def reduce_energy(energy: Tensor, point_labels: Tensor, reduction: str) -> Tenso
     return energy if reduction == "sum" else energy / (point_labels != IGNORED).sum()
 
 
-def check_field_options(alpha: float, delta_att: float, delta_rep: float, d_min: float) -> None:
-    """Options that define the potentials."""
-    check_number("alpha", alpha, above=0)
-    for name, distance in (("delta_att", delta_att), ("delta_rep", delta_rep), ("d_min", d_min)):
-        check_number(name, distance, above=0)
-        check_number(name, distance, at_least=SMALLEST_DISTANCE)
+def checked_field(alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: bool) -> Field:
+    """The statistic with these options, which are checked."""
+    check_flag("unit_depth", unit_depth)
+    alpha = check_number("alpha", alpha, above=0)
+    delta_att = check_number("delta_att", delta_att, above=0, at_least=SMALLEST_DISTANCE)
+    delta_rep = check_number("delta_rep", delta_rep, above=0, at_least=SMALLEST_DISTANCE)
+    d_min = check_number("d_min", d_min, above=0, at_least=SMALLEST_DISTANCE)
+    return Field(alpha, delta_att, delta_rep, d_min, unit_depth)
 
 
 def potential_field(
@@ -192,7 +194,8 @@ def potential_field(
         >>> bool(force[0, 1] < 0)  # pulled towards its class
         True
     """
-    check_field_options(alpha, delta_att, delta_rep, d_min)
+    statistic = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
+    check_flag("normalize", normalize)
     check_vectors("points", points, allow_empty=True)
     check_vectors("sources", sources, allow_empty=True)
     check_labels("labels", labels, points, "points")
@@ -200,7 +203,6 @@ def potential_field(
     check_device("sources", sources, points, "points")
     if points.shape[1] != sources.shape[1]:
         raise ValueError(f"sources: got {sources.shape[1]} dimensions, expected {points.shape[1]} as in points")
-    statistic = Field(alpha, delta_att, delta_rep, d_min, unit_depth)
     dtype = torch.promote_types(torch.promote_types(points.dtype, sources.dtype), torch.float32)
     # In float64, where a score 1 - d^2 / 2 still tells d_min from zero.
     targets, origins = points.detach().double(), sources.detach().double()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmlkernels.functional.checks import check_choice, check_number
 from dmlkernels.functional.decidability import check_decidability_options, decidability_objective
-from dmlkernels.functional.field import REDUCTIONS, check_field_options, joined_points, reduce_energy
+from dmlkernels.functional.field import REDUCTIONS, checked_field, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
 from dmlkernels.ops import pair_statistics
@@ -80,11 +80,10 @@ def fused_objective(
         ['field', 'odba', 'pd']
     """
     weights = {"pd": pd_weight, "field": field_weight, "odba": odba_weight}
-    for name, weight in weights.items():
-        check_number(f"{name}_weight", weight)
-    check_decidability_options(form, correction, min_gap, eps)
-    check_number("temperature", temperature, above=0)
-    check_field_options(alpha, delta_att, delta_rep, d_min)
+    weights = {name: check_number(f"{name}_weight", weight) for name, weight in weights.items()}
+    min_gap, eps = check_decidability_options(form, correction, min_gap, eps)
+    temperature = check_number("temperature", temperature, above=0)
+    field = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
     check_choice("reduction", reduction, REDUCTIONS)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
@@ -93,7 +92,6 @@ def fused_objective(
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 
-    field = Field(alpha, delta_att, delta_rep, d_min, unit_depth)
     moments, field_energies, point_labels, odba_energies = _statistics(
         inputs, atoms, atom_weight, field if field_weight else None, bool(pd_weight)
     )
@@ -115,11 +113,16 @@ def _dictionary(
     inputs: ProxyInputs, atoms: Tensor | None, prior: Tensor | None, active: Tensor | None, odba_weight: float
 ) -> tuple[Tensor | None, Tensor | None]:
     """Atoms and their weights, if they take part."""
+    if atoms is None:
+        if odba_weight:
+            raise ValueError(f"atoms: got None, expected (K, D) atoms for odba_weight={odba_weight}")
+        for name, value in (("prior", prior), ("active", active)):
+            if value is not None:
+                raise ValueError(f"{name}: given without atoms")
+        return None, None
+    check_odba_options(atoms, prior, active, "mean", inputs.embeddings)
     if not odba_weight:
         return None, None
-    if atoms is None:
-        raise ValueError(f"atoms: got None, expected (K, D) atoms for odba_weight={odba_weight}")
-    check_odba_options(atoms, prior, active, "mean", inputs.embeddings)
     return weighted_atoms(atoms, prior, active, "mean", inputs.embeddings)
 
 

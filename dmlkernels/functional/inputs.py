@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_ignore_index, check_labels, check_same_space, check_vectors
+from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels
 from dmlkernels.statistics import IGNORED, Statistic
@@ -70,7 +70,7 @@ def proxy_inputs(
     if proxy_labels is not None:
         check_labels("proxy_labels", proxy_labels, proxies, proxies_name)
         proxy_labels = proxy_labels.long()
-    check_ignore_index(ignore_index)
+    check_integer("ignore_index", ignore_index)
     device = embeddings.device.type
     resolved, poison = resolve_labels(
         labels,

@@ -75,10 +75,10 @@ def soft_triple_loss(
         >>> soft_triple_loss(torch.eye(2), torch.tensor([0, 1]), centers, centers_per_class=2, scale=1.0, margin=0.0)
         tensor(0.3135)
     """
-    check_number("scale", scale, above=0)
-    check_number("gamma", gamma, above=0)
-    check_number("tau", tau, at_least=0)
-    check_number("margin", margin)
+    scale = check_number("scale", scale, above=0)
+    gamma = check_number("gamma", gamma, above=0)
+    tau = check_number("tau", tau, at_least=0)
+    margin = check_number("margin", margin)
     check_centers_per_class(centers_per_class)
     if isinstance(centers, Tensor) and centers.dim() == 2 and centers.shape[0] % centers_per_class:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.statistics import LogSumExp
@@ -67,8 +67,9 @@ def normalized_softmax_loss(
         >>> normalized_softmax_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.3133)
     """
+    scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
     )
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
@@ -115,8 +116,10 @@ def proxy_nca_loss(
         >>> proxy_nca_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), include_positive=False)
         tensor(-18.)
     """
+    check_flag("include_positive", include_positive)
+    scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate,
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         needs_impostors=not include_positive,
     )  # fmt: skip
     positive, negative = _class_scores(inputs, scale)
@@ -159,9 +162,10 @@ def cosface_loss(
         >>> cosface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.4201)
     """
-    check_number("margin", margin)
+    margin = check_number("margin", margin)
+    scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
     )
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
@@ -209,7 +213,7 @@ def arcface_loss(
         >>> arcface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.3476)
     """
-    check_number("margin", margin, at_least=0)
+    margin = check_number("margin", margin, at_least=0)
     if margin > math.pi:
         raise ValueError(f"margin: got {margin}, expected radians from 0 to pi; in degrees: math.radians({margin})")
     if margin > math.pi / 2 and not torch.compiler.is_compiling():
@@ -218,8 +222,9 @@ def arcface_loss(
             f"if degrees were meant, pass math.radians({margin})",
             stacklevel=2,
         )
+    scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, scale, sample_weight, reduction, ignore_index, backend, validate
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
     )
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(
@@ -242,7 +247,6 @@ def _inputs(
     labels: Tensor,
     proxies: Tensor,
     proxy_labels: Tensor | None,
-    scale: float,
     sample_weight: Tensor | None,
     reduction: str,
     ignore_index: int,
@@ -250,7 +254,6 @@ def _inputs(
     validate: bool,
     needs_impostors: bool = False,
 ) -> ProxyInputs:
-    check_number("scale", scale, above=0)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=needs_impostors,

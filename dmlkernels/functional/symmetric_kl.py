@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_number, check_same_space, check_vectors
+from dmlkernels.functional.checks import check_flag, check_number, check_same_space, check_vectors
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Divergence
 
@@ -67,7 +67,9 @@ def symmetric_kl_loss(
             f"intervened: got shape {tuple(intervened.shape)}, expected {tuple(embeddings.shape)} as embeddings"
         )
     check_same_space("proxies", proxies, embeddings)
-    check_number("temperature", temperature, above=0)
+    temperature = check_number("temperature", temperature, above=0)
+    check_flag("detach_targets", detach_targets)
+    check_flag("detach_proxies", detach_proxies)
     dtype = torch.promote_types(embeddings.dtype, intervened.dtype)
     statistics = pair_statistics(
         Divergence(1 / temperature, detach_targets),

@@ -68,7 +68,7 @@ def pair_statistics(
     backend = backends.resolve(backend, rows.device.type, statistic.name)
     statistics: Tensor = pair_forward(
         rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
-        statistic.name, statistic.parameters(), backend,
+        statistic.name, [float(value) for value in statistic.parameters()], backend,
     )[0]  # fmt: skip
     return statistics
 
@@ -140,6 +140,10 @@ class _Differentiable(torch.autograd.Function):
                 statistics, saved, gradient, needs_rows, needs_columns, *tensors, *ctx.options
             )
         return rows if needs_rows else None, columns if needs_columns else None, *_NO_GRADIENT
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        raise NotImplementedError("the losses of dmlkernels have reverse-mode gradients only: no forward-mode ones")
 
 
 _NUM_TENSORS = _Given._fields.index("within")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import dmlkernels as dml
 from tests.losses import EVERY, LOSSES, SOFT_TRIPLE, VECTORS, Loss
@@ -33,12 +36,35 @@ class Bad:
         return self.kind
 
 
+def nested(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the interface of nested tensors is a prototype
+        return torch.nested.nested_tensor([x[:2], x[2:]])
+
+
+def sparse_csr(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sparse CSR tensors are in beta
+        return x.to_sparse_csr()
+
+
+def quantised(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # quantised tensors are deprecated
+        return torch.quantize_per_tensor(x.detach().float(), 0.1, 0, torch.qint8)
+
+
 BAD_VECTORS = (
     Bad("rank_1", lambda x: x[0], ValueError, r"got shape \(8,\), expected 2 dimensions"),
     Bad("rank_3", lambda x: x[None], ValueError, r"got shape \(1, \d+, 8\), expected 2 dimensions"),
     Bad("integers", lambda x: x.long(), TypeError, "got torch.int64, expected float"),
     Bad("complex", lambda x: x.to(torch.complex64), TypeError, "got torch.complex64, expected float"),
     Bad("list", lambda x: x.tolist(), TypeError, "got list, expected a tensor"),
+    Bad("sparse", lambda x: x.to_sparse(), TypeError, "got a tensor of sparse_coo layout, expected a dense"),
+    Bad("sparse_csr", lambda x: sparse_csr(x), TypeError, "got a tensor of sparse_csr layout, expected a dense"),
+    Bad("mkldnn", lambda x: x.to_mkldnn(), TypeError, "got a tensor of _mkldnn layout, expected a dense"),
+    Bad("nested", lambda x: nested(x), TypeError, "got a tensor of nested layout, expected a dense"),
+    Bad("quantised", lambda x: quantised(x), TypeError, "got torch.qint8, expected float"),
     Bad("no_rows", lambda x: x[:0], ValueError, r"got shape \(0, 8\), expected at least one row"),
     Bad("no_columns", lambda x: x[:, :0], ValueError, r"(got shape \(\d+, 0\), expected at least)|(got 0 dimensions)"),
 )
@@ -50,6 +76,8 @@ BAD_LABELS = (
     Bad("floats", lambda y: y.float(), TypeError, "got torch.float32, expected int64, int32, int16, int8 or uint8"),
     Bad("booleans", lambda y: y > 0, TypeError, "got torch.bool, expected int64, int32, int16, int8 or uint8"),
     Bad("list", lambda y: y.tolist(), TypeError, "got list, expected a tensor of integers"),
+    Bad("sparse", lambda y: y.to_sparse(), TypeError, "got a tensor of sparse_coo layout, expected a dense"),
+    Bad("nested", lambda y: nested(y), TypeError, "got a tensor of nested layout, expected a dense"),
     Bad("too_few", lambda y: y[:-1], ValueError, r"got shape \(\d+,\), expected \(\d+,\): one for each row of "),
     Bad("rank_2", lambda y: y[:, None], ValueError, r"got shape \(\d+, 1\), expected \(\d+,\): one for each row of "),
     Bad("rank_0", lambda y: y[0], ValueError, r"got shape \(\), expected \(\d+,\)"),
@@ -58,6 +86,8 @@ BAD_LABELS = (
 BAD_WEIGHTS = (
     Bad("integers", lambda w: w.long(), TypeError, "got torch.int64, expected"),
     Bad("list", lambda w: w.tolist(), TypeError, "got list, expected a tensor"),
+    Bad("sparse", lambda w: w.to_sparse(), TypeError, "got a tensor of sparse_coo layout, expected a dense"),
+    Bad("nested", lambda w: nested(w), TypeError, "got a tensor of nested layout, expected a dense"),
     Bad("too_few", lambda w: w[:-1], ValueError, r"got shape \(\d+,\), expected \(\d+,\)"),
     Bad("other_device", lambda w: w.to("meta"), ValueError, "is on meta, expected cpu"),
 )
@@ -134,12 +164,71 @@ def test_numbers(loss: Loss, backend: str) -> None:
         for value in ("1", None, True, torch.tensor(1.0)):
             with pytest.raises(TypeError, match=f"^{option}: got {type(value).__name__}, expected a number"):
                 loss(problem, backend, **{option: value})
+        for value in (1e200, 10**400, -(10**5000)):
+            with pytest.raises(
+                ValueError, match=f"^{option}: got (-?1e.200|an int of [0-9]+ bits), expected a magnitude"
+            ):
+                loss(problem, backend, **{option: value})
         if option not in ANY_SIGN:
             with pytest.raises(ValueError, match=f"^{option}: got -1.0, expected a number "):
                 loss(problem, backend, **{option: -1.0})
         if option not in ANY_SIGN | NOT_NEGATIVE:
             with pytest.raises(ValueError, match=f"^{option}: got 0.0, expected a number above 0"):
                 loss(problem, backend, **{option: 0.0})
+            with pytest.raises(ValueError, match=f"^{option}: got 1e-200, expected a number of at least"):
+                loss(problem, backend, **{option: 1e-200})
+
+
+@every_loss
+def test_numbers_of_numpy(loss: Loss, backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+    for option in numbers_of(loss):
+        for kind in (np.float16, np.float32, np.float64, np.int64):
+            value = kind(1 if kind is np.int64 else 0.5)
+            expected = loss(problem, backend, **{option: float(value)})
+            assert torch.equal(loss(problem, backend, **{option: value}), expected)
+
+
+@every_loss
+def test_flags(loss: Loss, backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+    options = inspect.signature(getattr(dml, loss.function)).parameters.values()
+    for option in (option.name for option in options if isinstance(option.default, bool) and option.name != "validate"):
+        for value in ("no", 1, None, torch.tensor(True)):
+            with pytest.raises(TypeError, match=f"^{option}: got {type(value).__name__}, expected True or False"):
+                loss(problem, backend, **{option: value})
+
+
+@pytest.mark.parametrize("transform", ["grad", "vjp", "jvp", "jacrev", "vmap"])
+@every_loss
+def test_transforms_of_torch_func(loss: Loss, transform: str, backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+
+    def of(embeddings: Tensor) -> Tensor:
+        return loss(replace(problem, embeddings=embeddings), backend)
+
+    x = problem.embeddings.detach()
+    transforms: dict[str, Callable[[], Any]] = {
+        "grad": lambda: torch.func.grad(of)(x),
+        "vjp": lambda: torch.func.vjp(of, x),
+        "jvp": lambda: torch.func.jvp(of, (x,), (x,)),
+        "jacrev": lambda: torch.func.jacrev(of)(x),
+        "vmap": lambda: torch.func.vmap(of)(x[None]),
+    }
+    with pytest.raises(RuntimeError, match=r"is inside a torch\.func transform"):
+        transforms[transform]()
+
+
+def test_forward_mode(backend: str) -> None:
+    x, labels = torch.eye(3), torch.arange(3)
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward-mode ones"):
+        dml.pd_loss(forward_ad.make_dual(x, x), labels, x, backend=backend)
+
+
+def test_dictionary_options_without_atoms(backend: str) -> None:
+    for option, value in {"prior": torch.ones(3), "active": torch.ones(3, dtype=torch.bool)}.items():
+        with pytest.raises(ValueError, match=f"^{option}: given without atoms"):
+            dml.fused_objective(torch.eye(3), torch.arange(3), torch.eye(3), backend=backend, **{option: value})
 
 
 @every_loss
