@@ -15,7 +15,7 @@ PACKAGE = Path(dmlkernels.__file__).parent
 PYPROJECT = PACKAGE.parent / "pyproject.toml"
 
 # From the bottom up; each may import itself and what stands below it.
-LAYERS = ["statistics", "backends", "ops", "functional", "modules"]
+LAYERS = ["statistics", "backends", "ops", "functional", "couce", "modules"]
 
 
 def test_version_is_the_one_in_pyproject() -> None:
@@ -49,6 +49,28 @@ assert "triton" not in sys.modules
 assert "dmlkernels._native" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_the_first_calls_import_nothing() -> None:
+    """An import that Ctrl-C falls into leaves modules half-imported, which breaks every later call."""
+    script = """
+import sys
+import torch
+import dmlkernels as dml
+from tests.losses import EVERY
+from tests.problem import make_problem
+torch.zeros(1, requires_grad=True).sum().backward()
+for backend, available in dml.available_backends().items():
+    if available and backend != "triton":
+        for loss in EVERY:
+            problem = make_problem("plain", torch.float32)
+            before = set(sys.modules)
+            found = loss(problem, backend)
+            found.sum().backward()
+            new = sorted(set(sys.modules) - before)
+            assert not new, (loss.name, backend, new)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=PACKAGE.parent)
 
 
 def test_import_is_light() -> None:

@@ -5,18 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.ops.library import register
 from dmlkernels.statistics import IGNORED
 
 
-@torch.library.custom_op(
-    "dmlkernels::resolve_labels",
-    mutates_args=(),
-    schema=(
-        "(Tensor labels, Tensor? proxy_labels, int num_proxies, int ignore_index, bool check, "
-        "bool needs_samples, bool needs_impostors, int correction) -> (Tensor, Tensor)"
-    ),
-)
-def resolve_labels(
+def _resolve_labels(
     labels: Tensor,  # (B,)
     proxy_labels: Tensor | None,  # (C,); None: proxy j has class j
     num_proxies: int,
@@ -55,24 +48,14 @@ def resolve_labels(
     return wide.masked_fill_(ignored, IGNORED), poison
 
 
-@resolve_labels.register_fake
-def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
-    return labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
-
-
-@torch.library.custom_op(
-    "dmlkernels::resolve_pair_labels",
-    mutates_args=(),
-    schema="(Tensor labels, int ignore_index, bool check, bool needs_pairs, int correction) -> (Tensor, Tensor)",
-)
-def resolve_pair_labels(
+def _resolve_pair_labels(
     labels: Tensor,  # (B,)
     ignore_index: int,
     check: bool,
     needs_pairs: bool,
     correction: int,
 ) -> tuple[Tensor, Tensor]:
-    """Labels of a batch whose samples meet each other, and a scalar to add to the loss, as in ``resolve_labels``.
+    """Labels of a batch whose samples meet each other, and a scalar to add to the loss, as in ``_resolve_labels``.
 
     With ``check`` a batch without samples and a class that is IGNORED raise a ValueError; with ``needs_pairs`` also a
     batch without a same-class pair or without a different-class pair, or with no more than ``correction`` of either.
@@ -90,8 +73,7 @@ def resolve_pair_labels(
     return wide.masked_fill_(ignored, IGNORED), poison
 
 
-@resolve_pair_labels.register_fake
-def _(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+def _fake(labels: Tensor, *args: object) -> tuple[Tensor, Tensor]:
     return labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
 
 
@@ -165,3 +147,18 @@ def _raise_if_too_few(genuine: int, impostors: int, correction: int) -> None:
                 f"correction: got {correction}, expected 0 for a batch with {number} {kind} score: "
                 "an unbiased variance needs more"
             )
+
+
+resolve_labels = register(
+    "resolve_labels",
+    "(Tensor labels, Tensor? proxy_labels, int num_proxies, int ignore_index, bool check, "
+    "bool needs_samples, bool needs_impostors, int correction) -> (Tensor, Tensor)",
+    _resolve_labels,
+    _fake,
+)
+resolve_pair_labels = register(
+    "resolve_pair_labels",
+    "(Tensor labels, int ignore_index, bool check, bool needs_pairs, int correction) -> (Tensor, Tensor)",
+    _resolve_pair_labels,
+    _fake,
+)

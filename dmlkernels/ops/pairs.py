@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmlkernels import backends
 from dmlkernels.backends.pairs import Forward, Pairs
+from dmlkernels.ops.library import first_order, register
 from dmlkernels.statistics import Statistic, build
 
 _PAIRS = (
@@ -150,20 +151,6 @@ _NUM_TENSORS = _Given._fields.index("within")
 _NO_GRADIENT = (None,) * (len(_Given._fields) - 2)
 
 
-class _Once(torch.autograd.Function):
-    """pair_backward, which nobody may differentiate."""
-
-    @staticmethod
-    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            gradients: tuple[Tensor, Tensor] = pair_backward(*args)
-        return gradients
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        raise RuntimeError("the losses of dmlkernels have first derivatives only: their gradient has no derivative")
-
-
 def _is_wanted(ctx: Any, position: int) -> bool:
     """Whether this pass asks for the gradient of an input. ``needs_input_grad`` only says that some pass might."""
     if not ctx.needs_input_grad[position]:
@@ -174,15 +161,11 @@ def _is_wanted(ctx: Any, position: int) -> bool:
         return True
 
 
-# The long form of torch.library.custom_op, whose wrappers cost more than a small batch's arithmetic.
-_LIBRARY = torch.library.Library("dmlkernels", "FRAGMENT")
-_LIBRARY.define(f"pair_forward({_PAIRS}) -> (Tensor, Tensor)")
-_LIBRARY.define(f"pair_backward({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor)")
-_LIBRARY.impl("pair_forward", _forward, "CompositeExplicitAutograd")
-_LIBRARY.impl("pair_backward", _backward, "CompositeExplicitAutograd")
-_LIBRARY.impl("pair_forward", _Differentiable.apply, "Autograd")
-_LIBRARY.impl("pair_backward", _Once.apply, "Autograd")
-torch.library.register_fake("dmlkernels::pair_forward", _fake_forward, lib=_LIBRARY)
-torch.library.register_fake("dmlkernels::pair_backward", _fake_backward, lib=_LIBRARY)
-pair_forward = torch.ops.dmlkernels.pair_forward.default
-pair_backward = torch.ops.dmlkernels.pair_backward.default
+pair_forward = register("pair_forward", f"({_PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, _Differentiable)
+pair_backward: Any = register(
+    "pair_backward",
+    f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+    first_order(lambda: pair_backward),
+)

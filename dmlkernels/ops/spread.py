@@ -1,4 +1,4 @@
-"""The custom op behind SoftTriple's regulariser: distances among the centres of each class."""
+"""The custom ops behind SoftTriple's regulariser: distances among the centres of each class."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import spread as tensors
 from dmlkernels.backends.native import spread as compiled
+from dmlkernels.ops.library import first_order, register
 
 _SLACK = 1e-5  # the paper's, under the root
 
 
-@torch.library.custom_op(
-    "dmlkernels::center_spread", mutates_args=(), schema="(Tensor centers, int group, str backend) -> Tensor"
-)
-def center_spread(centers: Tensor, group: int, backend: str) -> Tensor:
+def _forward(centers: Tensor, group: int, backend: str) -> Tensor:
     """Sum over classes and pairs of their centres of sqrt(2 + 1e-5 - 2 cos).
 
     Args:
@@ -29,24 +27,17 @@ def center_spread(centers: Tensor, group: int, backend: str) -> Tensor:
     return total
 
 
-@center_spread.register_fake
-def _(centers: Tensor, group: int, backend: str) -> Tensor:
+def _fake_forward(centers: Tensor, group: int, backend: str) -> Tensor:
     return centers.new_empty((), dtype=torch.promote_types(centers.dtype, torch.float32))
 
 
-@torch.library.custom_op(
-    "dmlkernels::center_spread_backward",
-    mutates_args=(),
-    schema="(Tensor gradient, Tensor centers, int group, str backend) -> Tensor",
-)
-def center_spread_backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
+def _backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
     """Gradient of the centres. Has no derivative of its own."""
     found: Tensor = _engine(centers, backend).spread_backward(gradient, centers, group, _SLACK)
     return found
 
 
-@center_spread_backward.register_fake
-def _(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
+def _fake_backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
     return centers.new_empty(centers.shape)
 
 
@@ -54,13 +45,29 @@ def _engine(centers: Tensor, backend: str) -> ModuleType:
     return compiled if backend == "native" and compiled.suits(centers) else tensors
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, int, str], output: Tensor) -> None:
-    centers, *ctx.rest = inputs
-    ctx.save_for_backward(centers)
+class _Differentiable(torch.autograd.Function):
+    """center_spread, with center_spread_backward as its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, centers: Tensor, group: int, backend: str) -> Tensor:
+        with torch._C._AutoDispatchBelowAutograd():
+            total: Tensor = center_spread(centers, group, backend)
+        ctx.save_for_backward(centers)
+        ctx.options = (group, backend)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return center_spread_backward(gradient, *ctx.saved_tensors, *ctx.options), None, None
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-    return center_spread_backward(gradient, *ctx.saved_tensors, *ctx.rest), None, None
-
-
-center_spread.register_autograd(_backward, setup_context=_setup_context)
+center_spread = register(
+    "center_spread", "(Tensor centers, int group, str backend) -> Tensor", _forward, _fake_forward, _Differentiable
+)
+center_spread_backward: Any = register(
+    "center_spread_backward",
+    "(Tensor gradient, Tensor centers, int group, str backend) -> Tensor",
+    _backward,
+    _fake_backward,
+    first_order(lambda: center_spread_backward),
+)
