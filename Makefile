@@ -3,8 +3,8 @@
 #     make example    train the example in .venv and write its pictures
 #     make test       run every test, documentation examples included
 #
-# DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA says the same of the
-# CUDA engine in it. A pip setting goes in through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
+# DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA=1 adds the CUDA
+# engine. A pip setting goes in through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -45,7 +45,7 @@ $(VENV)/pyvenv.cfg:
 # DMLKERNELS_NATIVE replaces this one, hence the removal of its stamps.
 $(VENV)/.installed-%-$(NATIVE): $(BUILD_INPUTS) | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --config-settings=build-dir=build/editable --editable '.[$*]'
 	find $(VENV) -maxdepth 1 -name '.installed-*' ! -name '.installed-*-$(NATIVE)' -delete
 	@$(BIN)/python -W ignore -c 'from dmlkernels.backends.native import unavailable_reason as why; \
 	print("native module:", why() or "built")'

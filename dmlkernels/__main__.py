@@ -18,14 +18,20 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _built(reason: str | None) -> str:
+    return "built" if reason is None else f"NOT BUILT: {reason}"
+
+
 def main() -> None:
-    """Print versions, devices and backends."""
+    """Print versions, devices, what was built and what can run."""
     print(f"dmlkernels {dmlkernels.__version__}")
     print(f"python     {platform.python_version()} on {platform.platform()}")
     print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"triton     {_version('triton')}")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     print(f"gpu        {', '.join(devices) or 'none'}")
+    print(f"native     for CPUs: {_built(native.module.reason)}")
+    print(f"           for NVIDIA GPUs: {_built(native.cuda.module.reason)}")
     print("backends")
     for name, availability in dmlkernels.available_backends().items():
         print(f"  {name:7}  {availability}")

@@ -42,7 +42,14 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import torch
 import dmlkernels as dml
+import warnings
 torch.manual_seed(0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        dml.pd_loss(torch.eye(2), torch.arange(2), torch.eye(2))
+(warning,) = caught
+assert "plain PyTorch, which is slower: the native module is not in this installation" in str(warning.message)
 loss = dml.pd_loss(torch.randn(8, 4), torch.arange(8) % 3, torch.randn(3, 4))
 assert loss.isfinite(), loss
 assert "triton" not in sys.modules

@@ -96,8 +96,10 @@ def _preferred(device_type: str) -> Iterator[str]:
     """Backends that are faster than torch on this kind of device, the fastest first."""
     if device_type == "cuda":
         yield from (name for name in ("triton", "native") if _availability(name, device_type))
-    elif device_type == "cpu" and native.preferred():
-        yield "native"
+    elif device_type == "cpu":
+        native.warn_if_missing()
+        if native.preferred():
+            yield "native"
 
 
 # What torch.compiler.assume_constant_result sets, which would import the compiler with this package.

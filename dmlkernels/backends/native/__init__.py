@@ -11,12 +11,12 @@ from torch import Tensor
 from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.native import cuda, module, norms, whole
-from dmlkernels.backends.native.module import preferred
+from dmlkernels.backends.native.module import preferred, warn_if_missing
 from dmlkernels.backends.native.tiles import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import CATALOGUE
 
-__all__ = ["backward", "forward", "preferred", "saved_shape", "supports", "unavailable_reason"]
+__all__ = ["backward", "forward", "preferred", "saved_shape", "supports", "unavailable_reason", "warn_if_missing"]
 
 COMPILED = Engine(norms, Fold, Slope)
 
@@ -32,7 +32,8 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
 def supports(statistic: str) -> bool:
     """Whether the engines were compiled with the statistic of this name."""
     joint = CATALOGUE[statistic]
-    return all(hasattr(module.compiled.Kind, part.name) for part in joint.joins or (joint,))
+    engine = module if module.reason is None else cuda.module
+    return all(hasattr(engine.compiled.Kind, part.name) for part in joint.joins or (joint,))
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import warnings
+from functools import cache
 
 try:
     import dmlkernels._native as compiled
@@ -14,7 +16,7 @@ except ImportError as error:
         "reinstall with DMLKERNELS_NATIVE=1 to build it or see why it cannot be built"
     )
 
-__all__ = ["compiled", "preferred", "reason", "unavailable_reason"]
+__all__ = ["compiled", "preferred", "reason", "unavailable_reason", "warn_if_missing"]
 
 
 def unavailable_reason(device_type: str | None = None) -> str | None:
@@ -22,6 +24,17 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
     if reason is None and device_type not in (None, "cpu"):
         return f"the native engine runs on CPU and CUDA tensors, not on {device_type} ones"
     return reason
+
+
+@cache
+def warn_if_missing() -> None:
+    """Warn, once, that losses on the CPU are slower than they could be: a failed build is silent under pip."""
+    if reason is not None:
+        warnings.warn(
+            f"dmlkernels computes CPU losses with plain PyTorch, which is slower: {reason}. "
+            "`python -m dmlkernels` says more, and backend='torch' or a filter for this warning silences it",
+            stacklevel=2,
+        )
 
 
 def preferred() -> bool:

@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     reason = (
         f"the CUDA engine is not in this installation ({error}); "
-        "reinstall with DMLKERNELS_CUDA=1 and the CUDA toolkit's nvcc to build it or see why it cannot be built"
+        "it is built only with DMLKERNELS_CUDA=1 and the CUDA toolkit's nvcc"
     )
 
 __all__ = ["compiled", "reason", "unavailable_reason"]
