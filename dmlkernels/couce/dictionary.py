@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dmlkernels.couce.batch_norm import frozen_running_statistics_of_calls
 from dmlkernels.couce.descriptors import background_descriptors
 from dmlkernels.couce.dictionary_update import DictionaryState, updated_dictionary
+from dmlkernels.couce.layout import channels_first
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
@@ -129,7 +130,9 @@ class BackgroundDictionary(nn.Module):
         return self.counts / self.counts.sum().clamp_min(torch.finfo(self.counts.dtype).tiny)
 
     @torch.no_grad()
-    def update(self, features: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> None:
+    def update(
+        self, features: Tensor, head: Callable[[Tensor], Tensor] | None = None, *, layout: str | None = None
+    ) -> None:
         """Learn from a batch; does nothing in evaluation mode.
 
         Args:
@@ -137,6 +140,7 @@ class BackgroundDictionary(nn.Module):
                 ready descriptors of any scale. Any floating type.
             head: the model's own way from pooled features (B, C) to embeddings (B, D), a module or any function; only
                 for feature maps. BatchNorm layers that it calls keep their running statistics.
+            layout: of feature maps, "NCHW" or "NHWC"; see ``fourier_intervention``.
 
         Raises:
             TypeError: ``features`` is no tensor of floats.
@@ -144,7 +148,7 @@ class BackgroundDictionary(nn.Module):
         """
         if not self.training:
             return
-        descriptors = self._descriptors(features, head)
+        descriptors = self._descriptors(features, head, layout)
         with torch.autocast(descriptors.device.type, enabled=False):
             state = DictionaryState(self.atoms, self.counts, self.sums)
             state = updated_dictionary(state, descriptors, momentum=self.momentum, starved_share=self.starved_share)
@@ -152,19 +156,22 @@ class BackgroundDictionary(nn.Module):
         self.counts.copy_(state.counts)
         self.sums.copy_(state.sums)
 
-    def _descriptors(self, features: Tensor, head: Callable[[Tensor], Tensor] | None) -> Tensor:
+    def _descriptors(self, features: Tensor, head: Callable[[Tensor], Tensor] | None, layout: str | None) -> Tensor:
         if isinstance(features, Tensor) and features.dim() == 4:
+            maps = channels_first("features", features, layout)
             with frozen_running_statistics_of_calls():
-                descriptors = background_descriptors(features, head)
+                descriptors = background_descriptors(maps, head, layout="NCHW")
         else:
             check_vectors("features", features, allow_empty=True)
             if head is not None:
                 raise ValueError("head: came with ready descriptors (B, D), expected None or features (B, C, H, W)")
+            if layout is not None:
+                raise ValueError("layout: came with ready descriptors (B, D), expected None or features (B, C, H, W)")
             descriptors = features
         if descriptors.shape[1:] != self.atoms.shape[1:]:
-            raise ValueError(
-                f"features: got descriptors {tuple(descriptors.shape)}, expected (B, {self.atoms.shape[1]})"
-            )
+            size = self.atoms.shape[1]
+            hint = " (layout='NHWC' would give them)" if layout is None and features.shape[-1] == size else ""
+            raise ValueError(f"features: got descriptors {tuple(descriptors.shape)}, expected (B, {size}){hint}")
         check_device("features", descriptors, self.atoms, "the atoms")
         return unit_rows(descriptors).to(self.atoms.dtype)
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import FLOATS, check_choice, check_integer, check_number, check_tensor
+from dmlkernels.couce.layout import as_given, channels_first
+from dmlkernels.functional.checks import check_choice, check_integer, check_number
 
 MODES = ("mix", "scale")
 FLOOR = 1e-8  # amplitudes below it count as zero
@@ -18,7 +19,7 @@ CORNER = math.sqrt(0.5)  # radius of the Nyquist frequency in both directions, i
 
 
 def fourier_intervention(
-    feature_map: Tensor,  # (B, C, H, W)
+    feature_map: Tensor,  # (B, C, H, W) or (B, H, W, C)
     *,
     edges: Sequence[float] = (1 / 3, 2 / 3),
     eta: Sequence[float] = (0.5, 1.0, 1.0),
@@ -26,7 +27,8 @@ def fourier_intervention(
     sigma: float = 0.2,
     max_gain: float = 10.0,
     generator: torch.Generator | None = None,
-) -> Tensor:  # (B, C, H, W)
+    layout: str | None = None,
+) -> Tensor:  # as feature_map
     """Change the amplitude spectrum of every sample band by band and keep its phase (CouCE-style).
 
     With ``X = rfft2(F, norm="ortho")``, one ``lambda ~ U(0, eta[band])`` per sample and radial band, shared by the
@@ -42,13 +44,16 @@ def fourier_intervention(
     After a global average pool only the DC bin survives: intervene where something non-linear still follows.
 
     Args:
-        feature_map: (B, C, H, W) feature maps or images; float16, bfloat16, float32 or float64, any strides and sizes.
+        feature_map: (B, C, H, W) feature maps or images, or (B, H, W, C) with ``layout="NHWC"``; float16, bfloat16,
+            float32 or float64, any strides and sizes.
         edges: increasing borders of the radial bands in (0, 1), see ``radial_bands``.
         eta: upper end of lambda for each of the ``len(edges) + 1`` bands, in [0, 1]; 0 leaves a band alone.
         mode: "mix" or "scale". A batch of one has no donor: "mix" then returns ``feature_map`` itself.
         sigma: spread of the gain in mode "scale", at least 0 (ours: 0.2).
         max_gain: largest gain, at least 1, for bins that the donor has and the sample lacks.
         generator: makes the draws repeatable; on the CPU or on the device of ``feature_map``. Default: torch's own.
+        layout: "NCHW" or "NHWC", which dimension holds the channels (of the shape; the memory format does not matter).
+            Default: NCHW, but a shape that looks like NHWC, such as Swin's (2, 28, 28, 192), is refused.
 
     Returns:
         A tensor with the shape and dtype of ``feature_map``. The transforms run in float32, in float64 for float64
@@ -56,7 +61,7 @@ def fourier_intervention(
 
     Raises:
         TypeError: ``feature_map`` or a number has the wrong type.
-        ValueError: ``feature_map`` is not 4-D, or an option is out of range.
+        ValueError: ``feature_map`` is not 4-D or looks like another layout, or an option is out of range.
 
     Gradients: the gain is held fixed, so the result is linear in ``feature_map``, and the filter is its own adjoint:
         backward applies it to the incoming gradient. Nothing flows to the donors.
@@ -74,11 +79,11 @@ def fourier_intervention(
         True
     """
     check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain)
-    check_feature_map(feature_map)
+    maps = channels_first("feature_map", feature_map, layout)
     if feature_map.numel() == 0 or (mode == "mix" and feature_map.shape[0] == 1):
         return feature_map
 
-    wide = feature_map.to(torch.promote_types(feature_map.dtype, torch.float32))
+    wide = maps.to(torch.promote_types(feature_map.dtype, torch.float32))
     num_samples, num_bands = feature_map.shape[0], len(edges) + 1
     source = wide.device if generator is None else generator.device
     donors = None
@@ -92,7 +97,7 @@ def fourier_intervention(
     band = _band_of_bins(wide.shape[2], wide.shape[3], edges, wide.device)
     per_bin = strengths.to(wide.device)[:, band].unsqueeze(1)  # (B, 1, H, W // 2 + 1)
     changed: Tensor = _Intervention.apply(wide, per_bin, donors, max_gain)
-    return changed.to(feature_map.dtype)
+    return as_given(changed, layout).to(feature_map.dtype)
 
 
 def radial_bands(
@@ -139,15 +144,6 @@ def check_intervention(
     check_choice("mode", mode, MODES)
     check_number("sigma", sigma, at_least=0)
     check_number("max_gain", max_gain, at_least=1)
-
-
-def check_feature_map(feature_map: Tensor) -> None:
-    """``feature_map`` is a (B, C, H, W) tensor of floats."""
-    check_tensor("feature_map", feature_map)
-    if feature_map.dim() != 4:
-        raise ValueError(f"feature_map: got shape {tuple(feature_map.shape)}, expected 4 dimensions (B, C, H, W)")
-    if feature_map.dtype not in FLOATS:
-        raise TypeError(f"feature_map: got {feature_map.dtype}, expected float16, bfloat16, float32 or float64")
 
 
 def _check_numbers(name: str, values: object) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dmlkernels.couce.fourier import check_intervention, fourier_intervention
+from dmlkernels.couce.layout import check_layout
 
 
 class FourierIntervention(nn.Module):
@@ -22,6 +23,7 @@ class FourierIntervention(nn.Module):
         sigma: spread of the gain in mode "scale", at least 0 (ours: 0.2).
         max_gain: largest gain, at least 1.
         generator: makes the draws repeatable; not part of the state dict.
+        layout: of the feature maps, "NCHW" or "NHWC"; see ``fourier_intervention``.
 
     Raises:
         TypeError: a number of the wrong type.
@@ -47,13 +49,16 @@ class FourierIntervention(nn.Module):
         sigma: float = 0.2,
         max_gain: float = 10.0,
         generator: torch.Generator | None = None,
+        layout: str | None = None,
     ) -> None:
         super().__init__()
         check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain)
+        check_layout(layout)
         self.edges, self.eta = tuple(edges), tuple(eta)
         self.mode, self.sigma, self.max_gain, self.generator = mode, sigma, max_gain, generator
+        self.layout = layout
 
-    def forward(self, feature_map: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def forward(self, feature_map: Tensor) -> Tensor:  # any layout
         """The intervened map, or ``feature_map`` itself in evaluation mode."""
         if not self.training:
             return feature_map
@@ -65,9 +70,11 @@ class FourierIntervention(nn.Module):
             sigma=self.sigma,
             max_gain=self.max_gain,
             generator=self.generator,
+            layout=self.layout,
         )
 
     def extra_repr(self) -> str:
         edges = ", ".join(f"{edge:.3g}" for edge in self.edges)
         strength = f"sigma={self.sigma}" if self.mode == "scale" else f"eta={self.eta}"
-        return f"edges=({edges}), mode={self.mode!r}, {strength}, max_gain={self.max_gain}"
+        layout = "" if self.layout is None else f", layout={self.layout!r}"
+        return f"edges=({edges}), mode={self.mode!r}, {strength}, max_gain={self.max_gain}{layout}"

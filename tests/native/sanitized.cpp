@@ -144,8 +144,8 @@ template <class Real>
 void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
                std::int64_t dim, bool within, std::int64_t part_columns) {
     const std::int64_t columns = labels * statistic.group, stride = dim + 3;
-    std::vector<Real> row_numbers = unit_vectors<Real>(rows * statistic.views, stride);
-    row_numbers.resize(row_numbers.size() - 3);
+    std::vector<Real> row_values = unit_vectors<Real>(rows * statistic.views, stride);
+    row_values.resize(row_values.size() - 3);
     auto column_values = unit_vectors<Real>(columns, dim);
     std::vector<std::int64_t> row_labels(rows), column_labels(labels);
     for (std::int64_t i = 0; i < rows; ++i) row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5);
@@ -173,7 +173,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     problem.block_labels = 64;
     problem.part_columns = part_columns;
     const dml::cpu::Pause pause = [] {};
-    problem.rows.numbers = address(row_numbers);
+    problem.rows.values = address(row_values);
     problem.rows.size = rows;
     problem.rows.stride = stride;
     problem.rows.view_stride = rows * stride;
@@ -181,7 +181,7 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     if (labelled) problem.rows.labels = address(row_labels);
     problem.rows.gradient = address(of_rows);
     if (!within) {
-        problem.columns.numbers = address(column_values);
+        problem.columns.values = address(column_values);
         problem.columns.size = columns;
         problem.columns.stride = dim;
         if (labelled) problem.columns.labels = address(column_labels);
@@ -211,8 +211,8 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
 template <class Real>
 void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group, std::int64_t dim) {
     const std::int64_t stride = dim + 1;
-    auto numbers = unit_vectors<Real>(classes * group, stride);
-    numbers.pop_back();
+    auto values = unit_vectors<Real>(classes * group, stride);
+    values.pop_back();
     std::vector<Real> of_values(classes * group * dim, std::numeric_limits<Real>::quiet_NaN());
     const Real gradient = 2;
     dml::cpu::Centers centers;
@@ -221,7 +221,7 @@ void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group
     centers.group = group;
     centers.dim = dim;
     centers.stride = stride;
-    centers.numbers = address(numbers);
+    centers.values = address(values);
     centers.slack = 1e-5;
     centers.gradient = reinterpret_cast<std::uintptr_t>(&gradient);
     centers.of_values = address(of_values);
