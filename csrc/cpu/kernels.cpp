@@ -3,17 +3,18 @@
 #include <cstdint>
 
 #include "cpu/spread.hpp"
-#include "cpu/tile_work.hpp"
+#include "cpu/tile_fold.hpp"
+#include "cpu/tile_slope.hpp"
 
 namespace dml::DML_ISA {
 namespace {
 
 bool fold(const Tile& tile, Workspace& workspace) {
-    return tile.wide ? TileWork<double>(tile, workspace).fold() : TileWork<float>(tile, workspace).fold();
+    return tile.wide ? TileFold<double>(tile, workspace).fold() : TileFold<float>(tile, workspace).fold();
 }
 
 void slope(const Tile& tile, Workspace& workspace) {
-    tile.wide ? TileWork<double>(tile, workspace).slope() : TileWork<float>(tile, workspace).slope();
+    tile.wide ? TileSlope<double>(tile, workspace).slope() : TileSlope<float>(tile, workspace).slope();
 }
 
 void merge(const Tile& tile, const double* from, double* states, std::int64_t rows) {

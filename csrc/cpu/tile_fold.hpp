@@ -1,0 +1,88 @@
+// Forward: a tile folded into the states of its rows, and of its columns. Part of cpu/kernels.cpp.
+#pragma once
+
+#include "cpu/tile_scores.hpp"
+
+namespace dml::DML_ISA {
+
+template <class Real>
+class TileFold : TileScores<Real> {
+  public:
+    TileFold(const Tile& tile, Workspace& workspace) : Scores(tile, workspace) {}
+
+    bool fold() {
+        Real* const sums = static_cast<Real*>(
+            workspace_.room(Workspace::column_side, parts_ * column_side_ * stride_ * sizeof(Real)));
+        parallel(row_slivers_, parts_, threads_, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+            Part memory = this->part(part);
+            Real* const columns = sums + part * column_side_ * stride_;
+            for (std::int64_t k = 0; k < column_side_ * stride_; ++k) columns[k] = 0;
+            for (std::int64_t sliver = begin; sliver < end; ++sliver) {
+                score(sliver, memory);
+                *memory.has_grad |= fold_sliver(sliver, memory, columns);
+            }
+        });
+        merge_columns(sums);
+        return any_part_has_grad();
+    }
+
+  private:
+    using Scores = TileScores<Real>;
+    using typename Scores::Part;
+    using Scores::rows_in;
+    using Scores::score;
+    using Scores::for_stretches;
+    using Scores::tile_;
+    using Scores::workspace_;
+    using Scores::columns_;
+    using Scores::row_slivers_;
+    using Scores::stride_;
+    using Scores::threads_;
+    using Scores::parts_;
+    using Scores::column_side_;
+
+    bool fold_sliver(std::int64_t sliver, const Part& memory, Real* columns) const {
+        bool has_grad = false;
+        auto* const states = reinterpret_cast<double*>(tile_.rows.states) + sliver * sliver_rows * tile_.width;
+        for (int k = 0; k < tile_.term_count; ++k) {
+            const Term& term = tile_.terms[k];
+            has_grad |= with_statistic<Real>(term, [&](const auto& statistic) {
+                bool any = false;
+                for (std::int64_t i = 0; i < rows_in(sliver); ++i) {
+                    for_stretches(sliver, i, memory, [&](const Row<Real>& row, std::int64_t j) {
+                        double* const state = term.from_rows ? states + i * tile_.width + term.first : nullptr;
+                        Real* const sums = term.from_columns ? columns + j : nullptr;
+                        any |= statistic.fold(row, {state, sums, stride_, memory.scratch});
+                    });
+                }
+                return any;
+            });
+            if (term.from_columns) columns += column_values(term.kind) * stride_;
+        }
+        return has_grad;
+    }
+
+    void merge_columns(const Real* sums) const {
+        auto* const states = reinterpret_cast<double*>(tile_.columns.states);
+        for (std::int64_t part = 0; part < parts_ && column_side_ > 0; ++part) {
+            for (int k = 0; k < tile_.term_count; ++k) {
+                const Term& term = tile_.terms[k];
+                if (!term.from_columns) continue;
+                for (std::int64_t j = 0; j < columns_; ++j) {
+                    double* const state = states + j * tile_.width + term.first;
+                    if (term.kind == Kind::field) Field<Real>::merge_columns(sums + j, stride_, state);
+                    if (term.kind == Kind::moments) Moments<Real>::merge_columns(sums + j, stride_, state);
+                }
+                sums += column_values(term.kind) * stride_;
+            }
+        }
+    }
+
+    bool any_part_has_grad() const {
+        bool has_grad = false;
+        for (std::int64_t k = 0; k < parts_; ++k) has_grad |= *this->part(k).has_grad != 0;
+        return has_grad;
+    }
+};
+
+}  // namespace dml::DML_ISA
