@@ -1,0 +1,99 @@
+"""``python -m tests.triton.counted > docs/launches.md``: GPU launches a step of every loss, before and now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tests.losses import LOSSES, Loss
+from tests.problem import CENTERS_PER_CLASS, Problem
+from tests.triton.counting import Launches, count
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a batch, and the losses' launches at it before they were cut down, in the order of ``LOSSES``."""
+
+    name: str
+    batch: int
+    classes: int
+    dim: int
+    before: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SMALL = Shape("small", 128, 100, 512, (94, 103, 59, 49, 16, 31, 157, 47, 44, 44, 45, 86, 102))
+LARGE = Shape("large", 1024, 100_000, 128, (2862, 104, 57, 50, 16, 32, 155, 46, 44, 44, 45, 86, 5048))
+SHAPES = (SMALL, LARGE)
+ATOMS = 64
+
+
+def make_problem(shape: Shape, dtype: torch.dtype = torch.float32, proxy_dtype: torch.dtype | None = None) -> Problem:
+    """Tensors of these sizes without memory."""
+
+    def vectors(count: int, dtype: torch.dtype) -> Tensor:
+        return torch.empty(count, shape.dim, dtype=dtype, device="meta", requires_grad=True)
+
+    def per_row(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(count, dtype=dtype, device="meta")
+
+    proxy_dtype = proxy_dtype or dtype
+    return Problem(
+        vectors(shape.batch, dtype),
+        vectors(shape.batch, dtype),
+        per_row(shape.batch, torch.int64),
+        vectors(shape.classes, proxy_dtype),
+        None,
+        vectors(shape.classes * CENTERS_PER_CLASS, proxy_dtype),
+        vectors(ATOMS, proxy_dtype).detach(),
+        per_row(ATOMS, torch.bool),
+        per_row(ATOMS),
+        per_row(shape.batch),
+    )
+
+
+def count_loss(loss: Loss, shape: Shape) -> Launches:
+    """Of one step, forward and backward, all gradients."""
+    problem = make_problem(shape)
+    return count(lambda: loss(problem))
+
+
+def rows() -> Iterator[str]:
+    for i, loss in enumerate(LOSSES):
+        cells = [f"`{loss.function}`" + (", samples alone" if loss.name == "field_alone" else "")]
+        for shape in SHAPES:
+            found = count_loss(loss, shape)
+            cells += [shape.before[i], len(found.forward), len(found.backward), found.total]
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+HEAD = """\
+# Launches
+
+Made by `python -m tests.triton.counted > docs/launches.md`. Counted without a GPU; nothing here was measured on one.
+
+What a GPU launches in one step, forward and backward with all gradients, labels of classes 0 to C - 1, float32. A
+kernel of this package counts as one, and so does each operation of PyTorch that computes or copies (a sort as three, a
+scatter that adds up in a fixed order as seven); views and allocations count as nothing. One of them, backward, is
+autograd's own: it fills the gradient of the loss with 1. The rule is
+`tests/triton/counting.py`, and a test holds every loss to its number.
+
+Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class.
+
+| loss | small: before | forward | backward | now | large: before | forward | backward | now |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
+
+def main() -> None:
+    sys.stdout.write(HEAD + "\n".join(rows()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
