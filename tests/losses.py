@@ -15,9 +15,8 @@ from torch import Tensor
 import dmlkernels as dml
 from dmlkernels import reference
 from tests.cases import Case
-from tests.problem import CENTERS_PER_CLASS, Problem
+from tests.problem import CENTERS_PER_CLASS, PARAMETERS, VECTORS, Problem
 
-VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
 _SAMPLES, _PROXIES = ("embeddings", "labels"), {"proxy_labels": "proxy_labels"}
 
 
@@ -40,7 +39,8 @@ class Loss:
     @property
     def leaves(self) -> tuple[str, ...]:
         """Inputs that get a gradient."""
-        return tuple(name for name in self.inputs if name in VECTORS and name not in self.held)
+        vectors = tuple(name for name in self.inputs if name in VECTORS and name not in self.held)
+        return (*vectors, *(name for name in self.keywords.values() if name in PARAMETERS))
 
     def __call__(self, problem: Problem, backend: str = "auto", **options: Any) -> Tensor:
         return self._call(dml, problem, {"backend": backend, **options})
@@ -139,8 +139,12 @@ BRANCHES = (
     SOFTMAX.branch("none", _WEIGHTED, reduction="none"),
     NCA.branch("original", include_positive=False),
     COSFACE.branch("soft", scale=8.0, margin=0.1),
+    COSFACE.branch("samples", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
+    COSFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
     ARCFACE.branch("soft", scale=8.0),
     ARCFACE.branch("wide", scale=8.0, margin=1.5),
+    ARCFACE.branch("samples", {"margin": "sample_margin"}, scale=8.0),
+    ARCFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
     SOFT_TRIPLE.branch("free", tau=0.0, gamma=0.5, scale=5.0),
     SOFT_TRIPLE.branch("none", _WEIGHTED, reduction="none"),
     SOFT_TRIPLE.branch("one", centers_per_class=1, margin=0.1),

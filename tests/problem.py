@@ -12,6 +12,8 @@ from torch import Tensor
 from tests.cases import CASES, Case, make_inputs
 
 CENTERS_PER_CLASS = 2
+VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
+PARAMETERS = ("sample_margin", "class_margin")  # options that a loss may learn
 NAMED = {case.name: case for case in CASES}
 
 
@@ -29,6 +31,8 @@ class Problem:
     active: Tensor  # (C,) bool
     prior: Tensor  # (C,)
     weight: Tensor  # (B,)
+    sample_margin: Tensor  # (B, 1)
+    class_margin: Tensor  # (1, classes)
 
     def map(self, function: Callable[[Tensor], Tensor], *names: str) -> Problem:
         """With ``function`` of the tensors so named; they are leaves that want a gradient if they were."""
@@ -40,7 +44,7 @@ class Problem:
 
     def cast(self, dtype: torch.dtype, *names: str) -> Problem:
         """With other dtypes; by default of everything that can have a gradient, and of the atoms."""
-        return self.map(lambda x: x.to(dtype), *(names or ("embeddings", "intervened", "proxies", "centers", "atoms")))
+        return self.map(lambda x: x.to(dtype), *(names or (*VECTORS, *PARAMETERS)))
 
     def frozen(self, *names: str) -> Problem:
         """Without gradients of the tensors so named."""
@@ -56,6 +60,9 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    def margins(*shape: int) -> Tensor:
+        return (0.1 + 0.5 * torch.rand(*shape, dtype=torch.float64, generator=generator)).to(dtype).requires_grad_()
 
     rows = proxies.repeat_interleave(CENTERS_PER_CLASS, 0)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -73,4 +80,6 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         torch.arange(len(proxies)) % 3 != 1,
         prior,
         weight,
+        margins(len(embeddings), 1),
+        margins(1, case.num_classes),
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.angles import add_angle, check_angle
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
+from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.statistics import LogSumExp
 
@@ -133,7 +131,7 @@ def cosface_loss(
     proxies: Tensor,  # (C, D)
     *,
     scale: float = 64.0,
-    margin: float = 0.35,
+    margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -148,13 +146,18 @@ def cosface_loss(
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, above 0.
-        margin: taken off the own cosine.
+        margin: taken off the own cosine: one number, or a tensor of floats, () for all samples, (B,) or (B, 1) for
+            samples, (C,) or (1, C) for classes; of one dimension only where B and C differ.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
 
-    Raises, gradients, memory and determinism: as ``normalized_softmax_loss``.
+    Raises: as ``normalized_softmax_loss``, and a ValueError if margins for classes are fewer than the classes.
+
+    Gradients: as ``normalized_softmax_loss``, and of a margin that is a tensor.
+
+    Memory and determinism: as ``normalized_softmax_loss``.
 
     Example:
         >>> import torch
@@ -162,13 +165,14 @@ def cosface_loss(
         >>> cosface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.4201)
     """
-    margin = check_number("margin", margin)
+    margin = check_option("margin", margin)
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
     )
     positive, negative = _class_scores(inputs, scale)
-    return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
+    positive = positive - scale * per_sample("margin", margin, inputs, positive.dtype)
+    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 
 def arcface_loss(
@@ -177,7 +181,7 @@ def arcface_loss(
     proxies: Tensor,  # (C, D)
     *,
     scale: float = 64.0,
-    margin: float = 0.5,
+    margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -195,7 +199,8 @@ def arcface_loss(
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, above 0.
-        margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant.
+        margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
+            or a tensor as in ``cosface_loss``, whose values nobody checks.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``. If
             several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
 
@@ -204,8 +209,8 @@ def arcface_loss(
 
     Raises, memory and determinism: as ``normalized_softmax_loss``.
 
-    Gradients: the true derivative of the value. The sine's slope is infinite at a cosine of +-1; within rounding of it
-    the sine goes straight to 0 (ours), which keeps the gradient finite.
+    Gradients: the true derivative of the value, also of a margin that is a tensor. The sine's slope is infinite at a
+    cosine of +-1; within rounding of it the sine goes straight to 0 (ours), which keeps the gradient finite.
 
     Example:
         >>> import torch
@@ -213,33 +218,14 @@ def arcface_loss(
         >>> arcface_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.3476)
     """
-    margin = check_number("margin", margin, at_least=0)
-    if margin > math.pi:
-        raise ValueError(f"margin: got {margin}, expected radians from 0 to pi; in degrees: math.radians({margin})")
-    if margin > math.pi / 2 and not torch.compiler.is_compiling():
-        warnings.warn(
-            f"margin: got {margin} radians, which is {math.degrees(margin):.0f} degrees; "
-            f"if degrees were meant, pass math.radians({margin})",
-            stacklevel=2,
-        )
+    margin = check_angle("margin", margin)
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
     )
     positive, negative = _class_scores(inputs, scale)
-    return reduce_samples(
-        _cross_entropy(scale * add_angle(positive / scale, margin), negative), inputs, sample_weight, reduction
-    )
-
-
-def add_angle(cosine: Tensor, margin: float) -> Tensor:
-    """cos(theta + margin) up to theta = pi - margin, and beyond it the straight line that goes on falling."""
-    squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
-    sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
-    added = cosine * math.cos(margin) - sine * math.sin(margin)
-    # The second only counts above 2.33 radians, where the paper's line would begin above -1.
-    offset = max(margin * math.sin(margin), 1 - math.cos(margin))
-    return torch.where(cosine > -math.cos(margin), added, cosine - offset)
+    positive = scale * add_angle(positive / scale, per_sample("margin", margin, inputs, positive.dtype))
+    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 
 def _inputs(

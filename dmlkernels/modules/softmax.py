@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from dmlkernels.functional.cosines import cosines
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
-from dmlkernels.modules.proxy_loss import ProxyLoss
+from dmlkernels.modules.tensor_options import TensorOptions, learnable_names
 
 
-class NormalizedSoftmaxLoss(ProxyLoss):
+class NormalizedSoftmaxLoss(TensorOptions):
     """Normalised softmax with its own proxies.
 
     Args:
@@ -30,7 +32,7 @@ class NormalizedSoftmaxLoss(ProxyLoss):
 
     def forward(self, embeddings: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of a batch: embeddings (B, D), labels (B,), weights (B,)."""
-        options = {**self.options, "sample_weight": sample_weight}
+        options = {**self._call_options(), "sample_weight": sample_weight}
         loss: Tensor = self._evaluate(embeddings, labels, self._ready_proxies(), self.proxy_labels, options)
         return loss
 
@@ -62,12 +64,26 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
     function = staticmethod(proxy_nca_loss)
 
 
-class CosFaceLoss(NormalizedSoftmaxLoss):
+class MarginLoss(NormalizedSoftmaxLoss):
+    """What softmax losses with a margin share: it may be learnt."""
+
+    numbers = ("margin",)
+    numbers_of_classes = ("margin",)
+
+    def __init__(
+        self, num_classes: int, embedding_size: int, *, learnable_margin: bool = False, **options: Any
+    ) -> None:
+        super().__init__(num_classes, embedding_size, learnable=learnable_names(margin=learnable_margin), **options)
+
+
+class CosFaceLoss(MarginLoss):
     """CosFace with its own proxies.
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, margin, reduction, ignore_index, backend: as in ``cosface_loss``.
+        scale, reduction, ignore_index, backend: as in ``cosface_loss``.
+        margin: one number, or a () or (num_classes,) tensor, which becomes a buffer, or a parameter if it is one.
+        learnable_margin: make it a parameter, ``.margin``, starting from the margin given.
 
     Example:
         >>> import torch
@@ -79,12 +95,13 @@ class CosFaceLoss(NormalizedSoftmaxLoss):
     function = staticmethod(cosface_loss)
 
 
-class ArcFaceLoss(NormalizedSoftmaxLoss):
+class ArcFaceLoss(MarginLoss):
     """ArcFace with its own proxies; the margin is in radians.
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, margin, reduction, ignore_index, backend: as in ``arcface_loss``.
+        scale, reduction, ignore_index, backend: as in ``arcface_loss``.
+        margin, learnable_margin: as in ``CosFaceLoss``.
 
     Example:
         >>> import torch

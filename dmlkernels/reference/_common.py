@@ -43,6 +43,13 @@ def same_class(labels: Tensor, classes: Tensor) -> Tensor:  # (B, C) bool
     return same
 
 
+def per_sample(value: float | Tensor, labels: Tensor, keep: Tensor) -> float | Tensor:
+    """A number for all, or (kept samples,) numbers from (B, 1) for samples or (1, C) for classes."""
+    if not isinstance(value, Tensor) or value.dim() == 0:
+        return value
+    return value[keep, 0] if value.shape == (len(keep), 1) else value[0, labels[keep].long()]
+
+
 def reduce_rows(
     rows: Tensor,  # (number of kept samples,)
     keep: Tensor,  # (B,) bool

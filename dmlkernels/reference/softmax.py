@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._common import classes_of, cosines, kept_rows, reduce_rows, same_class
+from ._common import classes_of, cosines, kept_rows, per_sample, reduce_rows, same_class
 
 
 def normalized_softmax_loss(
@@ -54,7 +54,7 @@ def cosface_loss(
     proxies: Tensor,  # (C, D)
     *,
     scale: float = 64.0,
-    margin: float = 0.35,
+    margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -63,7 +63,8 @@ def cosface_loss(
     """Normalised softmax with s_y - margin."""
     keep = kept_rows(labels, ignore_index)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(_cross_entropy(positive - scale * margin, negative), keep, sample_weight, reduction)
+    positive = positive - scale * per_sample(margin, labels, keep)
+    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
 
 
 def arcface_loss(
@@ -72,7 +73,7 @@ def arcface_loss(
     proxies: Tensor,  # (C, D)
     *,
     scale: float = 64.0,
-    margin: float = 0.5,
+    margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -81,12 +82,11 @@ def arcface_loss(
     """Normalised softmax with cos(theta_y + margin), margin in radians; see ``add_angle``."""
     keep = kept_rows(labels, ignore_index)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(
-        _cross_entropy(scale * add_angle(positive / scale, margin), negative), keep, sample_weight, reduction
-    )
+    positive = scale * add_angle(positive / scale, per_sample(margin, labels, keep))
+    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
 
 
-def add_angle(cosine: Tensor, margin: float) -> Tensor:
+def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
     """cos(theta + margin) while theta < pi - margin, beyond it cos(theta) - margin sin(margin).
 
     Above a margin of 2.33 that line would begin above -1, where the curve ends: there it begins at -1 (ours).
@@ -96,9 +96,10 @@ def add_angle(cosine: Tensor, margin: float) -> Tensor:
     """
     squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
     sine = squared_sine / squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).sqrt()
-    added = cosine * math.cos(margin) - sine * math.sin(margin)
-    offset = max(margin * math.sin(margin), 1 - math.cos(margin))
-    return torch.where(cosine > math.cos(math.pi - margin), added, cosine - offset)
+    margin = torch.as_tensor(margin, dtype=cosine.dtype)
+    added = cosine * margin.cos() - sine * margin.sin()
+    offset = torch.maximum(margin * margin.sin(), 1 - margin.cos())
+    return torch.where(cosine > (math.pi - margin).cos(), added, cosine - offset)
 
 
 def _class_scores(

@@ -27,4 +27,6 @@ def large_problem(batch: int, classes: int, dim: int, dtype: torch.dtype) -> Pro
         active=torch.arange(atoms) % 3 != 1,
         prior=torch.rand(atoms, generator=generator),
         weight=torch.rand(batch, generator=generator),
+        sample_margin=torch.rand(batch, 1, generator=generator).to(dtype).requires_grad_(),
+        class_margin=torch.rand(1, classes, generator=generator).to(dtype).requires_grad_(),
     )

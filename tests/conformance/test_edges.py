@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dmlkernels as dml
-from dmlkernels.functional.softmax import add_angle
+from dmlkernels.functional.angles import add_angle
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import ANCHOR, ARCFACE, DECIDABILITY, EVERY, FUSED, ODBA, PD, Loss
 from tests.problem import make_problem

@@ -13,7 +13,7 @@ from tests.cases import Case
 from tests.conformance.evaluate import factor_like, ours
 from tests.conformance.spy import Spy
 from tests.losses import EVERY, LOSSES, Loss
-from tests.problem import make_problem
+from tests.problem import PARAMETERS, VECTORS, make_problem
 
 SMALL = Case("small", "for finite differences", 6, 3, 4, labels=(0, 1, 0, -100, 2, 1), pull=1.0)
 every_branch = pytest.mark.parametrize("loss", EVERY, ids=str)
@@ -77,7 +77,7 @@ def assert_one_sided(spy: Spy) -> None:
 
 @every_branch
 def test_frozen_inputs_make_a_frozen_loss(loss: Loss, backend: str) -> None:
-    problem = make_problem("plain").frozen("embeddings", "intervened", "proxies", "centers")
+    problem = make_problem("plain").frozen(*VECTORS, *PARAMETERS)
     with Spy() as spy:
         value = loss(problem, backend)
     assert not value.requires_grad and value.isfinite().all()

@@ -1,0 +1,82 @@
+"""Options of a module that are tensors: parameters where they are learnt, else buffers; both in the state dict."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dmlkernels.functional.checks import check_flag
+from dmlkernels.functional.per_sample import check_option
+from dmlkernels.modules.proxy_loss import ProxyLoss
+
+
+class TensorOptions(ProxyLoss):
+    """A proxy loss some of whose ``options`` may be tensors.
+
+    Args:
+        num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
+        learnable: names of the options that become parameters.
+        options: as in ``ProxyLoss``; a tensor is () or, for some of them, (num_classes,). It becomes a buffer of that
+            name, and an ``nn.Parameter`` stays the parameter that it is.
+    """
+
+    numbers: ClassVar[tuple[str, ...]] = ()  # options that may be 0-dimensional tensors
+    numbers_of_classes: ClassVar[tuple[str, ...]] = ()  # options that may be (num_classes,) tensors too
+
+    def __init__(
+        self, num_classes: int, embedding_size: int, *, learnable: tuple[str, ...] = (), **options: Any
+    ) -> None:
+        tensors = {name: value for name, value in options.items() if name in self.numbers and isinstance(value, Tensor)}
+        super().__init__(num_classes, embedding_size, **{k: v for k, v in options.items() if k not in tensors})
+        for name in (*tensors, *(name for name in learnable if name not in tensors)):
+            value = tensors.get(name, self.options[name])
+            del self.options[name]
+            self._keep(name, value, name in learnable)
+
+    def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
+        """Optimiser groups: proxies at ``proxy_lr_factor`` times the base rate, learnable options at the base rate;
+        neither with weight decay."""
+        groups = super().param_groups(lr, proxy_lr_factor)
+        learnt = [value for name, value in self._tensors().items() if isinstance(value, nn.Parameter)]
+        return groups + ([{"params": learnt, "lr": lr, "weight_decay": 0.0}] if learnt else [])
+
+    def extra_repr(self) -> str:
+        """Sizes and options."""
+        tensors = (
+            f"{name}={'learnable' if isinstance(value, nn.Parameter) else 'fixed'} {tuple(value.shape)}"
+            for name, value in self._tensors().items()
+        )
+        return ", ".join((super().extra_repr(), *tensors))
+
+    def _call_options(self) -> dict[str, Any]:
+        """What ``function`` is given: values of classes as (1, num_classes), which no batch size makes unclear."""
+        tensors = {name: value[None] if value.dim() else value for name, value in self._tensors().items()}
+        return {**self.options, **tensors}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.numbers if hasattr(self, name)}
+
+    def _keep(self, name: str, value: float | Tensor, learnable: bool) -> None:
+        if not isinstance(value, Tensor):
+            value = torch.tensor(value)
+        check_option(name, value)
+        shapes = ((), (self.num_classes,)) if name in self.numbers_of_classes else ((),)
+        if value.shape not in shapes:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {' or '.join(map(str, shapes))}")
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+            return
+        value = value.detach().to(self.proxies, copy=True)
+        if learnable:
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+
+
+def learnable_names(**flags: bool) -> tuple[str, ...]:
+    """Options whose flag ``learnable_<option>`` is set."""
+    for name, flag in flags.items():
+        check_flag(f"learnable_{name}", flag)
+    return tuple(name for name, flag in flags.items() if flag)
