@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from tests import problem
 from tests.losses import LOSSES, Loss
-from tests.problem import CENTERS_PER_CLASS, Problem
 from tests.triton.counting import Launches, count
 
 
@@ -34,7 +34,9 @@ SHAPES = (SMALL, LARGE)
 ATOMS = 64
 
 
-def make_problem(shape: Shape, dtype: torch.dtype = torch.float32, proxy_dtype: torch.dtype | None = None) -> Problem:
+def make_problem(
+    shape: Shape, dtype: torch.dtype = torch.float32, proxy_dtype: torch.dtype | None = None
+) -> problem.Problem:
     """Tensors of these sizes without memory."""
 
     def vectors(count: int, dtype: torch.dtype) -> Tensor:
@@ -44,24 +46,24 @@ def make_problem(shape: Shape, dtype: torch.dtype = torch.float32, proxy_dtype: 
         return torch.empty(count, dtype=dtype, device="meta")
 
     proxy_dtype = proxy_dtype or dtype
-    return Problem(
-        vectors(shape.batch, dtype),
-        vectors(shape.batch, dtype),
-        per_row(shape.batch, torch.int64),
-        vectors(shape.classes, proxy_dtype),
-        None,
-        vectors(shape.classes * CENTERS_PER_CLASS, proxy_dtype),
-        vectors(ATOMS, proxy_dtype).detach(),
-        per_row(ATOMS, torch.bool),
-        per_row(ATOMS),
-        per_row(shape.batch),
+    return replace(
+        problem.make_problem("plain", torch.float32),
+        embeddings=vectors(shape.batch, dtype),
+        intervened=vectors(shape.batch, dtype),
+        labels=per_row(shape.batch, torch.int64),
+        proxies=vectors(shape.classes, proxy_dtype),
+        centers=vectors(shape.classes * problem.CENTERS_PER_CLASS, proxy_dtype),
+        atoms=vectors(ATOMS, proxy_dtype).detach(),
+        active=per_row(ATOMS, torch.bool),
+        prior=per_row(ATOMS),
+        weight=per_row(shape.batch),
     )
 
 
 def count_loss(loss: Loss, shape: Shape) -> Launches:
     """Of one step, forward and backward, all gradients."""
-    problem = make_problem(shape)
-    return count(lambda: loss(problem))
+    given = make_problem(shape)
+    return count(lambda: loss(given))
 
 
 def rows() -> Iterator[str]:

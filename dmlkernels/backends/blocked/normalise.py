@@ -35,6 +35,9 @@ def normalise(block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # (.
         if not (norms > _LARGE[dtype]).any():
             inverse = norms.clamp_min_(NORM_FLOOR).reciprocal_()
             return block * inverse[..., None], inverse
+    if block.dtype.itemsize < dtype.itemsize == 8:  # no square can overflow
+        inverse = finite_norms(wide := block.to(dtype)).clamp_min_(NORM_FLOOR).reciprocal_()
+        return wide.mul_(inverse), inverse[..., 0]
     scaled, shrink = shrunk(block.to(dtype))
     inverse = finite_norms(scaled).clamp_min(NORM_FLOOR).reciprocal_()
     return scaled * inverse, (inverse * shrink)[..., 0]
@@ -60,6 +63,6 @@ def shrunk(rows: Tensor) -> tuple[Tensor, Tensor]:  # (..., rows, D), (..., rows
 
 
 def finite_norms(rows: Tensor) -> Tensor:  # (..., rows, 1)
-    """Norms of rows that were shrunk; NaN instead of infinity."""
+    """Norms of rows whose squares do not overflow; NaN instead of infinity."""
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     return norms.masked_fill(norms.isinf(), torch.nan)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.pairs import Pairs
 
 TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its temporaries stay in the cache
 BLOCK_ROWS = 1024
+DEVICE_ELEMENTS = 2**24  # off the CPU: few launches, in memory of some 64 MiB a temporary
 SQUARE_BLOCK = 704  # about the square root of TILE_ELEMENTS
 
 
@@ -36,26 +38,32 @@ def row_blocks(pairs: Pairs, num_rows: int, boundaries: Sequence[int]) -> list[B
     return list(blocks(num_rows, boundaries, SQUARE_BLOCK if pairs.within else BLOCK_ROWS))
 
 
-def column_blocks(pairs: Pairs, elements: int) -> list[Block]:
-    """Column blocks for work that keeps so many elements a column, counted in labels: each group stays whole."""
-    first_segment = len(pairs.row_boundaries) + 1 if pairs.within else 1
-    group = pairs.statistic.group
-    boundaries = [boundary // group for boundary in pairs.column_boundaries]
-    return list(blocks(pairs.num_columns // group, boundaries, _block_length(pairs, elements), first_segment))
+def unscored_column_blocks(pairs: Pairs, elements: int) -> list[Block]:
+    """Column blocks for work that keeps so many elements a column and no scores."""
+    return _column_blocks(pairs, elements, TILE_ELEMENTS if host.readable(pairs.rows) else DEVICE_ELEMENTS)
 
 
 def scored_column_blocks(pairs: Pairs) -> list[Block]:
     """Column blocks for tiles of scores."""
-    return column_blocks(pairs, _scored_elements(pairs))
+    return _column_blocks(pairs, _scored_elements(pairs), TILE_ELEMENTS)
 
 
 def scored_block_length(pairs: Pairs) -> int:
     """Labels whose columns make one of those blocks."""
-    return _block_length(pairs, _scored_elements(pairs))
+    return _block_length(pairs, _scored_elements(pairs), TILE_ELEMENTS)
 
 
-def _block_length(pairs: Pairs, elements: int) -> int:
-    return max(1, TILE_ELEMENTS // (max(elements, 1) * pairs.statistic.group))
+def _column_blocks(pairs: Pairs, elements: int, most: int) -> list[Block]:
+    """Counted in labels: each group stays whole."""
+    first_segment = len(pairs.row_boundaries) + 1 if pairs.within else 1
+    group = pairs.statistic.group
+    boundaries = [boundary // group for boundary in pairs.column_boundaries]
+    length = _block_length(pairs, elements, most)
+    return list(blocks(pairs.num_columns // group, boundaries, length, first_segment))
+
+
+def _block_length(pairs: Pairs, elements: int, most: int) -> int:
+    return max(1, most // (max(elements, 1) * pairs.statistic.group))
 
 
 def _scored_elements(pairs: Pairs) -> int:

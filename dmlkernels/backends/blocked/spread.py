@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.autocast import without_autocast
+from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
 
 BLOCK_ELEMENTS = 2**18  # a block and its temporaries stay in the cache
+DEVICE_ELEMENTS = 2**24  # off the CPU: few launches, in bounded memory
 
 
 def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
@@ -44,6 +46,7 @@ def _distances(unit: Tensor, slack: float) -> Tensor:  # (C, group, group)
 
 
 def _blocks(centers: Tensor, group: int) -> Iterator[slice]:
-    length = max(1, BLOCK_ELEMENTS // (centers.shape[1] * group)) * group
+    elements = BLOCK_ELEMENTS if host.readable(centers) else DEVICE_ELEMENTS
+    length = max(1, elements // (centers.shape[1] * group)) * group
     for start in range(0, centers.shape[0], length):
         yield slice(start, start + length)

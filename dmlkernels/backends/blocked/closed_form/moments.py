@@ -22,7 +22,7 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.matching import list_pairs
 from dmlkernels.backends.blocked.normalise import Norms
-from dmlkernels.backends.blocked.plan import Block, column_blocks
+from dmlkernels.backends.blocked.plan import Block, unscored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Moments
@@ -102,7 +102,7 @@ def _widened(pairs: Pairs) -> Pairs:
 
 def _blocks(pairs: Pairs) -> list[Block]:
     """Of columns: units in float64 take twice the memory."""
-    return column_blocks(pairs, 2 * pairs.dim)
+    return unscored_column_blocks(pairs, 2 * pairs.dim)
 
 
 def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> Tensor:

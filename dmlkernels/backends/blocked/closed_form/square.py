@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.normalise import Norms
-from dmlkernels.backends.blocked.plan import column_blocks
+from dmlkernels.backends.blocked.plan import unscored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
@@ -25,7 +25,7 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     rows = Rows(pairs, norms)
     saved = rows.units.new_zeros(saved_shape(pairs))
-    for block in column_blocks(pairs, pairs.dim):
+    for block in unscored_column_blocks(pairs, pairs.dim):
         columns = Columns(pairs, block, norms)
         saved.addmm_((columns.units * columns.weights).mT, columns.units)
     energy = ((rows.units @ saved) * rows.units).sum(1, keepdim=True)
@@ -42,7 +42,7 @@ def backward(
         return Gradients(of_rows, None)
     of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
     matrix = weighted.mT @ rows.units
-    for block in column_blocks(pairs, pairs.dim):
+    for block in unscored_column_blocks(pairs, pairs.dim):
         columns = Columns(pairs, block, norms)
         of_columns[columns.span] = columns.gradient((columns.units * columns.weights) @ matrix)
     return Gradients(of_rows, of_columns)
