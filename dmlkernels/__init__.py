@@ -21,6 +21,9 @@ from dmlkernels.modules.anchor import ProxyAnchorLoss
 from dmlkernels.modules.decidability import DecidabilityLoss, PDLoss
 from dmlkernels.modules.field import PotentialFieldLoss
 from dmlkernels.modules.fused import FusedObjective
+from dmlkernels.modules.loss_module import LossModule
+from dmlkernels.modules.memory import CrossBatchMemory
+from dmlkernels.modules.proxy_loss import ProxyLoss
 from dmlkernels.modules.soft_triple import SoftTripleLoss
 from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
 
@@ -34,13 +37,16 @@ __all__ = [
     "BackgroundDictionary",
     "CosFaceLoss",
     "CouCE",
+    "CrossBatchMemory",
     "DecidabilityLoss",
     "FourierIntervention",
     "FusedObjective",
+    "LossModule",
     "NormalizedSoftmaxLoss",
     "PDLoss",
     "PotentialFieldLoss",
     "ProxyAnchorLoss",
+    "ProxyLoss",
     "ProxyNCALoss",
     "SoftTripleLoss",
     "arcface_loss",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class CouCE(nn.Module):
         >>> loss.dictionary.update(embeddings)
         >>> loss.set_epoch(3.5)
         >>> value = loss(embeddings, torch.arange(8), intervened)
-        >>> sorted(loss.last_parts)
+        >>> sorted(loss.parts)
         ['base', 'invariance', 'odba', 'ramp']
     """
 
@@ -83,7 +84,7 @@ class CouCE(nn.Module):
 
     def __init__(
         self,
-        base_loss: Callable[[Tensor, Tensor], Tensor],
+        base_loss: Callable[..., Tensor],
         *,
         dictionary: BackgroundDictionary | None = None,
         odba_weight: float = 1.0,
@@ -116,7 +117,7 @@ class CouCE(nn.Module):
         self.register_buffer("epoch", torch.empty(()))
         self.register_buffer("ramp", torch.empty(()), persistent=False)
         self._move_schedule(math.inf)
-        self.last_parts: dict[str, Tensor] = {}
+        self.parts: dict[str, Tensor] = {}
         """Detached parts of the last call, unweighted: "base", and "odba", "invariance", "ramp" where computed."""
 
     def set_epoch(self, epoch: float) -> None:
@@ -143,10 +144,26 @@ class CouCE(nn.Module):
         self,
         embeddings: Tensor,  # (B, D)
         labels: Tensor,  # (B,)
-        intervened: Tensor | None = None,  # (B, D)
+        intervened: Tensor | Sequence[Tensor] | None = None,  # (B, D)
+        ref_emb: Tensor | None = None,  # (M, D)
+        ref_labels: Tensor | None = None,  # (M,)
+        *,
+        indices_tuple: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """The objective; ``intervened`` is the second view of the same samples."""
-        base = self.base_loss(embeddings, labels)
+        """Compute the objective of a batch.
+
+        Args:
+            embeddings, labels: the batch.
+            intervened: the second view of the same samples. A tuple in its place, where pytorch-metric-learning passes
+                a miner's choice, is ``indices_tuple``.
+            ref_emb, ref_labels, indices_tuple: for ``base_loss``, which gets them if one is given.
+        """
+        if intervened is not None and not isinstance(intervened, Tensor):
+            intervened, indices_tuple = None, intervened
+        if indices_tuple is None and ref_emb is None and ref_labels is None:
+            base = self.base_loss(embeddings, labels)
+        else:
+            base = self.base_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         if not isinstance(base, Tensor) or base.dim():
             got = f"shape {tuple(base.shape)}" if isinstance(base, Tensor) else type(base).__name__
             raise ValueError(f"base_loss: returned {got}, expected a scalar tensor, as with reduction 'mean'")
@@ -167,7 +184,7 @@ class CouCE(nn.Module):
             )
             parts["invariance"] = invariance.detach()
             terms.append(self.invariance_weight * invariance)
-        self.last_parts = parts
+        self.parts = parts
         if not terms:
             return base
         ramp = self.ramp.clone()  # autograd keeps it, and set_epoch may come before backward
@@ -188,6 +205,41 @@ class CouCE(nn.Module):
             f"base_loss: got {type(self.base_loss).__name__} without tensor .proxies, .W or .fc, expected one of "
             "them or the argument proxies: the second view is compared by them"
         )
+
+    @property
+    def last_parts(self) -> dict[str, Tensor]:
+        """Deprecated name of ``parts``."""
+        warnings.warn("last_parts is deprecated: use parts", DeprecationWarning, stacklevel=2)
+        return self.parts
+
+    def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
+        """Optimiser groups of ``base_loss``: its own, or its parameters at ``proxy_lr_factor`` times the base rate."""
+        if hasattr(self.base_loss, "param_groups"):
+            groups: list[dict[str, Any]] = self.base_loss.param_groups(lr, proxy_lr_factor)
+            return groups
+        parameters = list(self.base_loss.parameters()) if isinstance(self.base_loss, nn.Module) else []
+        return [{"params": parameters, "lr": lr * proxy_lr_factor, "weight_decay": 0.0}] if parameters else []
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
+        """Class scores of embeddings (B, D) by ``base_loss``."""
+        logits: Tensor = self._of_base("get_logits")(embeddings)
+        return logits
+
+    def init_proxies_from(
+        self, embeddings: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None = None
+    ) -> None:
+        """Set the proxies of ``base_loss``."""
+        self._of_base("init_proxies_from")(embeddings, labels)
+
+    def extend_classes(self, num_new: int, **options: Any) -> None:
+        """Add classes to ``base_loss``, with its options."""
+        self._of_base("extend_classes")(num_new, **options)
+
+    def _of_base(self, method: str) -> Callable[..., Any]:
+        found = getattr(self.base_loss, method, None)
+        if found is None:
+            raise RuntimeError(f"base_loss: {type(self.base_loss).__name__} has no {method}")
+        return found
 
     def extra_repr(self) -> str:
         return (

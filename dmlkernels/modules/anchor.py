@@ -21,3 +21,4 @@ class ProxyAnchorLoss(ProxyLoss):
     """
 
     function = staticmethod(proxy_anchor_loss)
+    foreign_names = ("proxies",)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from dmlkernels.functional.decidability import decidability_loss, pd_loss
-from dmlkernels.modules.options import complete_options, show_options
+from dmlkernels.modules.loss_module import LossModule
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
 
@@ -31,7 +30,7 @@ class PDLoss(ProxyLoss):
     function = staticmethod(pd_loss)
 
 
-class DecidabilityLoss(nn.Module):
+class DecidabilityLoss(LossModule):
     """D-Loss, which has no proxies.
 
     Args:
@@ -44,17 +43,10 @@ class DecidabilityLoss(nn.Module):
         torch.Size([])
     """
 
+    function = staticmethod(decidability_loss)
+
     def __init__(self, **options: Any) -> None:
-        super().__init__()
-        self.options = complete_options(decidability_loss, options)
+        super().__init__(**options)
         # Two genuine pairs and four impostor ones: enough for either correction.
         labels = torch.tensor([0, 0, 1, 1])
         decidability_loss(torch.eye(4), labels, **{**self.options, "backend": "torch"})  # checks options
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch: embeddings (B, D), labels (B,)."""
-        return decidability_loss(embeddings, labels, **self.options)
-
-    def extra_repr(self) -> str:
-        """Options."""
-        return show_options(self.options)

@@ -41,19 +41,18 @@ class FusedObjective(ProxyLoss):
         if self.options["odba_weight"] and dictionary is None:
             raise ValueError(f"dictionary: got None, expected one for odba_weight={self.options['odba_weight']}")
         self.dictionary = dictionary
-        self.parts: dict[str, Tensor] = {}
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The total of a batch: embeddings (B, D), labels (B,)."""
-        options = dict(self.options)
-        if self.dictionary is not None:
-            # A copy, since an update may follow before backward.
-            options |= {"atoms": self.dictionary.atoms.clone(), "active": self.dictionary.active}
-        proxies = self._ready_proxies()
-        total, self.parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
-        return total
 
     def _evaluate(
+        self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.dictionary is not None:
+            # A copy, since an update may follow before backward.
+            options = {**options, "atoms": self.dictionary.atoms.clone(), "active": self.dictionary.active}
+        proxies = self._ready_proxies()
+        total, parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
+        return total, parts
+
+    def _call(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
     ) -> Any:
         return fused_objective(embeddings, labels, proxies, torch.eye(2), proxy_labels=proxy_labels, **options)

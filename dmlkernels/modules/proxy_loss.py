@@ -1,26 +1,30 @@
-"""What every module that owns proxies shares: making them, their learning rate, a warning when nobody trains them."""
+"""The base of every module that owns proxies: making and extending them, their learning rate, logits."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+from torch.optim import Optimizer
 
 from dmlkernels.backends import resolve
 from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
-from dmlkernels.functional.cosines import unit_rows
+from dmlkernels.functional.cosines import cosines, unit_rows
+from dmlkernels.modules.extension import extend_state
 from dmlkernels.modules.forgotten import Watch
-from dmlkernels.modules.options import complete_options, show_options
+from dmlkernels.modules.loss_module import LossModule
+from dmlkernels.modules.options import show_options
 
 
-class ProxyLoss(nn.Module):
+class ProxyLoss(LossModule):
     """A loss with learnable proxies under ``.proxies``, ``proxies_per_class`` neighbouring rows for each class.
 
-    A subclass names its ``function``, whose keyword arguments become the module's options.
+    The base for a loss of one's own: a subclass names its ``function(embeddings, labels, proxies, *, proxy_labels=None,
+    ignore_index=-100, backend="auto", ...)``, whose keyword arguments become the module's options.
 
     Args:
         num_classes: number of classes, at least 1.
@@ -32,10 +36,23 @@ class ProxyLoss(nn.Module):
         generator: for the random directions.
         device, dtype: of the proxies.
         options: keyword arguments of ``function``, checked here and shown in ``repr``.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import ProxyLoss, pd_loss
+        >>> def squared(embeddings, labels, proxies, *, proxy_labels=None, ignore_index=-100, backend="auto"):
+        ...     options = {"proxy_labels": proxy_labels, "ignore_index": ignore_index, "backend": backend}
+        ...     return pd_loss(embeddings, labels, proxies, **options) ** 2
+        >>> class SquaredPDLoss(ProxyLoss):
+        ...     function = staticmethod(squared)
+        >>> loss_fn = SquaredPDLoss(num_classes=3, embedding_size=8)
+        >>> loss_fn(torch.randn(4, 8), torch.tensor([0, 1, 2, 0])).backward()
+        >>> loss_fn
+        SquaredPDLoss(num_classes=3, embedding_size=8, ignore_index=-100, backend='auto')
     """
 
-    function: Callable[..., Any]
     proxies: nn.Parameter
+    foreign_names: ClassVar[tuple[str, ...]] = ("proxies", "W", "fc")  # of the proxies in pytorch-metric-learning
 
     def __init__(
         self,
@@ -49,8 +66,7 @@ class ProxyLoss(nn.Module):
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
-        super().__init__()
-        self.options = complete_options(type(self).function, options)
+        super().__init__(**options)
         sizes = {
             "num_classes": num_classes,
             "embedding_size": embedding_size,
@@ -73,11 +89,6 @@ class ProxyLoss(nn.Module):
         self._awaits_class_means = isinstance(proxy_init, str) and proxy_init == "class_mean"
         self._watch: Watch | None = Watch()
         self._try_options()
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch: embeddings (B, D), labels (B,)."""
-        loss: Tensor = self._evaluate(embeddings, labels, self._ready_proxies(), self.proxy_labels, self.options)
-        return loss
 
     @property
     def proxy_labels(self) -> Tensor | None:  # (num_classes * proxies_per_class,)
@@ -157,24 +168,71 @@ class ProxyLoss(nn.Module):
             raise ValueError(f"labels: got {int(unknown[0])}, expected classes 0 to {self.num_classes - 1}")
         return classes
 
-    def load_pytorch_metric_learning(self, state: Mapping[str, Tensor]) -> None:
+    def load_pytorch_metric_learning(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
         """Copy the proxies from the state dict of pytorch-metric-learning's loss of the same kind.
 
         Args:
-            state: holds ``proxies`` (C, D), ``W`` (D, C) or ``fc`` (D, C * K).
+            state: holds ``proxies`` (C, D), ``W`` (D, C) or ``fc`` (D, C * K), by the kind of loss.
+            prefix: what comes before that name, such as "loss_fn." in the state dict of a Lightning module.
+
+        Raises:
+            ValueError: ``state`` is of another kind of loss, or its proxies have another shape.
         """
-        for name in ("proxies", "W", "fc"):
-            if name in state:
-                found = state[name] if name == "proxies" else state[name].T
-                if found.shape != self.proxies.shape:
-                    raise ValueError(
-                        f"state[{name!r}]: holds {tuple(found.shape)} proxies, expected {tuple(self.proxies.shape)}"
-                    )
-                with torch.no_grad():
-                    self.proxies.copy_(found)
-                self._awaits_class_means = False
-                return
-        raise ValueError(f"state: got keys {sorted(state)}, expected one of 'proxies', 'W', 'fc'")
+        name = next((name for name in self.foreign_names if f"{prefix}{name}" in state), None)
+        if name is None:
+            wanted = " or ".join(repr(f"{prefix}{name}") for name in self.foreign_names)
+            raise ValueError(f"state: got keys {sorted(state)}, expected {wanted} for {type(self).__name__}")
+        found = state[f"{prefix}{name}"]
+        found = found if name == "proxies" else found.T
+        if found.shape != self.proxies.shape:
+            raise ValueError(
+                f"state[{prefix + name!r}]: holds {tuple(found.shape)} proxies, expected {tuple(self.proxies.shape)}"
+            )
+        with torch.no_grad():
+            self._set_proxies(found)
+        self._awaits_class_means = False
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
+        """Cosine of embeddings (B, D) with the nearest proxy of each class; for inference and metrics, not training.
+
+        Float32 or wider, also under autocast. This makes a B x C matrix: it is what was asked for.
+        """
+        grouped = cosines(embeddings, self.proxies).unflatten(1, (self.num_classes, self.proxies_per_class))
+        return grouped.amax(2)
+
+    @torch.no_grad()
+    def extend_classes(
+        self,
+        num_new: int,
+        *,
+        optimizer: Optimizer | Sequence[Optimizer] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Add classes behind those that there are; their proxies start in random directions.
+
+        The parameter stays the same object, so that an optimiser keeps it. DistributedDataParallel and torch.compile
+        know its old shape: wrap or compile again.
+
+        Args:
+            num_new: how many, at least 1. They become classes num_classes to num_classes + num_new - 1.
+            optimizer: one or several that hold the proxies. Their state (momentum, ...) is kept, with zeros for the new
+                proxies. An optimiser that has state and is not given here fails in its next step.
+            generator: for the random directions.
+
+        Raises:
+            RuntimeError: the proxies are parametrised or sharded.
+        """
+        check_integer("num_new", num_new, at_least=1)
+        if is_parametrized(self, "proxies") or not self.proxies.is_leaf or type(self.proxies.data) is not Tensor:
+            raise RuntimeError("proxies: are parametrised or sharded, expected a plain parameter to extend")
+        old = self.proxies.data
+        shape = (num_new * self.proxies_per_class, self.embedding_size)
+        drawn = torch.randn(shape, generator=generator, device=old.device, dtype=old.dtype)
+        self.proxies.grad = None
+        self.proxies.data = torch.cat([old, unit_rows(drawn).to(old.dtype)])
+        extend_state(self.proxies, shape[0], [optimizer] if isinstance(optimizer, Optimizer) else optimizer)
+        self.num_classes += num_new
+        self._watch = None
 
     def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
         """Optimiser groups for the proxies: ``proxy_lr_factor`` times the base rate, and no weight decay."""
@@ -198,6 +256,12 @@ class ProxyLoss(nn.Module):
         return proxies
 
     def _evaluate(
+        self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss: Tensor = self._call(embeddings, labels, self._ready_proxies(), self.proxy_labels, options)
+        return loss, {"loss": loss.detach()}
+
+    def _call(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
     ) -> Any:
         """What ``function`` says; a subclass whose function takes other arguments overrides this."""
@@ -209,7 +273,7 @@ class ProxyLoss(nn.Module):
         labels = torch.tensor([0, 1, 0])
         proxies = torch.eye(2).repeat_interleave(self.proxies_per_class, dim=0)
         proxy_labels = torch.tensor([0, 1]).repeat_interleave(self.proxies_per_class)
-        self._evaluate(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
+        self._call(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         if f"{prefix}proxies" in state_dict:

@@ -28,6 +28,7 @@ class SoftTripleLoss(ProxyLoss):
     """
 
     function = staticmethod(soft_triple_loss)
+    foreign_names = ("fc",)
 
     def __init__(self, num_classes: int, embedding_size: int, *, centers_per_class: int = 10, **options: Any) -> None:
         check_centers_per_class(centers_per_class)
@@ -39,7 +40,7 @@ class SoftTripleLoss(ProxyLoss):
         similarity = ((grouped / self.options["gamma"]).softmax(2) * grouped).sum(2)
         return similarity * self.options["scale"]
 
-    def _evaluate(
+    def _call(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]
     ) -> Tensor:
         return soft_triple_loss(embeddings, labels, proxies, centers_per_class=self.proxies_per_class, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,12 +29,7 @@ class NormalizedSoftmaxLoss(TensorOptions):
     """
 
     function = staticmethod(normalized_softmax_loss)
-
-    def forward(self, embeddings: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The loss of a batch: embeddings (B, D), labels (B,), weights (B,)."""
-        options = {**self._call_options(), "sample_weight": sample_weight}
-        loss: Tensor = self._evaluate(embeddings, labels, self._ready_proxies(), self.proxy_labels, options)
-        return loss
+    foreign_names: ClassVar[tuple[str, ...]] = ("W", "proxies")
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
@@ -62,6 +57,7 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
     """
 
     function = staticmethod(proxy_nca_loss)
+    foreign_names = ("proxies",)
 
 
 class MarginLoss(NormalizedSoftmaxLoss):
@@ -93,6 +89,7 @@ class CosFaceLoss(MarginLoss):
     """
 
     function = staticmethod(cosface_loss)
+    foreign_names = ("W",)
 
 
 class ArcFaceLoss(MarginLoss):
@@ -111,3 +108,4 @@ class ArcFaceLoss(MarginLoss):
     """
 
     function = staticmethod(arcface_loss)
+    foreign_names = ("W",)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dmlkernels.functional.checks import check_flag
 from dmlkernels.functional.per_sample import check_option
+from dmlkernels.modules.extension import extend_state
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
 
@@ -41,6 +44,22 @@ class TensorOptions(ProxyLoss):
         groups = super().param_groups(lr, proxy_lr_factor)
         learnt = [value for name, value in self._tensors().items() if isinstance(value, nn.Parameter)]
         return groups + ([{"params": learnt, "lr": lr, "weight_decay": 0.0}] if learnt else [])
+
+    @torch.no_grad()
+    def extend_classes(
+        self,
+        num_new: int,
+        *,
+        optimizer: Optimizer | Sequence[Optimizer] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Add classes as ``ProxyLoss`` does; an option of classes starts at its mean for them."""
+        super().extend_classes(num_new, optimizer=optimizer, generator=generator)
+        for value in self._tensors().values():
+            if value.dim():
+                value.grad = None
+                value.data = torch.cat([value.data, value.data.mean().expand(num_new)])
+                extend_state(value, num_new, [optimizer] if isinstance(optimizer, Optimizer) else optimizer)
 
     def extra_repr(self) -> str:
         """Sizes and options."""

@@ -111,7 +111,9 @@ def test_sample_weights() -> None:
     for build in (dml.NormalizedSoftmaxLoss, dml.ProxyNCALoss, dml.CosFaceLoss, dml.ArcFaceLoss):
         module = made(build)
         expected = type(module).function(X, LABELS, module.proxies, sample_weight=weight)
-        assert torch.equal(module(X, LABELS, weight), expected)
+        assert torch.equal(module(X, LABELS, sample_weight=weight), expected)
+        with pytest.warns(DeprecationWarning, match=r"^sample_weight as the third"):
+            assert torch.equal(module(X, LABELS, weight), expected)
 
 
 def test_parts_of_the_fused_objective() -> None:

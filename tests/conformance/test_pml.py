@@ -128,8 +128,17 @@ def test_checkpoints_that_do_not_fit() -> None:
     module = dml.CosFaceLoss(C, D)
     with pytest.raises(ValueError, match=r"^state\['W'\]: holds \(6, 6\) proxies, expected \(5, 6\)"):
         module.load_pytorch_metric_learning(theirs.CosFaceLoss(C + 1, D).state_dict())
-    with pytest.raises(ValueError, match=r"^state: got keys \['weight'\], expected one of"):
+    with pytest.raises(ValueError, match=r"^state: got keys \['weight'\], expected 'W' for CosFaceLoss"):
         module.load_pytorch_metric_learning(torch.nn.Linear(2, 2, bias=False).state_dict())
+    with pytest.raises(ValueError, match=r"^state: got keys \['proxies'\], expected 'W' for CosFaceLoss"):
+        module.load_pytorch_metric_learning(theirs.ProxyAnchorLoss(C, D).state_dict())
+
+
+def test_a_prefix_in_the_state_dict() -> None:
+    module, loss = dml.ProxyAnchorLoss(C, D), theirs.ProxyAnchorLoss(C, D)
+    state = torch.nn.ModuleDict({"loss_fn": loss}).state_dict()
+    module.load_pytorch_metric_learning(state, prefix="loss_fn.")
+    assert torch.equal(module.proxies, loss.proxies)
 
 
 @pytest.mark.parametrize("pair", [pair for pair in pairs() if pair.module is not dml.ProxyAnchorLoss], ids=str)

@@ -115,11 +115,11 @@ def test_objective_and_gradients_are_those_of_the_sum(epoch: float | None, weigh
         else:
             assert torch.allclose(grad, expected_grad, rtol=1e-6, atol=1e-9)
     computed = {"base"} | {name for name, weight in zip(("odba", "invariance"), weights, strict=True) if weight}
-    assert set(loss.last_parts) == computed | {"ramp"}
+    assert set(loss.parts) == computed | {"ramp"}
     for name in computed:
-        assert torch.allclose(loss.last_parts[name], parts[name], rtol=1e-9)
-        assert not loss.last_parts[name].requires_grad
-    assert loss.last_parts["ramp"].item() == pytest.approx(ramp)
+        assert torch.allclose(loss.parts[name], parts[name], rtol=1e-9)
+        assert not loss.parts[name].requires_grad
+    assert loss.parts["ramp"].item() == pytest.approx(ramp)
 
 
 def test_proxies_get_a_gradient_from_the_invariance_only_on_request() -> None:
@@ -156,7 +156,7 @@ def test_base_loss_bit_for_bit_and_no_other_work(
     assert torch.equal(value, expected) and value.dtype == expected.dtype
     grads = torch.autograd.grad(value, [embeddings, base.proxies])
     assert all(map(torch.equal, grads, torch.autograd.grad(expected, [embeddings, base.proxies])))
-    assert list(loss.last_parts) == ["base"]
+    assert list(loss.parts) == ["base"]
 
 
 def test_the_schedule_comes_back_from_warm_up() -> None:
@@ -167,7 +167,7 @@ def test_the_schedule_comes_back_from_warm_up() -> None:
     for epoch in (0, 2, 4.5, 7, 8):
         loss.set_epoch(epoch)
         values.append(loss(embeddings, labels, intervened).item())
-    assert values == sorted(values) and values[0] == loss.last_parts["base"].item()
+    assert values == sorted(values) and values[0] == loss.parts["base"].item()
     assert values[-1] == values[-2] == full.item()
 
 
@@ -185,7 +185,7 @@ def test_proxies_are_found(host: str) -> None:
         loss = CouCE(lambda x, y: pd_loss(x, y, plain.proxies), proxies=lambda: plain.proxies)
     loss(embeddings, labels, intervened)
     expected = dense_invariance(embeddings, intervened, plain.proxies, 0.1)
-    assert torch.allclose(loss.last_parts["invariance"], expected)
+    assert torch.allclose(loss.parts["invariance"], expected)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_hosts_of_another_library(name: str) -> None:
     embeddings, labels, intervened = batch(dtype=torch.float32)
     value = loss(embeddings, labels, intervened)
     value.backward()
-    parts = loss.last_parts
+    parts = loss.parts
     assert torch.allclose(value, parts["base"] + parts["odba"] + parts["invariance"])
     proxies = base.proxies if hasattr(base, "proxies") else base.fc.T if hasattr(base, "fc") else base.W.T
     assert torch.allclose(parts["invariance"], dense_invariance(embeddings, intervened, proxies, 0.1), rtol=1e-4)

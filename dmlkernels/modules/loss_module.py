@@ -1,0 +1,120 @@
+"""The interface of every loss module: what training code may call without knowing which loss it has."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dmlkernels.modules.options import complete_options, show_options
+from dmlkernels.modules.reference_samples import joined
+
+
+class LossModule(nn.Module):
+    """A loss as a module: ``loss_fn(embeddings, labels)``, with the extra arguments of pytorch-metric-learning.
+
+    A subclass names its ``function``, whose keyword arguments become the module's options. One without proxies answers
+    ``param_groups``, ``init_proxies_from`` and ``extend_classes`` too, by doing nothing, so that one training script
+    serves all losses.
+    """
+
+    function: Callable[..., Any]
+    options: dict[str, Any]
+    parts: dict[str, Tensor]
+    """Detached parts of the last call, for logging: ``{"loss": ...}``, or the terms of a joint objective."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = complete_options(type(self).function, options)
+        self.parts = {}
+        self._warned_of_miner = False
+        self._takes_weights = "sample_weight" in inspect.signature(type(self).function).parameters
+
+    def forward(
+        self,
+        embeddings: Tensor,  # (B, D)
+        labels: Tensor,  # (B,)
+        indices_tuple: Sequence[Tensor] | Tensor | None = None,
+        ref_emb: Tensor | None = None,  # (M, D)
+        ref_labels: Tensor | None = None,  # (M,)
+        *,
+        sample_weight: Tensor | None = None,  # (B,)
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            embeddings, labels: the batch.
+            indices_tuple: pairs or triplets from a miner of pytorch-metric-learning. Ignored, with a warning: these
+                losses see every sample.
+            ref_emb, ref_labels: further samples, (M, D) and (M,), such as a memory of earlier batches. The loss is that
+                of both joined. Rows that are bit for bit rows of ``embeddings`` with the same label count once.
+            sample_weight: weight of each sample, where the loss takes one; further samples have weight 1.
+        """
+        if isinstance(indices_tuple, Tensor):
+            warnings.warn(
+                "sample_weight as the third positional argument is deprecated: pass sample_weight=",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            indices_tuple, sample_weight = None, indices_tuple
+        if indices_tuple is not None and ref_emb is None and not self._warned_of_miner:
+            self._warned_of_miner = True
+            warnings.warn(
+                f"indices_tuple: {type(self).__name__} sees every sample, so the choice of a miner has no effect",
+                stacklevel=2,
+            )
+        options = self._call_options()
+        if sample_weight is not None:
+            if not self._takes_weights:
+                raise TypeError(f"sample_weight: {type(self).__name__} takes none")
+            options = {**options, "sample_weight": sample_weight}
+        if ref_emb is not None or ref_labels is not None:
+            embeddings, labels, sample_weight = joined(
+                embeddings, labels, ref_emb, ref_labels, sample_weight, options["ignore_index"]
+            )
+            if sample_weight is not None:
+                options["sample_weight"] = sample_weight
+        loss, self.parts = self._evaluate(embeddings, labels, options)
+        return loss
+
+    def _call_options(self) -> dict[str, Any]:
+        """What ``function`` is given beside the samples."""
+        return self.options
+
+    def _evaluate(
+        self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and its detached parts."""
+        loss: Tensor = type(self).function(embeddings, labels, **options)
+        return loss, {"loss": loss.detach()}
+
+    def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
+        """Optimiser groups for the parameters of the loss; none here."""
+        return []
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
+        """Class scores of embeddings (B, D)."""
+        raise RuntimeError(f"{type(self).__name__} has no proxies, so no class scores: compare embeddings instead")
+
+    def init_proxies_from(
+        self, embeddings: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None = None
+    ) -> None:
+        """Set the proxies to the mean direction of each class; nothing to do here."""
+
+    def extend_classes(
+        self,
+        num_new: int,
+        *,
+        optimizer: Optimizer | Sequence[Optimizer] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Add classes; nothing to do here, where any label is a class."""
+
+    def extra_repr(self) -> str:
+        """Options."""
+        return show_options(self.options)

@@ -1,0 +1,92 @@
+"""A memory of earlier batches around any loss module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
+from dmlkernels.modules.loss_module import LossModule
+
+
+class CrossBatchMemory(nn.Module):
+    """The loss of each batch joined with the embeddings of the batches before it (XBM).
+
+    ``loss(embeddings, labels, ref_emb=memory, ref_labels=...)``: exactly the loss of the concatenation. The memory is
+    a ring of the latest ``memory_size`` embeddings, detached; it learns each batch after its loss was computed, in
+    training mode only. Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020, arXiv 1912.06798.
+
+    pytorch-metric-learning's class of this name takes only the losses that it lists by name.
+
+    Args:
+        loss: a loss module of this package.
+        embedding_size: D, at least 1.
+        memory_size: embeddings kept, at least 1.
+
+    Raises:
+        TypeError: ``loss`` is no loss module.
+        ValueError: a size below 1; in ``forward``, what does not fit.
+
+    Gradients: of the batch, through the loss; none to the memory.
+
+    Memory and determinism: memory_size x D numbers and labels, in buffers of the state dict. Slots not filled yet
+        carry ``ignore_index``, so shapes never change and nothing synchronises.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import CrossBatchMemory, DecidabilityLoss
+        >>> loss_fn = CrossBatchMemory(DecidabilityLoss(), embedding_size=8, memory_size=64)
+        >>> for _ in range(3):
+        ...     loss = loss_fn(torch.randn(4, 8), torch.tensor([0, 1, 1, 0]))
+        >>> int((loss_fn.memory_labels != -100).sum())
+        12
+    """
+
+    memory: Tensor
+    memory_labels: Tensor
+    position: Tensor
+
+    def __init__(self, loss: LossModule, embedding_size: int, memory_size: int = 1024) -> None:
+        super().__init__()
+        if not isinstance(loss, LossModule):
+            raise TypeError(f"loss: got {type(loss).__name__}, expected a loss module of dmlkernels")
+        check_integer("embedding_size", embedding_size, at_least=1)
+        check_integer("memory_size", memory_size, at_least=1)
+        self.loss = loss
+        self.register_buffer("memory", torch.zeros(memory_size, embedding_size))
+        self.register_buffer("memory_labels", torch.full((memory_size,), loss.options["ignore_index"]))
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+
+    def forward(
+        self,
+        embeddings: Tensor,  # (B, D)
+        labels: Tensor,  # (B,)
+    ) -> Tensor:
+        """Compute the loss of a batch and the memory; then store the batch."""
+        check_vectors("embeddings", embeddings)
+        check_same_space("embeddings", embeddings, self.memory)
+        check_labels("labels", labels, embeddings, "embeddings")
+        # Copies, since the batch is stored before backward.
+        loss: Tensor = self.loss(embeddings, labels, ref_emb=self.memory.clone(), ref_labels=self.memory_labels.clone())
+        if self.training:
+            self._store(embeddings.detach(), labels.detach())
+        return loss
+
+    @torch.no_grad()
+    def _store(self, embeddings: Tensor, labels: Tensor) -> None:
+        size = self.memory.shape[0]
+        embeddings, labels = embeddings[-size:], labels[-size:]
+        places = (self.position + torch.arange(labels.shape[0], device=self.position.device)) % size
+        self.memory.index_copy_(0, places, embeddings.to(self.memory.dtype))
+        self.memory_labels.index_copy_(0, places, labels.to(self.memory_labels.dtype))
+        self.position.add_(labels.shape[0]).remainder_(size)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Forget all stored embeddings."""
+        self.memory_labels.fill_(self.loss.options["ignore_index"])
+        self.position.zero_()
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f"memory_size={self.memory.shape[0]}, embedding_size={self.memory.shape[1]}"
