@@ -2,72 +2,91 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-
-class Output:
-    """What a submodule returned, for a second use."""
-
-    def __init__(self, value: Any) -> None:
-        self.value, self.version = value, _version(value)
-
-    @property
-    def intact(self) -> bool:
-        """Nobody has written into the value since."""
-        return self.version is not None and _version(self.value) == self.version
+from dmlkernels.couce.reusable import Output, signature
 
 
-def _version(value: Any) -> int | None:
-    """Goes up when a tensor in ``value`` is written into; None where that cannot be seen."""
-    if isinstance(value, Tensor):
-        return None if value.is_inference() else value._version
-    if isinstance(value, Mapping):
-        return _version(list(value.values()))
-    if isinstance(value, list | tuple):
-        versions = [_version(item) for item in value]
-        return None if None in versions else sum(version for version in versions if version is not None)
-    return 0
+class Call(NamedTuple):
+    """A call of a submodule in the first pass."""
+
+    module: nn.Module
+    arguments: Any  # their signature
+    output: Output
 
 
-def called_beside(backbone: nn.Module, after: str) -> list[nn.Module]:
-    """Submodules that the ancestors of ``after`` can call themselves and that stand in one place only.
+@contextmanager
+def recorded(modules: Iterable[nn.Module], done: Sized) -> Iterator[list[Call]]:
+    """The calls of these modules, in order, until ``done`` has items; without those that one makes of another."""
+    calls: list[Call] = []
+    inside = _Flag()
 
-    What those call in turn is their own business; one that stands in several places could be called by either.
+    def record(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def recording(*args: Any, **kwargs: Any) -> Any:
+            if done or inside:
+                return forward(*args, **kwargs)
+            arguments = signature((args, kwargs))
+            with inside:
+                output = forward(*args, **kwargs)
+            if not done:
+                calls.append(Call(module, arguments, Output(output)))
+            return output
+
+        return recording
+
+    with ExitStack() as patches:
+        for module in modules:
+            patches.enter_context(patched(module, record(module, module.forward)))
+        yield calls
+
+
+@contextmanager
+def replayed(calls: list[Call], done: Sized) -> Iterator[None]:
+    """Hand out the recorded outputs, until ``done`` has items.
+
+    Only while modules are called in the recorded order, with arguments of the recorded kinds, and only to a module that
+    was called once: which of several outputs belongs to a call could depend on the values of its arguments. An output
+    that was written into since is not what the module returned. In all other cases the module runs again.
     """
-    places = Counter(module for _, module in backbone.named_modules(remove_duplicate=False))
-    beside: list[nn.Module] = []
-    ancestor = backbone
-    for name in after.split("."):
-        for other, child in ancestor.named_children():
-            if other != name:
-                beside += _callable_parts(child)
-        ancestor = ancestor.get_submodule(name)
-    return [module for module in beside if places[module] == 1]
+    remaining = iter(calls)
+    times = Counter(call.module for call in calls)
+    inside, differs = _Flag(), _Flag()
 
+    def replay(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def replaying(*args: Any, **kwargs: Any) -> Any:
+            if done or inside or differs:
+                return forward(*args, **kwargs)
+            call = next(remaining, None)
+            if call is None or call.module is not module or call.arguments != signature((args, kwargs)):
+                differs.up = True
+            elif times[module] == 1 and call.output.intact:
+                return call.output.value
+            with inside:
+                return forward(*args, **kwargs)
 
-def _callable_parts(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, nn.ModuleList | nn.ModuleDict):
-        for child in module.children():
-            yield from _callable_parts(child)
-    else:
-        yield module
+        return replaying
 
-
-def can_skip(module: nn.Module) -> bool:
-    """A plain module, whose forward can be replaced: neither compiled nor scripted."""
-    compiled = "forward" in vars(module) or getattr(module, "_compiled_call_impl", None) is not None
-    return not compiled and not isinstance(module, torch.jit.ScriptModule)
+    with ExitStack() as patches:
+        for module in times:
+            patches.enter_context(patched(module, replay(module, module.forward)))
+        yield
 
 
 @contextmanager
 def patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    vars(module)["forward"] = forward
+    """Replace the forward of a module for calls by this thread."""
+    original, thread = module.forward, threading.get_ident()
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        return (forward if threading.get_ident() == thread else original)(*args, **kwargs)
+
+    vars(module)["forward"] = choose
     try:
         yield
     finally:
@@ -75,16 +94,35 @@ def patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
-def replayed(module: nn.Module, outputs: list[Output], substituted: list[None]) -> Iterator[None]:
-    """Hand out the recorded outputs, one a call, until the pass has come to the intervention.
+def on_return(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Change what calls of a module by this thread return, after all hooks of others."""
+    thread = threading.get_ident()
 
-    An output written into since then is not what the module returned: the module runs again.
-    """
-    forward, remaining = module.forward, iter(outputs)
+    def chosen(output: Any) -> Any:
+        return change(output) if threading.get_ident() == thread else output
 
-    def replay(*args: Any, **kwargs: Any) -> Any:
-        output = None if substituted else next(remaining, None)
-        return output.value if output is not None and output.intact else forward(*args, **kwargs)
+    compiled = getattr(module, "_compiled_call_impl", None)
+    if compiled is None:
+        with module.register_forward_hook(lambda _, __, output: chosen(output)):
+            yield
+    else:  # around it: a hook would become part of what is compiled, anew for each batch
+        module._compiled_call_impl = lambda *args, **kwargs: chosen(compiled(*args, **kwargs))
+        try:
+            yield
+        finally:
+            module._compiled_call_impl = compiled
 
-    with patched(module, replay):
-        yield
+
+class _Flag:
+    """Up within a ``with`` block."""
+
+    up = False
+
+    def __bool__(self) -> bool:
+        return self.up
+
+    def __enter__(self) -> None:
+        self.up = True
+
+    def __exit__(self, *_: object) -> None:
+        self.up = False
