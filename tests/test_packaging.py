@@ -15,7 +15,7 @@ PACKAGE = Path(dmlkernels.__file__).parent
 PYPROJECT = PACKAGE.parent / "pyproject.toml"
 
 # From the bottom up; each may import itself and what stands below it.
-LAYERS = ["statistics", "backends", "ops", "functional", "couce", "modules"]
+LAYERS = ["statistics", "backends", "ops", "distributed", "functional", "couce", "modules"]
 
 
 def test_version_is_the_one_in_pyproject() -> None:

@@ -42,9 +42,11 @@ def check_vectors(name: str, value: Tensor, *, allow_empty: bool = False) -> Non
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected at least one row and one column")
 
 
-def check_same_space(name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings") -> None:
+def check_same_space(
+    name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings", *, allow_empty: bool = False
+) -> None:
     """``value`` is (N, D) with the D and the device of the embeddings."""
-    check_vectors(name, value)
+    check_vectors(name, value, allow_empty=allow_empty)
     if value.shape[1] != embeddings.shape[1]:
         raise ValueError(
             f"{name}: got {value.shape[1]} dimensions, expected {embeddings.shape[1]} as in {other} "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import (
     check_choice,
     check_integer,
@@ -18,9 +22,13 @@ from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
 from dmlkernels.statistics import Moments
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 FORMS = ("neg_log", "neg", "inverse")
 
 
+@across_ranks
 def pd_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -35,6 +43,7 @@ def pd_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """PD-Loss: the decidability of sample-proxy similarities.
 
@@ -62,6 +71,7 @@ def pd_loss(
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, float32; float64 if an input is float64.
@@ -91,9 +101,11 @@ def pd_loss(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True, correction=correction,
+        process_group=process_group,
     )  # fmt: skip
     moments = inputs.statistics(Moments())
-    return decidability_objective(moments, form, temperature, correction, min_gap, eps) + inputs.poison
+    total = None if inputs.parts is None else inputs.total
+    return decidability_objective(moments, form, temperature, correction, min_gap, eps, total=total) + inputs.poison
 
 
 def decidability_loss(
@@ -200,13 +212,21 @@ def decidability_objective(
     min_gap: float,
     eps: float,
     ends: int = 1,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The loss from the moments of every row. ``ends`` is how often each pair was counted."""
+    """The loss from the moments of every row. ``ends`` is how often each pair was counted; ``total`` sums sums of rows
+    over ranks."""
     count, mean, deviation = moments.view(-1, 2, 3).unbind(2)  # each (B, 2): genuine, impostor
-    total = count.sum(0)
-    pooled_mean = (count * mean).sum(0) / total
-    within = torch.addcmul(deviation, count, (mean - pooled_mean).square()).sum(0)
-    variance = within / (total - ends * correction if correction else total)  # ends cancels in within / total
+    number, score = count.sum(0), (count * mean).sum(0)
+    if total is not None:
+        number, score = total(torch.stack((number, score))).unbind()
+    pooled_mean = score / number
+    # The squares' derivative by the pooled mean is 0: across ranks, only its sum over all of them.
+    centre = pooled_mean if total is None else pooled_mean.detach()
+    within = torch.addcmul(deviation, count, (mean - centre).square()).sum(0)
+    if total is not None:
+        within = total(within)
+    variance = within / (number - ends * correction if correction else number)  # ends cancels in within / number
     genuine_mean, impostor_mean = pooled_mean.unbind()
     gap, spread = genuine_mean - impostor_mean, variance.sum()
     if temperature != 1:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import Step
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels
 from dmlkernels.statistics import IGNORED, Statistic
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    from dmlkernels.distributed.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class ProxyInputs:
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
+    parts: Parts | None = None  # of one batch on several ranks; then embeddings and labels are this rank's
 
     @property
     def valid(self) -> Tensor:  # (B,) bool
@@ -30,6 +38,12 @@ class ProxyInputs:
 
     def statistics(self, statistic: Statistic) -> Tensor:  # (B, width)
         """A statistic of every sample's scores with the proxies."""
+        if self.parts is not None and self.parts.shard is not None:
+            shard = self.parts.shard
+            return shard.statistics(
+                statistic, shard.gather(self.embeddings), self.proxies,
+                column_labels=self.proxy_labels, backend=self.backend,
+            )  # fmt: skip
         return pair_statistics(
             statistic,
             self.embeddings,
@@ -38,6 +52,10 @@ class ProxyInputs:
             row_labels=self.labels,
             column_labels=self.proxy_labels,
         )
+
+    def total(self, sums: Tensor) -> Tensor:
+        """Sums over the samples of all ranks, from those of this one's."""
+        return sums if self.parts is None else self.parts.total(sums + self.poison)
 
 
 def proxy_inputs(
@@ -54,6 +72,7 @@ def proxy_inputs(
     correction: int = 0,
     proxies_name: str = "proxies",
     proxies_per_label: int = 1,
+    process_group: ProcessGroup | Step | None = None,
 ) -> ProxyInputs:
     """Check the common arguments of a proxy loss and resolve its labels.
 
@@ -63,7 +82,15 @@ def proxy_inputs(
         correction: an error if there are no more genuine or impostor scores than that.
         proxies_name: what the loss calls its proxies, for messages.
         proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
+        process_group: a ``Step`` if the batch is spread over ranks, see ``across_ranks``.
     """
+    if isinstance(process_group, Step):
+        from dmlkernels.functional.parts import part_inputs  # only here: one process does without all of it
+
+        return part_inputs(
+            process_group, embeddings, labels, proxies, proxy_labels, ignore_index, backend, validate,
+            needs_samples, needs_impostors, correction, proxies_name, proxies_per_label,
+        )  # fmt: skip
     check_vectors("embeddings", embeddings)
     check_labels("labels", labels, embeddings, "embeddings")
     check_same_space(proxies_name, proxies, embeddings)

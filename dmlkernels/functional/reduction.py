@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_choice, check_per_row
+from dmlkernels.functional.checks import check_choice, check_per_row, check_tensor
 from dmlkernels.functional.inputs import ProxyInputs
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -14,7 +14,9 @@ REDUCTIONS = ("mean", "sum", "none")
 def check_reduction(reduction: str, sample_weight: Tensor | None, embeddings: Tensor) -> None:
     """The options of ``reduce_samples``."""
     check_choice("reduction", reduction, REDUCTIONS)
-    check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+    if sample_weight is not None:
+        check_tensor("embeddings", embeddings)
+        check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
 
 
 def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | None, reduction: str) -> Tensor:
@@ -27,4 +29,8 @@ def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | 
         losses = losses * weight
     if reduction == "none":
         return losses + inputs.poison
-    return (losses.sum() if reduction == "sum" else losses.sum() / weight.sum()) + inputs.poison
+    if inputs.parts is not None:
+        loss, total = inputs.total(torch.stack((losses.sum(), weight.sum()))).unbind()
+    else:
+        loss, total = losses.sum(), weight.sum()
+    return (loss if reduction == "sum" else loss / total) + inputs.poison

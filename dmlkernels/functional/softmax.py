@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
@@ -12,7 +15,11 @@ from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.statistics import LogSumExp
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 def normalized_softmax_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -25,6 +32,7 @@ def normalized_softmax_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Normalised softmax: cross-entropy of scaled cosines with the proxies.
 
@@ -44,6 +52,7 @@ def normalized_softmax_loss(
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64. A sample whose own probability
@@ -67,12 +76,14 @@ def normalized_softmax_loss(
     """
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
-    )
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
+        process_group,
+    )  # fmt: skip
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 
+@across_ranks
 def proxy_nca_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -86,6 +97,7 @@ def proxy_nca_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Proxy-NCA++, and the original Proxy-NCA with ``include_positive=False``.
 
@@ -98,7 +110,8 @@ def proxy_nca_loss(
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, above 0.
         include_positive: count the own class in the denominator.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -118,13 +131,14 @@ def proxy_nca_loss(
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
-        needs_impostors=not include_positive,
+        process_group, needs_impostors=not include_positive,
     )  # fmt: skip
     positive, negative = _class_scores(inputs, scale)
     losses = _cross_entropy(positive, negative) if include_positive else negative - positive
     return reduce_samples(losses, inputs, sample_weight, reduction)
 
 
+@across_ranks
 def cosface_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -138,6 +152,7 @@ def cosface_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """CosFace: normalised softmax with ``s_y - margin`` for the own class.
 
@@ -148,7 +163,8 @@ def cosface_loss(
         scale: multiplies the cosines, above 0.
         margin: taken off the own cosine: one number, or a tensor of floats, () for all samples, (B,) or (B, 1) for
             samples, (C,) or (1, C) for classes; of one dimension only where B and C differ.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -168,13 +184,15 @@ def cosface_loss(
     margin = check_option("margin", margin)
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
-    )
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
+        process_group,
+    )  # fmt: skip
     positive, negative = _class_scores(inputs, scale)
     positive = positive - scale * per_sample("margin", margin, inputs, positive.dtype)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 
+@across_ranks
 def arcface_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -188,6 +206,7 @@ def arcface_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the own class.
 
@@ -201,8 +220,9 @@ def arcface_loss(
         scale: multiplies the cosines, above 0.
         margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
             or a tensor as in ``cosface_loss``, whose values nobody checks.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate: as in ``normalized_softmax_loss``. If
-            several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``. If several proxies share a class the margin goes on their joint score,
+            logsumexp(scale s) / scale (ours).
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -221,8 +241,9 @@ def arcface_loss(
     margin = check_angle("margin", margin)
     scale = check_number("scale", scale, above=0)
     inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate
-    )
+        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
+        process_group,
+    )  # fmt: skip
     positive, negative = _class_scores(inputs, scale)
     positive = scale * add_angle(positive / scale, per_sample("margin", margin, inputs, positive.dtype))
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
@@ -238,14 +259,15 @@ def _inputs(
     ignore_index: int,
     backend: str,
     validate: bool,
+    process_group: ProcessGroup | None,
     needs_impostors: bool = False,
 ) -> ProxyInputs:
-    inputs = proxy_inputs(
+    check_reduction(reduction, sample_weight, embeddings)
+    return proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=needs_impostors,
+        process_group=process_group,
     )  # fmt: skip
-    check_reduction(reduction, sample_weight, embeddings)
-    return inputs
 
 
 def _class_scores(inputs: ProxyInputs, scale: float) -> tuple[Tensor, Tensor]:  # (B,), (B,)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_PER_CALL = ("proxy_labels", "sample_weight", "prior", "active", "centers_per_class", "validate")
+_PER_CALL = ("proxy_labels", "sample_weight", "prior", "active", "centers_per_class", "validate", "process_group")
 
 
 def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

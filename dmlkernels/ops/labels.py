@@ -41,7 +41,7 @@ def _resolve_labels(
             raise ValueError(f"proxy_labels: got {IGNORED}, expected any other int64: it marks ignored rows")
         _raise_if_unusable(wide, proxy_labels, num_proxies, ignore_index, unknown, needs_samples, needs_impostors)
         if correction:
-            _raise_if_too_few(*_count_scores(wide[~ignored], proxy_labels, num_proxies), correction)
+            raise_if_too_few(*_count_scores(wide[~ignored], proxy_labels, num_proxies), correction)
         poison = labels.new_zeros((), dtype=torch.float32)
     else:
         poison = _nan_if(unknown.any() if reserved is None else unknown.any() | reserved)
@@ -126,7 +126,7 @@ def _raise_if_unpaired(present: Tensor, needs_pairs: bool, correction: int) -> N
     if needs_pairs and classes == samples:
         raise ValueError(f"labels: the genuine set is empty: all {samples} samples are of different classes")
     genuine = int((counts * (counts - 1)).sum()) // 2
-    _raise_if_too_few(genuine, samples * (samples - 1) // 2 - genuine, correction)
+    raise_if_too_few(genuine, samples * (samples - 1) // 2 - genuine, correction)
 
 
 def _count_scores(present: Tensor, proxy_labels: Tensor | None, num_proxies: int) -> tuple[int, int]:
@@ -139,7 +139,7 @@ def _count_scores(present: Tensor, proxy_labels: Tensor | None, num_proxies: int
     return genuine, present.numel() * num_proxies - genuine
 
 
-def _raise_if_too_few(genuine: int, impostors: int, correction: int) -> None:
+def raise_if_too_few(genuine: int, impostors: int, correction: int) -> None:
     """A variance divides by the number of scores less the correction."""
     for kind, number in (("genuine", genuine), ("impostor", impostors)):
         if 0 < number <= correction:

@@ -1,0 +1,161 @@
+"""The one small collective that comes before all others of a call: have all ranks the same call, and no error?
+
+Nobody may wait in a collective that another rank never enters. So each rank makes its checks first, and then tells the
+others in a few integers how they went: a status, a digest of what must be equal everywhere, and its sizes. Only when
+something is wrong are messages sent too, and every rank raises. The integers are exchanged between hosts; no GPU is
+waited for.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from numbers import Number
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from dmlkernels.distributed.collectives import all_gather
+from dmlkernels.distributed.group import Ranks, host_group, is_dtensor, ranks_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PER_SAMPLE = ("embeddings", "labels", "sample_weight", "intervened")  # parts of these may differ in length
+MAY_DIFFER = ("process_group", "backend", "validate", "generator")
+SHARDABLE = ("proxies", "centers")
+
+
+class Numbers(NamedTuple):
+    """What each rank tells the others, int64."""
+
+    failed: int = 0
+    digest: int = 0
+    rows: int = 0  # samples of this rank's part
+    valid: int = 0  # those that are not ignored, where the host knows
+    genuine: int = 0  # genuine scores, where the host knows and a loss asks
+    columns: int = 0  # proxies of this rank's shard
+    seed: int = 0  # of random draws; that of the first rank counts
+
+
+class Step:
+    """One call of a loss on all ranks. A function gets it in place of its ``process_group``."""
+
+    def __init__(self, name: str, ranks: Ranks) -> None:
+        self.name, self.ranks = name, ranks
+        self.described: dict[str, str] = {}
+        self.everyone: list[Numbers] = []  # after ``agree``, in rank order
+        self._told = False
+
+    def describe(self, arguments: dict[str, Any]) -> None:
+        """Note what must be equal on all ranks."""
+        self.described = {
+            name: text for name, value in arguments.items() if (text := _describe(name, value)) is not None
+        }
+
+    def agree(self, numbers: Numbers) -> list[Numbers]:
+        """Tell and hear; raises on every rank if one of them failed, or has another call.
+
+        The numbers of all ranks, in rank order.
+        """
+        mine = numbers._replace(digest=_digest(self.name, self.described))
+        self.everyone = [Numbers(*row) for row in self._tell(mine)]
+        if any(told.failed for told in self.everyone):
+            self._raise_failures(None)
+        if any(told.digest != mine.digest for told in self.everyone):
+            self._raise_difference()
+        return self.everyone
+
+    def fail(self, error: Exception) -> None:
+        """Tell the others of an error, unless they have got beyond the exchange; raises it with this rank's number."""
+        if not self._told:
+            self._tell(Numbers(failed=1))
+            self._raise_failures(error)
+
+    def _tell(self, numbers: Numbers) -> list[list[int]]:
+        self._told = True
+        group = host_group(self.ranks.group)
+        mine = torch.tensor([numbers], dtype=torch.int64)
+        return all_gather(mine, group, [1] * self.ranks.size).tolist()
+
+    def _raise_failures(self, error: Exception | None) -> None:
+        messages = self._share(None if error is None else str(error) or type(error).__name__)
+        failures = [f"rank {rank}: {text}" for rank, text in zip(self.ranks.names, messages, strict=True) if text]
+        kind = next((kind for kind in (ValueError, TypeError) if isinstance(error, kind)), RuntimeError)
+        raise kind("; ".join(failures)) from error
+
+    def _raise_difference(self) -> None:
+        everyone = self._share({"function": self.name, **self.described})
+        first, names = everyone[0], self.ranks.names
+        for rank, told in zip(names, everyone, strict=True):
+            for name in {**first, **told}:
+                if told.get(name) != first.get(name):
+                    raise RuntimeError(
+                        f"{name}: rank {rank} has {told.get(name, 'none')}, rank {names[0]} has "
+                        f"{first.get(name, 'none')}; expected the same on all ranks"
+                    )
+        raise RuntimeError("the ranks do not make the same call")
+
+    def _share(self, value: Any) -> list[Any]:
+        everyone: list[Any] = [None] * self.ranks.size
+        distributed.all_gather_object(everyone, value, group=host_group(self.ranks.group))
+        return everyone
+
+
+def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a loss: with a process group or a DTensor it is called with a ``Step`` in place of the group.
+
+    The function makes its checks and then calls ``Step.agree``. Whatever it raises before is raised on all ranks.
+    """
+    parameters = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> T:
+        group, proxies = options.get("process_group"), _shardable(args, options)
+        if group is None and proxies is None:
+            return function(*args, **options)
+        step = Step(function.__name__, ranks_of(group, proxies))  # type: ignore[arg-type]
+        try:
+            bound = parameters.bind(*args, **options)
+            bound.apply_defaults()
+            step.describe(bound.arguments)
+            bound.arguments["process_group"] = step
+            return function(*bound.args, **bound.kwargs)
+        except Exception as error:
+            step.fail(error)
+            raise
+
+    return call
+
+
+def _shardable(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The argument that is a DTensor where one may be, or None."""
+    for value in args[1:]:
+        if is_dtensor(value):
+            return value
+    for name in SHARDABLE:
+        if is_dtensor(options.get(name)):
+            return options[name]
+    return None
+
+
+def _describe(name: str, value: Any) -> str | None:
+    if name in MAY_DIFFER:
+        return None
+    if not isinstance(value, Tensor):
+        return repr(value) if value is None or isinstance(value, str | Number) else type(value).__name__
+    shape = tuple(value.shape[1:] if name in PER_SAMPLE else value.shape)
+    if not value.dtype.is_floating_point:
+        return f"integers of shape {shape}"
+    text = f"{value.dtype} of shape {shape}"
+    if is_dtensor(value):
+        text += f" placed {value.placements} on {value.device_mesh.shape}"  # type: ignore[attr-defined]
+    return text + (" with gradient" if value.requires_grad and torch.is_grad_enabled() else "")
+
+
+def _digest(name: str, described: dict[str, str]) -> int:
+    text = repr((name, sorted(described.items())))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")

@@ -1,0 +1,101 @@
+"""Statistics of rows whose columns are divided among ranks.
+
+The statistics of parts of the columns merge into those of the whole, and the slope of a tile asks only for the finished
+statistics of the whole row and their gradient (``Statistic``). So each rank folds its own columns and sends each owner
+the statistics of its rows; the owner merges them, in rank order, and in backward tells everyone the result and its
+gradient. That travels 3 widths a row, whatever the number of columns or ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed
+
+from dmlkernels import backends
+from dmlkernels.distributed.collectives import all_gather, exchange
+from dmlkernels.ops.pairs import pair_backward, pair_forward
+from dmlkernels.statistics import IGNORED, Statistic
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+OUTSIDE = -1  # a row whose class is on another rank
+
+
+def shard_labels(labels: Tensor, first_class: int, num_classes: int) -> Tensor:  # (B,) int64
+    """Labels relative to a shard, so that column j of it has class j; OUTSIDE for other classes."""
+    shifted = labels - first_class
+    inside = (labels >= first_class) & (shifted < num_classes)
+    return torch.where(labels == IGNORED, IGNORED, torch.where(inside, shifted, OUTSIDE))
+
+
+def merge_parts(statistic: Statistic, parts: Tensor) -> Tensor:  # (parts, rows, width) -> (rows, width)
+    """Merge statistics of disjoint sets of columns, neighbours first."""
+    while (number := parts.shape[0]) > 1:
+        half, rows = number // 2, parts.shape[1]
+        first, second = (
+            tuple(chosen.flatten(0, 1).unbind(1)) for chosen in (parts[0 : 2 * half : 2], parts[1 : 2 * half : 2])
+        )
+        merged = torch.stack(statistic.merge(first, second), dim=1).unflatten(0, (half, rows))
+        parts = torch.cat((merged, parts[2 * half :]))
+    return parts[0]
+
+
+class _Merged(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, columns: Tensor, statistic: Statistic, group: ProcessGroup, sizes: Sequence[int],
+        row_labels: Tensor | None, column_labels: Tensor | None, column_weights: Tensor | None, backend: str,
+    ) -> Tensor:  # fmt: skip
+        ctx.options = (False, (), (), statistic.name, [float(value) for value in statistic.parameters()], backend)
+        tensors = rows, columns, row_labels, column_labels, column_weights
+        statistics, saved = pair_forward(*tensors, *ctx.options)
+        own = merge_parts(statistic, exchange(statistics, group, sizes))
+        if row_labels is not None:
+            own = own.masked_fill(own_rows(row_labels, group, sizes)[:, None] == IGNORED, 0.0)
+        ctx.group, ctx.sizes = group, sizes
+        ctx.save_for_backward(own, saved, *tensors)
+        return own
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        own, saved, *tensors = ctx.saved_tensors
+        everyone = all_gather(torch.stack((own, gradient), dim=1), ctx.group, ctx.sizes)
+        statistics, gradient = everyone.unbind(1)
+        needs_rows, needs_columns = ctx.needs_input_grad[:2]
+        rows, columns = pair_backward(
+            statistics.contiguous(), saved, gradient.contiguous(), needs_rows, needs_columns, *tensors, *ctx.options
+        )
+        return rows if needs_rows else None, columns if needs_columns else None, *(None,) * 7
+
+
+def merged_statistics(
+    statistic: Statistic,
+    rows: Tensor,  # (R, D), or (2, R, D) for a statistic of two views; on every rank
+    columns: Tensor,  # (C, D), this rank's part
+    group: ProcessGroup,
+    sizes: Sequence[int],
+    *,
+    backend: str,
+    row_labels: Tensor | None = None,  # (R,) int64
+    column_labels: Tensor | None = None,  # (C,) int64
+    column_weights: Tensor | None = None,  # (C,)
+) -> Tensor:  # (sizes[rank], width)
+    """Statistics of this rank's rows with the columns of all ranks, differentiably.
+
+    Args:
+        rows: the same on every rank; ``sizes[r]`` of them, in turn, are owned by rank r.
+        group: of the ranks that have parts of the columns.
+    """
+    backend = backends.resolve(backend, rows.device.type, statistic.name)
+    return _Merged.apply(
+        rows, columns, statistic, group, tuple(sizes), row_labels, column_labels, column_weights, backend
+    )
+
+
+def own_rows(rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
+    """This rank's among the rows of all."""
+    return rows.split(list(sizes))[distributed.get_rank(group)]

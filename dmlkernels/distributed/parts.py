@@ -1,0 +1,99 @@
+"""A batch in parts, one on each rank, and where the proxies are sharded too, what has to travel for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from dmlkernels.distributed.agreement import Numbers
+from dmlkernels.distributed.collectives import all_gather, gather_rows, sum_over_ranks
+from dmlkernels.distributed.group import Ranks
+from dmlkernels.distributed.merging import merged_statistics, shard_labels
+from dmlkernels.distributed.shards import first_row
+from dmlkernels.statistics import Statistic
+
+
+@dataclass
+class Shard:
+    """This rank's part of the proxies, which the samples of all ranks of its line meet."""
+
+    ranks: Ranks
+    everyone: list[Numbers]
+    columns: int  # proxies of this shard
+    group: int = 1  # neighbouring proxies that one label stands for
+    labels: Tensor | None = None  # (B,), of the line; int64, IGNORED allowed
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Samples of each rank of the line."""
+        return [self.everyone[place].rows for place in self.ranks.line]
+
+    @cached_property
+    def first(self) -> int:
+        """The row of all proxies with which the shard begins."""
+        return first_row([numbers.columns for numbers in self.everyone], self.ranks)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of the line, differentiably."""
+        assert self.ranks.shards is not None
+        return gather_rows(rows, self.ranks.shards, self.sizes)
+
+    def gather_labels(self, labels: Tensor) -> Tensor:
+        """The labels of the line."""
+        assert self.ranks.shards is not None
+        return all_gather(labels, self.ranks.shards, self.sizes)
+
+    def relative_labels(self) -> Tensor:
+        """Labels of the line as numbers of this shard's own columns, so that column j has class j."""
+        assert self.labels is not None
+        return shard_labels(self.labels, self.first // self.group, self.columns // self.group)
+
+    def check(self, name: str, number: int) -> None:
+        """The shards of the line make up all proxies."""
+        found = [self.everyone[place].columns for place in self.ranks.line]
+        if sum(found) != number:
+            raise ValueError(f"{name}: got shards of {found} rows, expected {number} in all, as the DTensor has")
+
+    def statistics(
+        self,
+        statistic: Statistic,
+        rows: Tensor,  # every rank's of the line: (B, D) or (2, B, D)
+        columns: Tensor,  # this shard
+        *,
+        backend: str,
+        column_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Statistics of this rank's samples with all proxies, differentiably."""
+        assert self.ranks.shards is not None
+        labels = None
+        if statistic.reads_labels:
+            labels = self.relative_labels() if column_labels is None else self.labels
+        return merged_statistics(
+            statistic, rows, columns, self.ranks.shards, self.sizes,
+            row_labels=labels, column_labels=column_labels, backend=backend,
+        )  # fmt: skip
+
+
+@dataclass
+class Parts:
+    """One batch on several ranks."""
+
+    ranks: Ranks
+    everyone: list[Numbers]
+    shard: Shard | None = None  # of the proxies; None: this rank has all
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Samples of the whole batch."""
+        return sum(numbers.rows for numbers in self.everyone)
+
+    @property
+    def repeats(self) -> int:
+        """How many ranks have the same shard."""
+        return self.ranks.size // len(self.ranks.line)
+
+    def total(self, sums: Tensor) -> Tensor:
+        """Sums over all ranks, from each one's own; the same bits on all, and no collective in backward."""
+        return sum_over_ranks(sums, self.ranks.group)
