@@ -24,7 +24,7 @@ from dmlkernels.distributed.group import Ranks, host_group, is_dtensor, ranks_of
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PER_SAMPLE = ("embeddings", "labels", "sample_weight", "intervened")  # parts of these may differ in length
+WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active")  # parts of all else may differ in length
 MAY_DIFFER = ("process_group", "backend", "validate", "generator")
 SHARDABLE = ("proxies", "centers")
 
@@ -147,7 +147,7 @@ def _describe(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, Tensor):
         return repr(value) if value is None or isinstance(value, str | Number) else type(value).__name__
-    shape = tuple(value.shape[1:] if name in PER_SAMPLE else value.shape)
+    shape = tuple(value.shape if name in WHOLE else value.shape[1:])
     if not value.dtype.is_floating_point:
         return f"integers of shape {shape}"
     text = f"{value.dtype} of shape {shape}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +16,7 @@ from dmlkernels.functional.checks import (
     check_tensor,
     check_vectors,
 )
-from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_pair_labels
 from dmlkernels.statistics import Moments
@@ -104,8 +103,7 @@ def pd_loss(
         process_group=process_group,
     )  # fmt: skip
     moments = inputs.statistics(Moments())
-    total = None if inputs.parts is None else inputs.total
-    return decidability_objective(moments, form, temperature, correction, min_gap, eps, total=total) + inputs.poison
+    return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 
 
 def decidability_loss(
@@ -212,20 +210,20 @@ def decidability_objective(
     min_gap: float,
     eps: float,
     ends: int = 1,
-    total: Callable[[Tensor], Tensor] | None = None,
+    inputs: ProxyInputs | None = None,
 ) -> Tensor:
-    """The loss from the moments of every row. ``ends`` is how often each pair was counted; ``total`` sums sums of rows
-    over ranks."""
+    """The loss from the moments of every row. ``ends`` is how often each pair was counted; rows may be on other ranks
+    too, as ``inputs`` says."""
     count, mean, deviation = moments.view(-1, 2, 3).unbind(2)  # each (B, 2): genuine, impostor
     number, score = count.sum(0), (count * mean).sum(0)
-    if total is not None:
-        number, score = total(torch.stack((number, score))).unbind()
+    if inputs is not None:
+        number, score = inputs.totals(number, score)
     pooled_mean = score / number
-    # The squares' derivative by the pooled mean is 0: across ranks, only its sum over all of them.
-    centre = pooled_mean if total is None else pooled_mean.detach()
+    # The squares' derivative by the pooled mean sums to 0 over all rows, but not over those of one rank.
+    centre = pooled_mean.detach() if inputs is not None and inputs.spread else pooled_mean
     within = torch.addcmul(deviation, count, (mean - centre).square()).sum(0)
-    if total is not None:
-        within = total(within)
+    if inputs is not None:
+        (within,) = inputs.totals(within)
     variance = within / (number - ends * correction if correction else number)  # ends cancels in within / number
     genuine_mean, impostor_mean = pooled_mean.unbind()
     gap, spread = genuine_mean - impostor_mean, variance.sum()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import Step
@@ -16,12 +17,12 @@ from dmlkernels.statistics import IGNORED, Statistic
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-    from dmlkernels.distributed.parts import Parts
-
 
 @dataclass(frozen=True)
 class ProxyInputs:
     """Embeddings and proxies with labels as the engine wants them."""
+
+    spread: ClassVar[bool] = False  # whether these are this rank's part of a batch, as in ``PartInputs``
 
     embeddings: Tensor  # (B, D)
     labels: Tensor  # (B,) int64, IGNORED for ignored rows
@@ -29,21 +30,24 @@ class ProxyInputs:
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
-    parts: Parts | None = None  # of one batch on several ranks; then embeddings and labels are this rank's
 
     @property
     def valid(self) -> Tensor:  # (B,) bool
         """Rows that take part."""
         return self.labels != IGNORED
 
+    @property
+    def num_proxies(self) -> int:
+        """C."""
+        return self.proxies.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What statistics are computed in."""
+        return torch.promote_types(torch.promote_types(self.embeddings.dtype, self.proxies.dtype), torch.float32)
+
     def statistics(self, statistic: Statistic) -> Tensor:  # (B, width)
         """A statistic of every sample's scores with the proxies."""
-        if self.parts is not None and self.parts.shard is not None:
-            shard = self.parts.shard
-            return shard.statistics(
-                statistic, shard.gather(self.embeddings), self.proxies,
-                column_labels=self.proxy_labels, backend=self.backend,
-            )  # fmt: skip
         return pair_statistics(
             statistic,
             self.embeddings,
@@ -53,9 +57,9 @@ class ProxyInputs:
             column_labels=self.proxy_labels,
         )
 
-    def total(self, sums: Tensor) -> Tensor:
-        """Sums over the samples of all ranks, from those of this one's."""
-        return sums if self.parts is None else self.parts.total(sums + self.poison)
+    def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
+        """Sums over the samples of the whole batch, from those of this rank's."""
+        return sums
 
 
 def proxy_inputs(

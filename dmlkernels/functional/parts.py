@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels import raise_if_too_few
-from dmlkernels.statistics import IGNORED
+from dmlkernels.statistics import IGNORED, Statistic
 
 
 def local_proxies(name: str, proxies: Any, embeddings: Tensor, step: Step) -> tuple[Tensor, int]:
@@ -43,6 +45,86 @@ def local_proxy_labels(proxy_labels: Any, proxies: Tensor, number: int, name: st
     return proxy_labels.long()
 
 
+@dataclass(frozen=True)
+class PartInputs(ProxyInputs):
+    """The inputs of a batch that is spread over ranks: labels and embeddings are this rank's part, and so are the
+    proxies if they are sharded."""
+
+    spread = True
+
+    step: Step
+    numbers: Numbers
+    needs: Needs
+    ignore_index: int
+    all_proxies: int
+    proxies_per_label: int
+
+    @property
+    def num_proxies(self) -> int:
+        return self.all_proxies
+
+    @cached_property
+    def parts(self) -> Parts:
+        """All parts. Asked for first when every check that a rank can make alone is behind it: here the ranks agree."""
+        parts = Parts(self.step.ranks, self.step.agree(self.numbers))
+        genuine = sum(told.genuine for told in parts.everyone)
+        if parts.ranks.shards is not None:
+            parts.shard = Shard(parts.ranks, parts.everyone, self.proxies.shape[0], self.proxies_per_label)
+            parts.shard.check(self.needs.proxies_name, self.all_proxies)
+            parts.shard.labels = parts.shard.gather_labels(self.labels)
+            if self.proxy_labels is not None:
+                genuine = self._meet_elsewhere(parts.shard)
+        if self.needs.check:
+            _check_batch(parts, self.all_proxies, genuine, self.ignore_index, self.needs)
+        return parts
+
+    def statistics(self, statistic: Statistic) -> Tensor:
+        shard = self.parts.shard
+        if shard is None:
+            return super().statistics(statistic)
+        return shard.statistics(
+            statistic, shard.gather(self.embeddings), self.proxies,
+            column_labels=self.proxy_labels, backend=self.backend,
+        )  # fmt: skip
+
+    def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
+        return self.parts.total(torch.stack(sums) + self.poison).unbind()
+
+    def _meet_elsewhere(self, shard: Shard) -> int:
+        """Check labels whose class may be on any rank; the number of genuine scores of the batch, where the host knows.
+
+        Without the check, a label without a proxy turns the poison into NaN.
+        """
+        ranks, labels = shard.ranks, shard.labels
+        assert labels is not None and self.proxy_labels is not None and ranks.shards is not None
+        found = all_reduce(_of_class(labels, self.proxy_labels), ranks.shards)
+        missing = (found == 0) & (labels != IGNORED)
+        counts = torch.stack((found.sum(), missing.sum()))
+        if ranks.replicas is not None:
+            counts = all_reduce(counts, ranks.replicas)
+        if not self.needs.check:
+            self.poison.add_(torch.where(counts[1] > 0, torch.nan, 0.0))
+            return 0
+        genuine, unknown = counts.tolist()
+        if unknown:
+            which = f"{int(labels[missing][0])} is" if missing.any() else "one of another rank is"
+            raise ValueError(
+                f"labels: {which} the class of no proxy; expected the classes in proxy_labels, or "
+                f"ignore_index={self.ignore_index}"
+            )
+        return genuine
+
+
+class Needs(NamedTuple):
+    """What a loss asks of the whole batch."""
+
+    check: bool  # labels are read on the host
+    samples: bool
+    impostors: bool
+    correction: int
+    proxies_name: str
+
+
 def part_inputs(
     step: Step,
     embeddings: Tensor,
@@ -57,8 +139,8 @@ def part_inputs(
     correction: int,
     proxies_name: str,
     proxies_per_label: int,
-) -> ProxyInputs:
-    """As ``proxy_inputs``: what this rank can check alone, the agreement, what concerns the whole batch."""
+) -> PartInputs:
+    """As ``proxy_inputs``, with the checks that this rank can make alone."""
     check_vectors("embeddings", embeddings, allow_empty=True)
     check_labels("labels", labels, embeddings, "embeddings")
     proxies, number = local_proxies(proxies_name, proxies, embeddings, step)
@@ -67,8 +149,8 @@ def part_inputs(
     device = embeddings.device.type
     backends.resolve(backend, device)
     check_whole_groups(proxies_name, proxies.shape[0], proxies_per_label)
-    check, sharded = should_check(device, validate), step.ranks.shards is not None
-    elsewhere = sharded and proxy_labels is not None  # another rank may have a label's class
+    check = should_check(device, validate)
+    elsewhere = step.ranks.shards is not None and proxy_labels is not None  # another rank may have a label's class
     if elsewhere:
         resolved, poison = resolve_pair_labels(labels, ignore_index, False, False, 0)
     else:
@@ -79,21 +161,11 @@ def part_inputs(
     if check:
         genuine = resolved != IGNORED if proxy_labels is None or elsewhere else _of_class(resolved, proxy_labels)
         numbers = numbers._replace(valid=int((resolved != IGNORED).sum()), genuine=int(genuine.sum()))
-    parts = Parts(step.ranks, step.agree(numbers))
-    if sharded:
-        shard = Shard(step.ranks, parts.everyone, proxies.shape[0], proxies_per_label)
-        shard.check(proxies_name, number)
-        shard.labels = shard.gather_labels(resolved)
-        parts.shard = shard
-    scores = sum(told.genuine for told in parts.everyone)
-    if elsewhere:
-        missing, found = _meet_elsewhere(shard, proxy_labels, ignore_index, check)
-        if check:
-            scores = int(found)
-        poison = poison + torch.where(missing, torch.nan, 0.0)
-    if check:
-        _check_batch(parts, number, scores, ignore_index, needs_samples, needs_impostors and elsewhere, correction)
-    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backend, parts)
+    needs = Needs(check, needs_samples, needs_impostors and elsewhere, correction, proxies_name)
+    return PartInputs(
+        embeddings, resolved, proxies, proxy_labels, poison, backend,
+        step, numbers, needs, ignore_index, number, proxies_per_label,
+    )  # fmt: skip
 
 
 def _of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
@@ -103,41 +175,16 @@ def _of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
     return last - first
 
 
-def _meet_elsewhere(
-    shard: Shard, proxy_labels: Tensor | None, ignore_index: int, check: bool
-) -> tuple[Tensor, Tensor]:  # (), ()
-    """Whether a label of the line is the class of no proxy on any rank, and the number of genuine scores of the batch;
-    with ``check`` such a label raises."""
-    ranks, labels = shard.ranks, shard.labels
-    assert labels is not None and proxy_labels is not None and ranks.shards is not None
-    found = all_reduce(_of_class(labels, proxy_labels), ranks.shards)
-    missing = (found == 0) & (labels != IGNORED)
-    genuine, failed = found.sum(), missing.any()
-    if ranks.replicas is not None:
-        genuine, lines = all_reduce(torch.stack((genuine, failed.long())), ranks.replicas).unbind()
-        failed = lines > 0
-    if check and failed:
-        which = f"{int(labels[missing][0])} is" if missing.any() else "one of another rank is"
-        raise ValueError(
-            f"labels: {which} the class of no proxy; expected the classes in proxy_labels, or "
-            f"ignore_index={ignore_index}"
-        )
-    return failed, genuine
-
-
-def _check_batch(
-    parts: Parts, number: int, genuine: int, ignore_index: int,
-    needs_samples: bool, needs_impostors: bool, correction: int,
-) -> None:  # fmt: skip
+def _check_batch(parts: Parts, number: int, genuine: int, ignore_index: int, needs: Needs) -> None:
     """What one process checks of the batch, on the sums over the ranks."""
     valid = sum(told.valid for told in parts.everyone)
-    if needs_samples and valid == 0:
+    if needs.samples and valid == 0:
         raise ValueError(
             f"labels: the genuine set is empty: all {parts.num_rows} labels of all ranks are "
             f"ignore_index={ignore_index}; at least one sample of a proxy's class is needed"
         )
     impostors = valid * number - genuine
-    if needs_impostors and impostors == 0:
+    if needs.impostors and impostors == 0:
         raise ValueError("proxy_labels: the impostor set is empty; at least two classes are needed")
-    if correction:
-        raise_if_too_few(genuine, impostors, correction)
+    if needs.correction:
+        raise_if_too_few(genuine, impostors, needs.correction)

@@ -23,7 +23,7 @@ def check_option(name: str, value: Any, *, above: float | None = None, at_least:
     return value
 
 
-def per_sample(name: str, value: float | Tensor, inputs: ProxyInputs, dtype: torch.dtype) -> float | Tensor:
+def per_sample(name: str, value: float | Tensor, inputs: ProxyInputs) -> float | Tensor:
     """The option as a float, a 0-dimensional tensor, or (B,) values, differentiable in the tensor given.
 
     A tensor is () for all samples; (B,) or (B, 1) for each sample; (C,) or (1, C) for each class, C being the number
@@ -32,10 +32,10 @@ def per_sample(name: str, value: float | Tensor, inputs: ProxyInputs, dtype: tor
     if not isinstance(value, Tensor):
         return value
     check_device(name, value, inputs.embeddings)
-    shape, batch, value = tuple(value.shape), inputs.labels.shape[0], value.to(dtype)
+    shape, batch, value = tuple(value.shape), inputs.labels.shape[0], value.to(inputs.dtype)
     if shape == ():
         return value
-    fits_classes = shape[-1] > 0 if inputs.proxy_labels is not None else shape[-1] == inputs.proxies.shape[0]
+    fits_classes = shape[-1] > 0 if inputs.proxy_labels is not None else shape[-1] == inputs.num_proxies
     if shape == (batch, 1) or (shape == (batch,) and (batch == 1 or not fits_classes)):
         return value.reshape(batch)
     if fits_classes and (shape[:-1] == (1,) or (value.dim() == 1 and shape != (batch,))):
@@ -45,7 +45,7 @@ def per_sample(name: str, value: float | Tensor, inputs: ProxyInputs, dtype: tor
             f"{name}: got shape {shape}, which may be for samples or for classes; "
             f"expected ({batch}, 1) for samples or (1, {batch}) for classes"
         )
-    classes = inputs.proxies.shape[0] if inputs.proxy_labels is None else "C"
+    classes = inputs.num_proxies if inputs.proxy_labels is None else "C"
     raise ValueError(
         f"{name}: got shape {shape}, expected () for all, ({batch},) for samples or (1, {classes}) for classes"
     )

@@ -29,8 +29,5 @@ def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | 
         losses = losses * weight
     if reduction == "none":
         return losses + inputs.poison
-    if inputs.parts is not None:
-        loss, total = inputs.total(torch.stack((losses.sum(), weight.sum()))).unbind()
-    else:
-        loss, total = losses.sum(), weight.sum()
+    loss, total = inputs.totals(losses.sum(), weight.sum())
     return (loss if reduction == "sum" else loss / total) + inputs.poison

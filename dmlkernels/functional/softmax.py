@@ -187,9 +187,9 @@ def cosface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
+    margin = per_sample("margin", margin, inputs)
     positive, negative = _class_scores(inputs, scale)
-    positive = positive - scale * per_sample("margin", margin, inputs, positive.dtype)
-    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
+    return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -244,8 +244,9 @@ def arcface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
+    margin = per_sample("margin", margin, inputs)
     positive, negative = _class_scores(inputs, scale)
-    positive = scale * add_angle(positive / scale, per_sample("margin", margin, inputs, positive.dtype))
+    positive = scale * add_angle(positive / scale, margin)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
 

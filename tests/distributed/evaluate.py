@@ -14,7 +14,7 @@ from tests.losses import EVERY, Loss
 from tests.problem import Problem, make_problem
 
 BY_NAME = {loss.name: loss for loss in EVERY}
-SAMPLES = ("embeddings", "intervened", "labels", "weight")
+SAMPLES = ("embeddings", "intervened", "labels", "weight", "sample_margin")
 PROXIES = ("proxies", "centers")
 
 
@@ -53,7 +53,7 @@ def part_of(problem: Problem, place: Place, parts: str, layout: str) -> Problem:
     start = sum(sizes[: place.rank])
     mine = slice(start, start + sizes[place.rank])
     changed: dict[str, Any] = {name: getattr(problem, name)[mine] for name in SAMPLES}
-    for name in ("embeddings", "intervened"):
+    for name in ("embeddings", "intervened", "sample_margin"):
         changed[name] = changed[name].detach().requires_grad_(getattr(problem, name).requires_grad)
     changed |= {name: placed(getattr(problem, name), place, layout) for name in PROXIES}
     if layout != "copies":
@@ -89,9 +89,9 @@ def joined(everyone: list[Found], leaf: str, layout: str, rows: bool) -> Tensor:
     """The gradient that one process would have, by the convention, from those of all ranks."""
     size = len(everyone)
     gradients = [found.gradients[leaf] for found in everyone]
-    if leaf in PROXIES:
-        for other in gradients[1:]:
-            assert layout == "replicated" or torch.equal(gradients[0], other)
+    if leaf not in SAMPLES:
+        if leaf in PROXIES and layout != "replicated":
+            assert all(torch.equal(gradients[0], other) for other in gradients[1:])
         mean = sum(gradients[1:], gradients[0]) / size
         return mean * size if rows else mean  # rows: a mean over the ranks of their sums
     return torch.cat(gradients) / (1 if rows else size)
