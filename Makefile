@@ -3,6 +3,8 @@
 #     make example    train the example in .venv and write its pictures
 #     make test       run every test, documentation examples included
 #
+# make docs builds the documentation into build/docs; a broken link is an error.
+#
 # DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA=1 adds the CUDA
 # engine. A pip setting goes in through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
 
@@ -14,7 +16,7 @@ BIN    := $(VENV)/bin
 NATIVE := $(or $(DMLKERNELS_NATIVE),auto)
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: example test lint types wheels clean
+.PHONY: example test docs lint types wheels clean
 .DELETE_ON_ERROR:
 
 example: $(VENV)/.installed-examples-$(NATIVE)
@@ -22,6 +24,10 @@ example: $(VENV)/.installed-examples-$(NATIVE)
 
 test: $(VENV)/.installed-test,examples-$(NATIVE)
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules --doctest-glob=README.md dmlkernels tests README.md $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed-docs-$(NATIVE)
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo 'build/docs/index.html'
 
 lint: $(VENV)/.installed-dev-$(NATIVE)
 	$(BIN)/ruff check .

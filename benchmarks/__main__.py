@@ -1,6 +1,6 @@
 """Everything on this machine's CPU, recorded and reported: ``python -m benchmarks``. Fifty minutes on two quiet cores.
 
-Writes benchmarks/results/cpu-COMMIT.jsonl, docs/benchmarks.md, the pictures and the section of the README.
+Writes benchmarks/results/cpu-COMMIT.jsonl, the pictures, and the sections of docs/benchmarks.md and the README.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From recorded JSON lines to Markdown and pictures: ``python -m benchmarks.report``.
 
-Writes docs/benchmarks.md and the pictures beside it, and puts the summary between the markers of the README.
+Puts eight rows between the markers of the README and the rest between those of docs/benchmarks.md, with pictures.
 ``--from FOLDER`` reads and writes another folder instead, such as the one that ``python -m benchmarks.gpu`` made.
 """
 
@@ -28,28 +28,22 @@ def between_markers(text: str, inserted: str) -> str:
     return f"{before}{START}\n\n{inserted.strip()}\n\n{END}{rest.split(END)[1]}"
 
 
-def summary(records: Sequence[Record], pictures: Sequence[str]) -> Iterator[str]:
-    """For the README, one device after another and never in one table."""
+def summary(records: Sequence[Record], pictures: Sequence[str] = ()) -> Iterator[str]:
+    """For the README: a few rows that show where the gain is and where it is not. Devices are never in one table."""
     for kind, found in _by_device(records).items():
         yield f"### {_NAMES[kind]}\n"
-        yield markdown.origin(found) + "\n"
         yield (
-            f"By `python -m benchmarks{'' if kind == 'cpu' else '.gpu'}`; every measurement is in docs/benchmarks.md. "
-            "Forward and backward: what ours takes beyond the inputs, then how many times slower / larger each "
-            "baseline is, by medians of interleaved runs. A number below 1 means that the baseline is better.\n"
+            "Forward and backward; how many times the time / the extra memory of ours each takes, by medians of "
+            "interleaved runs. Below 1 it is better than ours. [All cases, and how they are measured]"
+            "(docs/benchmarks.md).\n"
         )
-        yield from markdown.ratios(found, BOTH)
-        behind = list(markdown.slower(found, BOTH))
-        if behind:
-            yield "\nSlower than a baseline, beyond the spread of both:\n"
-            yield from behind
+        yield from markdown.highlights(found)
+        yield "\n" + markdown.origin(found)
     yield from (f"\n![{Path(picture).stem.replace('-', ' ')}]({picture})" for picture in pictures)
 
 
-def in_full(records: Sequence[Record]) -> Iterator[str]:
-    """For docs/benchmarks.md."""
-    yield "# Benchmarks\n"
-    yield "Written by `python -m benchmarks.report` from benchmarks/results/. Times are medians of interleaved runs.\n"
+def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool = False) -> Iterator[str]:
+    """For docs/benchmarks.md; with ``every``, also each measurement on a line of its own."""
     for kind, found in _by_device(records).items():
         yield f"## {_NAMES[kind]}\n\n{markdown.origin(found)}\n"
         sections = (
@@ -57,16 +51,21 @@ def in_full(records: Sequence[Record]) -> Iterator[str]:
             ("Share of what the device can do", markdown.roofline(found)),
             ("Forward and backward", markdown.ratios(found, BOTH)),
             ("Forward", markdown.ratios(found, FORWARD)),
-            ("Wanted and found", markdown.targets(found)),
+            ("Slower than a baseline, beyond the spread of both", ("", "", *markdown.slower(found, BOTH))),
             ("Native engine, torch backend and dense reference, forward and backward", markdown.engines(found)),
             ("Largest C that fits", markdown.largest(found)),
-            ("All measurements", markdown.in_full(found)),
+            *(
+                [("Wanted and found", markdown.targets(found)), ("All measurements", markdown.in_full(found))]
+                if every
+                else []
+            ),
         )
         for title, lines in sections:
-            listed = list(lines)
-            if len(listed) > 2:
+            listed = [line for line in lines if line]
+            if len(listed) > (0 if title.startswith("Slower") else 2):
                 yield f"\n### {title}\n"
                 yield from listed
+    yield from (f"\n![{Path(picture).stem.replace('-', ' ')}]({picture})" for picture in pictures)
 
 
 def _by_device(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -84,18 +83,17 @@ def main() -> None:
     if not records:
         raise SystemExit(f"no records in {source}")
     if options.folder:
-        pictures = [path for kind, found in _by_device(records).items() for path in draw(found, source, kind)]
-        text = [*summary(records, [path.name for path in pictures]), "", *in_full(records)]
+        pictures = [path.name for kind, found in _by_device(records).items() for path in draw(found, source, kind)]
+        text = [*summary(records), "", *in_full(records, pictures, every=True)]
         (source / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
         print(f"wrote {source / 'report.md'} and {len(pictures)} pictures")
         return
-    docs = ROOT / "docs"
-    pictures = [path for kind, found in _by_device(records).items() for path in draw(found, docs / "images", kind)]
-    (docs / "benchmarks.md").write_text("\n".join(in_full(records)) + "\n", encoding="utf-8")
-    shown = [path.relative_to(ROOT).as_posix() for path in pictures if "field" in path.name or "softmax" in path.name]
-    readme = between_markers(options.readme.read_text(encoding="utf-8"), "\n".join(summary(records, shown)))
-    options.readme.write_text(readme, encoding="utf-8")
-    print(f"wrote docs/benchmarks.md, {len(pictures)} pictures and the section of {options.readme.name}")
+    images = ROOT / "docs" / "images"
+    pictures = [path for kind, found in _by_device(records).items() for path in draw(found, images, kind)]
+    shown = [f"images/{path.name}" for path in pictures if "highlights" not in path.name]
+    for page, lines in ((options.readme, summary(records)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
+        page.write_text(between_markers(page.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
+    print(f"wrote {len(pictures)} pictures, and between the markers of docs/benchmarks.md and {options.readme.name}")
 
 
 if __name__ == "__main__":

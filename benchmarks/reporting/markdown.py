@@ -6,12 +6,24 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from benchmarks.harness.records import Record
+from benchmarks.harness.steps import BOTH
 from benchmarks.problems.losses import LOSSES
 from benchmarks.problems.shapes import SHAPES, Shape
 from benchmarks.problems.variants import CHUNKED, COMPILED, CUT, LIGER, PLAIN_TORCH, PML, REFERENCE, is_ours
 from benchmarks.tables import seconds, size, type_of
 
+_USED_NOW = (REFERENCE, PLAIN_TORCH, PML)
 PRODUCT_TYPES = ("bfloat16", "tf32", "float32")
+HIGHLIGHTS = (  # loss, shape and embeddings: the README's rows
+    ("normalized_softmax", "cub", "random"),
+    ("pd", "faces128", "random"),
+    ("proxy_anchor", "faces128", "random"),
+    ("normalized_softmax", "faces128", "random"),
+    ("arcface", "faces128", "random"),
+    ("soft_triple", "centers_faces", "random"),
+    ("field", "field1600", "random"),
+    ("field", "field_sop", "random"),
+)
 BASELINES = (REFERENCE, COMPILED, PLAIN_TORCH, PML, CHUNKED, LIGER, CUT)
 
 
@@ -65,6 +77,20 @@ def ratios(records: Sequence[Record], mode: str) -> Iterator[str]:
         rows.append([*key, mine["variant"].removeprefix("ours, "), *cells])
     header = ["loss", "shape B x C x D", "embeddings", "backend", "ours", *present]
     return table(header, rows)
+
+
+def highlights(records: Sequence[Record]) -> Iterator[str]:
+    """The few cases of ``HIGHLIGHTS``, beside what a reader may be using now."""
+    rows = []
+    timed = {(found[0]["loss"], found[0]["shape"]["name"], found[0]["pattern"]): found
+             for found in measurements(records) if found[0]["mode"] == BOTH}  # fmt: skip
+    for case in HIGHLIGHTS:
+        members = {record["variant"]: record for record in timed.get(case, [])}
+        mine = next((record for record in members.values() if record["default"]), None)
+        if mine is not None:
+            loss, shape, _ = _case(mine)
+            rows.append([loss, shape, _absolute(mine), *(_ratio(members.get(name), mine) for name in _USED_NOW)])
+    return table(["loss", "shape B x C x D", "ours takes", *_USED_NOW], rows)
 
 
 def in_full(records: Sequence[Record]) -> Iterator[str]:

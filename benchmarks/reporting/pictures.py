@@ -8,7 +8,10 @@ from typing import Any
 
 from benchmarks.harness.fitting import exponent
 from benchmarks.harness.records import Record
+from benchmarks.harness.steps import BOTH
+from benchmarks.reporting.markdown import measurements
 
+_BARS_SHAPE = "faces128"
 _INK = "#808890"  # contrast above 3 with white and with GitHub's dark grey
 _COLOURS = {
     "ours, native": "#e8663c",
@@ -27,7 +30,8 @@ _STYLE: Any = {
 
 
 def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]:
-    """One picture per loss, a column per axis, time above memory; and one of the field against training."""
+    """One of a few cases beside others' code; one per loss, a column per axis, time above memory; one of the field
+    against training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -36,6 +40,10 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
     folder.mkdir(parents=True, exist_ok=True)
     growth = [record for record in records if record["kind"] == "growth" and "median_s" in record]
     with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
+        if _bars(axes, records):
+            yield _save(figure, folder / f"{prefix}-highlights.png")
+        plt.close(figure)
         for loss in dict.fromkeys(record["loss"] for record in growth):
             of_loss = [record for record in growth if record["loss"] == loss and record["axis"] != "progress"]
             sweeps = list(dict.fromkeys(record["sweep"] for record in of_loss))
@@ -54,6 +62,41 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
             _training(axes, progress)
             yield _save(figure, folder / f"{prefix}-field-training.png")
             plt.close(figure)
+
+
+def _bars(axes: Any, records: Sequence[Record]) -> bool:
+    """Ours, plain PyTorch and pytorch-metric-learning at the largest common shape; whether there is anything to show."""
+    compared = ("plain PyTorch", "pytorch-metric-learning")
+    losses: dict[str, tuple[Record, dict[str, Record]]] = {}
+    for found in measurements(records):
+        members = {record["variant"]: record for record in found if "median_s" in record and record["extra_bytes"]}
+        mine = next((record for record in members.values() if record["default"]), None)
+        if mine and mine["mode"] == BOTH and mine["shape"]["name"] == _BARS_SHAPE and compared[0] in members:
+            losses[mine["loss"]] = mine, members
+    order = list(losses)[::-1]
+    for row, loss in enumerate(order):
+        mine, members = losses[loss]
+        bars = [("ours", mine), *((name, members[name]) for name in compared if name in members)]
+        for place, (name, record) in enumerate(bars):
+            colour = _COLOURS["ours, native" if name == "ours" else name]
+            values = (record["median_s"] / mine["median_s"], record["extra_bytes"] / 2**20)
+            for axis, value, unit in zip(axes, values, ("x", " MiB"), strict=True):
+                axis.barh(row - 0.27 * (place - 1), value, 0.25, color=colour, label=name if row == 0 else None)
+                shown = f" {value:,.0f}{unit}" if value >= 100 else f" {value:.3g}{unit}"
+                axis.text(value, row - 0.27 * (place - 1), shown, va="center", fontsize=7)
+    if not order:
+        return False
+    axes[0].set_yticks(range(len(order)), [loss.replace("_", " ") for loss in order], fontsize=9)
+    shape = losses[order[0]][0]["shape"]
+    axes[0].set_title(f"time of a step, ours = 1 (batch {shape['batch']})", fontsize=10)
+    axes[1].set_title(f"extra memory, {shape['proxies']:,} x {shape['dim']} proxies", fontsize=10)
+    for axis in axes:
+        axis.grid(False)
+        axis.margins(x=0.18)
+        axis.set_xticks([])
+        axis.spines["bottom"].set_visible(False)
+    axes[1].legend(fontsize=8, loc="lower right")
+    return True
 
 
 def _lines(axis: Any, records: Sequence[Record], key: str, scale: float, label: str) -> None:

@@ -49,6 +49,11 @@ class _Given(NamedTuple):
         )
 
 
+def pairs_of(*args: Any) -> Pairs:
+    """What the arguments of ``pair_forward`` ask for."""
+    return _Given(*args).pairs()
+
+
 def pair_statistics(
     statistic: Statistic,
     rows: Tensor,  # (R, D), or (2, R, D) for a statistic of two views

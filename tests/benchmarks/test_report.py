@@ -1,5 +1,6 @@
 """Reports are made from records alone, with every device in tables of its own."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from benchmarks.harness.fitting import exponent, linear
 from benchmarks.harness.records import Record, read, write
 from benchmarks.harness.steps import BOTH
+from benchmarks.problems.shapes import SHAPES
 from benchmarks.report import END, START, between_markers, in_full, summary
 from benchmarks.reporting import markdown
 from benchmarks.reporting.pictures import draw
@@ -111,13 +113,31 @@ def test_engines_stand_on_one_line() -> None:
 
 
 def test_devices_never_share_a_table() -> None:
-    records = [record("ours, torch", 0.01), record("ours, torch", 0.001, device_type="cuda", device="a GPU")]
-    text = "\n".join(summary(records, []))
+    ours = record("ours, torch", 0.01, loss="normalized_softmax")
+    records = [ours, record("ours, torch", 0.001, loss="normalized_softmax", device_type="cuda", device="a GPU")]
+    text = "\n".join(summary(records))
     cpu, gpu = text.split("### GPU")
     assert "1 ms," not in cpu
     assert "1 ms," in gpu
     assert "a CPU" in cpu and "a GPU" in gpu
     assert "## GPU" in "\n".join(in_full(records))
+
+
+def test_the_readme_has_eight_rows_and_no_absolute_time_of_a_cpu() -> None:
+    cases = [
+        record(variant, median, loss=loss, pattern=pattern, shape=asdict(SHAPES[shape]))
+        for loss, shape, pattern in markdown.HIGHLIGHTS
+        for variant, median in (("ours, torch", 0.01), ("plain PyTorch", 0.05))
+    ]
+    rows = [line for line in summary(cases) if line.startswith("| ")][2:]
+    assert len(rows) == 8
+    assert all("5.00 / 1.0" in row and " ms" not in row for row in rows)
+
+
+def test_every_measurement_is_listed_on_request_only() -> None:
+    records = [record("ours, torch", 0.01), record("reference", 0.04)]
+    assert "All measurements" not in "\n".join(in_full(records))
+    assert "All measurements" in "\n".join(in_full(records, every=True))
 
 
 def test_only_what_is_between_the_markers_is_replaced() -> None:
@@ -161,6 +181,8 @@ def test_pictures(tmp_path: Path) -> None:
         for axis in ("points", "progress")
         for value in (0.25, 0.5, 1.0)
     ]  # fmt: skip
-    names = [path.name for path in draw(growth, tmp_path, "cpu")]
-    assert names == ["cpu-growth-field.png", "cpu-field-training.png"]
+    shape = asdict(SHAPES["faces128"])
+    timed = [record(variant, 0.1, shape=shape) for variant in ("ours, torch", "plain PyTorch")]
+    names = [path.name for path in draw([*growth, *timed], tmp_path, "cpu")]
+    assert names == ["cpu-highlights.png", "cpu-growth-field.png", "cpu-field-training.png"]
     assert all((tmp_path / name).stat().st_size > 5000 for name in names)
