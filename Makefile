@@ -23,7 +23,7 @@ example: $(VENV)/.installed-examples-$(NATIVE)
 	$(BIN)/python examples/digits.py
 
 test: $(VENV)/.installed-test,examples-$(NATIVE)
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules --doctest-glob=README.md dmlkernels tests README.md $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules dmlkernels tests $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-docs-$(NATIVE)
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

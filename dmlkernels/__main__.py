@@ -1,4 +1,4 @@
-"""``python -m dmlkernels``: what a bug report should say; ``python -m dmlkernels estimate``: memory and time of a loss."""
+"""``python -m dmlkernels``: what a bug report should say; with ``estimate``, the memory and operations of losses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ def show_versions() -> None:
     print(f"  native, for CUDA tensors: {native.unavailable_reason('cuda') or 'available'}")
 
 
-
 def show_estimate(arguments: Sequence[str]) -> None:
     """Print a line for each loss."""
     known = losses()
@@ -78,7 +77,8 @@ def show_estimate(arguments: Sequence[str]) -> None:
     for name in given.loss or known:
         found = estimate(known[name], sizes, given.backend)
         shown = [_size(size) for size in (found.inputs, found.gradients, found.saved, found.work, found.dense)]
-        cells = [f"{cell:>{width}}" for cell, width in zip((*shown, f"{found.flops / 1e9:.3g}"), _COLUMNS.values(), strict=True)]
+        shown.append(f"{found.flops / 1e9:.3g}")
+        cells = [f"{cell:>{width}}" for cell, width in zip(shown, _COLUMNS.values(), strict=True)]
         cells += [f"  {1e3 * step_seconds(known[name], sizes, given.backend):.3g} ms"] if given.measure else []
         cells += ["  closed form"] if found.closed_form else []
         print(f"{name:20}" + "".join(cells))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -61,5 +62,15 @@ class Public(SphinxDirective):
         return parent.children
 
 
+def name_other_pages(_: Sphinx, page: str, source: list[str]) -> None:
+    """Put pages that the index does not name in place of ``others``."""
+    if page == "index":
+        pages = (path.stem for path in sorted(Path(__file__).parent.glob("*.md")))
+        source[0] = source[0].replace(
+            "\nothers\n", "\n".join(["", *(p for p in pages if p not in (page, *source[0].split())), ""])
+        )
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", name_other_pages)
     app.add_directive("public", Public)

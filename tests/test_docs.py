@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ MARKDOWN = [*PAGES, *sorted({*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.
 RUN_ELSEWHERE = {DOCS / "adding_a_loss.md": "tests/test_guide.py"}
 NEEDS_ANOTHER_MACHINE = "not run:"  # <!-- not run: needs two GPUs --> before a block says why
 
-FENCE = re.compile(r"(?:<!-- (?P<note>[^\n]*) -->\n\n?)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"(?:<!-- (?P<note>[^\n]*) -->\n\n?)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"(?:!\[[^\]]*\]\(|\{(?:image|figure)\}\s+)([^)\s]+\.png)")
 
@@ -70,10 +73,10 @@ def test_code_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_commands_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``python -m dmlkernels ...``, with the output of the block behind it if that is one of text."""
     found = list(blocks(page))
-    for block, following in zip(found, [*found[1:], None], strict=True):
-        if block.language != "bash":
+    for block, following in pairwise([*found, None]):
+        if block is None or block.language != "bash":
             continue
-        for line in block.code.splitlines():
+        for line in block.code.replace("\\\n", "").splitlines():
             if line.startswith("python -m dmlkernels"):
                 command_line.main(shlex.split(line, comments=True)[3:])
         printed = capsys.readouterr().out

@@ -146,3 +146,11 @@ def test_files_stay_small() -> None:
     lengths = sorted(len(file.read_text(encoding="utf-8").splitlines()) for file in SOURCES)
     assert lengths[-1] <= 500
     assert lengths[len(lengths) // 2] <= 150
+
+
+@pytest.mark.skipif(not PYPROJECT.is_file(), reason="not run from a source tree")
+@pytest.mark.parametrize(("file", "start"), [("CITATION.cff", "version: "), ("CHANGELOG.md", "## ")])
+def test_the_version_is_the_same_everywhere(file: str, start: str) -> None:
+    lines = (PYPROJECT.parent / file).read_text(encoding="utf-8").splitlines()
+    first = next(line for line in lines if line.startswith(start))
+    assert first.removeprefix(start).split(",")[0] == version("dmlkernels")

@@ -65,7 +65,7 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
 
 
 def _bars(axes: Any, records: Sequence[Record]) -> bool:
-    """Ours, plain PyTorch and pytorch-metric-learning at the largest common shape; whether there is anything to show."""
+    """Draw ours, plain PyTorch and pytorch-metric-learning at one large shape, if that was measured."""
     compared = ("plain PyTorch", "pytorch-metric-learning")
     losses: dict[str, tuple[Record, dict[str, Record]]] = {}
     for found in measurements(records):
