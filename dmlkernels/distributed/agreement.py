@@ -105,6 +105,11 @@ class Step:
         return everyone
 
 
+def step_of(process_group: object) -> Step | None:
+    """The call across ranks that a decorated function is part of, from the ``process_group`` that it was given."""
+    return process_group if isinstance(process_group, Step) else None
+
+
 def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a loss: with a process group or a DTensor it is called with a ``Step`` in place of the group.
 

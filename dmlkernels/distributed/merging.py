@@ -99,3 +99,8 @@ def merged_statistics(
 def own_rows(rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
     """This rank's among the rows of all."""
     return rows.split(list(sizes))[distributed.get_rank(group)]
+
+
+def even_sizes(rows: int, ranks: int) -> list[int]:
+    """As equal a division of rows among ranks as there is."""
+    return [(rows * (rank + 1)) // ranks - (rows * rank) // ranks for rank in range(ranks)]

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from dmlkernels.distributed.agreement import Numbers
+from dmlkernels import backends
+from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.collectives import all_gather, gather_rows, sum_over_ranks
 from dmlkernels.distributed.group import Ranks
 from dmlkernels.distributed.merging import merged_statistics, shard_labels
@@ -97,3 +98,23 @@ class Parts:
     def total(self, sums: Tensor) -> Tensor:
         """Sums over all ranks, from each one's own; the same bits on all, and no collective in backward."""
         return sum_over_ranks(sums, self.ranks.group)
+
+
+def batch_parts(
+    step: Step,
+    embeddings: Tensor,  # (B, D), this rank's
+    proxies: Tensor | None = None,  # (C, D), this rank's
+    all_proxies: int = 0,
+    *,
+    backend: str = "auto",
+) -> Parts:
+    """The parts of a batch without labels: here the ranks agree."""
+    backends.resolve(backend, embeddings.device.type)
+    columns = 0 if proxies is None else proxies.shape[0]
+    parts = Parts(step.ranks, step.agree(Numbers(rows=embeddings.shape[0], columns=columns)))
+    if parts.num_rows == 0:
+        raise ValueError("embeddings: the parts of all ranks are empty, expected at least one row")
+    if step.ranks.shards is not None:
+        parts.shard = Shard(step.ranks, parts.everyone, columns)
+        parts.shard.check("proxies", all_proxies)
+    return parts

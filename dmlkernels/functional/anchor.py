@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import LogSumExp
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 def proxy_anchor_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -23,6 +29,7 @@ def proxy_anchor_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Proxy-Anchor loss.
 
@@ -43,6 +50,7 @@ def proxy_anchor_loss(
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, float32; float64 if an input is float64.
@@ -66,21 +74,14 @@ def proxy_anchor_loss(
     alpha = check_number("alpha", alpha, above=0)
     margin = check_number("margin", margin)
     inputs = proxy_inputs(
-        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate
-    )
-    proxy_labels = inputs.proxy_labels
-    if proxy_labels is None:
-        proxy_labels = torch.arange(proxies.shape[0], device=proxies.device)
-    statistics = pair_statistics(
-        LogSumExp(-alpha, alpha),
-        proxies,
-        embeddings,
-        backend=inputs.backend,
-        row_labels=proxy_labels,
-        column_labels=inputs.labels,
-    )
-    positive, negative = statistics.unbind(1)  # (C,), -inf without such a sample
+        embeddings, labels, proxies, proxy_labels,
+        ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group,
+    )  # fmt: skip
+    positive, negative = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha)).unbind(1)  # -inf without such a sample
     present = positive != -torch.inf  # NaN is present
     pull = F.softplus(torch.where(present, positive, 0) + alpha * margin, threshold=50)
     push = F.softplus(negative + alpha * margin, threshold=50)
-    return torch.where(present, pull, 0).sum() / present.sum() + push.mean() + inputs.poison
+    if not inputs.spread:
+        return torch.where(present, pull, 0).sum() / present.sum() + push.mean() + inputs.poison
+    pull, number, push = inputs.totals(torch.where(present, pull, 0).sum(), present.sum(), push.sum())
+    return pull / number + push / inputs.num_proxies

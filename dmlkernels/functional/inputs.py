@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
+def class_range(proxies: Tensor, first: int = 0) -> Tensor:  # (C,) int64
+    """Classes of proxies of which each has its own."""
+    return torch.arange(first, first + proxies.shape[0], device=proxies.device)
+
+
 @dataclass(frozen=True)
 class ProxyInputs:
     """Embeddings and proxies with labels as the engine wants them."""
@@ -57,9 +62,24 @@ class ProxyInputs:
             column_labels=self.proxy_labels,
         )
 
+    def statistics_of_proxies(self, statistic: Statistic) -> Tensor:  # (C, width)
+        """A statistic of every proxy's scores with the samples."""
+        return pair_statistics(
+            statistic,
+            self.proxies,
+            self.embeddings,
+            backend=self.backend,
+            row_labels=class_range(self.proxies) if self.proxy_labels is None else self.proxy_labels,
+            column_labels=self.labels,
+        )
+
     def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """Sums over the samples of the whole batch, from those of this rank's."""
         return sums
+
+    def whole(self, of_proxies: Tensor) -> Tensor:
+        """A sum over all proxies, from that over this rank's."""
+        return of_proxies
 
 
 def proxy_inputs(

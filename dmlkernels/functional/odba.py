@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks, step_of
+from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_choice, check_per_row, check_same_space, check_vectors
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Square
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 REDUCTIONS = ("mean", "sum")
 
 
+@across_ranks
 def odba_penalty(
     embeddings: Tensor,  # (B, D)
     atoms: Tensor,  # (K, D)
@@ -20,6 +28,7 @@ def odba_penalty(
     active: Tensor | None = None,  # (K,) bool
     reduction: str = "mean",
     backend: str = "auto",
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Orthogonal penalty against a background dictionary (ODBA): the mean squared cosine of samples and atoms.
 
@@ -37,6 +46,7 @@ def odba_penalty(
             and their prior may hold anything.
         reduction: "mean"; "sum" divides by neither samples nor atoms.
         backend: "auto", "torch", "triton" or "native".
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, float32; float64 if an input is float64.
@@ -56,7 +66,8 @@ def odba_penalty(
         >>> odba_penalty(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
         tensor(0.5000)
     """
-    check_vectors("embeddings", embeddings)
+    step = step_of(process_group)
+    check_vectors("embeddings", embeddings, allow_empty=step is not None)
     check_odba_options(atoms, prior, active, reduction, embeddings)
     atoms, weights = weighted_atoms(atoms, prior, active, reduction, embeddings)
     energies = pair_statistics(
@@ -66,6 +77,10 @@ def odba_penalty(
         backend=backend,
         column_weights=weights,
     )
+    if step is not None:
+        parts = batch_parts(step, embeddings, backend=backend)
+        total = parts.total(energies.sum())
+        return total / parts.num_rows if reduction == "mean" else total
     return energies.mean() if reduction == "mean" else energies.sum()
 
 

@@ -7,18 +7,19 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.collectives import all_reduce
 from dmlkernels.distributed.group import is_dtensor
+from dmlkernels.distributed.merging import even_sizes, merged_statistics
 from dmlkernels.distributed.parts import Parts, Shard
 from dmlkernels.distributed.shards import check_placements, check_whole_groups, local_shard
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
-from dmlkernels.functional.inputs import ProxyInputs
+from dmlkernels.functional.inputs import ProxyInputs, class_range
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import resolve_labels, resolve_pair_labels
+from dmlkernels.ops import pair_statistics, resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels import raise_if_too_few
 from dmlkernels.statistics import IGNORED, Statistic
 
@@ -87,8 +88,33 @@ class PartInputs(ProxyInputs):
             column_labels=self.proxy_labels, backend=self.backend,
         )  # fmt: skip
 
+    def statistics_of_proxies(self, statistic: Statistic) -> Tensor:
+        """Of this rank's proxies: its shard, or where several ranks have the same, a part of it for each."""
+        ranks, shard = self.parts.ranks, self.parts.shard
+        embeddings, labels, first = self.embeddings, self.labels, 0
+        if shard is not None:
+            assert shard.labels is not None
+            embeddings, labels, first = shard.gather(embeddings), shard.labels, shard.first
+        proxy_labels = class_range(self.proxies, first) if self.proxy_labels is None else self.proxy_labels
+        divided = ranks.group if shard is None else ranks.replicas  # the ranks among which the samples are divided
+        if divided is None:
+            return pair_statistics(
+                statistic, self.proxies, embeddings,
+                backend=self.backend, row_labels=proxy_labels, column_labels=labels,
+            )  # fmt: skip
+        sizes = even_sizes(self.proxies.shape[0], distributed.get_world_size(divided))
+        return merged_statistics(
+            statistic, self.proxies, embeddings, divided, sizes,
+            backend=self.backend, row_labels=proxy_labels, column_labels=labels,
+        )  # fmt: skip
+
     def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
         return self.parts.total(torch.stack(sums) + self.poison).unbind()
+
+    def whole(self, of_proxies: Tensor) -> Tensor:
+        if self.parts.shard is None:
+            return of_proxies
+        return self.parts.total(of_proxies / self.parts.repeats)
 
     def _meet_elsewhere(self, shard: Shard) -> int:
         """Check labels whose class may be on any rank; the number of genuine scores of the batch, where the host knows.

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels import backends
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_integer, check_number
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.ops import center_spread
 from dmlkernels.statistics import LogSumExp, SoftTriple
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 def soft_triple_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -29,6 +36,7 @@ def soft_triple_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """SoftTriple loss.
 
@@ -54,6 +62,7 @@ def soft_triple_loss(
         backend: "auto", "torch", "triton" or "native"; on a GPU classes of more than 32 centres (64 with "native",
             unless in float64) are left to torch, whichever is named.
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -84,11 +93,11 @@ def soft_triple_loss(
         raise ValueError(
             f"centers: got {centers.shape[0]} rows, expected a multiple of centers_per_class={centers_per_class}"
         )
+    check_reduction(reduction, sample_weight, embeddings)
     inputs = proxy_inputs(
         embeddings, labels, centers, None, ignore_index=ignore_index, backend=backend, validate=validate,
-        proxies_name="centers", proxies_per_label=centers_per_class,
+        proxies_name="centers", proxies_per_label=centers_per_class, process_group=process_group,
     )  # fmt: skip
-    check_reduction(reduction, sample_weight, embeddings)
     # One centre is its class's similarity, whatever gamma.
     grouped = centers_per_class > 1
     statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
@@ -97,10 +106,10 @@ def soft_triple_loss(
     loss = reduce_samples(losses, inputs, sample_weight, reduction)
     if reduction == "none" or tau == 0 or not grouped:
         return loss
-    pairs = centers.shape[0] * (centers_per_class - 1)
-    wide = centers.to(torch.promote_types(centers.dtype, embeddings.dtype))
+    pairs = inputs.num_proxies * (centers_per_class - 1)
+    wide = inputs.proxies.to(torch.promote_types(centers.dtype, embeddings.dtype))
     chosen = backends.resolve(backend, wide.device.type)
-    return loss + tau / pairs * center_spread(wide, centers_per_class, chosen)
+    return loss + tau / pairs * inputs.whole(center_spread(wide, centers_per_class, chosen))
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import Step, across_ranks, step_of
+from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_flag, check_number, check_same_space, check_vectors
+from dmlkernels.functional.parts import local_proxies
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Divergence
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 def symmetric_kl_loss(
     embeddings: Tensor,  # (B, D)
     intervened: Tensor,  # (B, D)
@@ -19,6 +28,7 @@ def symmetric_kl_loss(
     detach_targets: bool = True,
     detach_proxies: bool = True,
     backend: str = "auto",
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Symmetric KL divergence of the proxy distributions of two views (MSRCI).
 
@@ -39,6 +49,7 @@ def symmetric_kl_loss(
         detach_targets: hold each divergence's target fixed in the gradient; False gives the gradient of the value.
         detach_proxies: no gradient to the proxies.
         backend: "auto", "torch", "triton" or "native".
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:
         Scalar, float32; float64 if an input is float64. Never negative but for rounding; 0 for equal views.
@@ -60,21 +71,35 @@ def symmetric_kl_loss(
         >>> symmetric_kl_loss(x, x, proxies, temperature=0.1)
         tensor(0.)
     """
-    check_vectors("embeddings", embeddings)
-    check_same_space("intervened", intervened, embeddings)
+    step = step_of(process_group)
+    check_vectors("embeddings", embeddings, allow_empty=step is not None)
+    check_same_space("intervened", intervened, embeddings, allow_empty=step is not None)
     if intervened.shape != embeddings.shape:
         raise ValueError(
             f"intervened: got shape {tuple(intervened.shape)}, expected {tuple(embeddings.shape)} as embeddings"
         )
-    check_same_space("proxies", proxies, embeddings)
     temperature = check_number("temperature", temperature, above=0)
     check_flag("detach_targets", detach_targets)
     check_flag("detach_proxies", detach_proxies)
     dtype = torch.promote_types(embeddings.dtype, intervened.dtype)
-    statistics = pair_statistics(
-        Divergence(1 / temperature, detach_targets),
-        torch.stack((embeddings.to(dtype), intervened.to(dtype))),
-        proxies.detach() if detach_proxies else proxies,
-        backend=backend,
-    )
+    views = torch.stack((embeddings.to(dtype), intervened.to(dtype)))
+    statistic = Divergence(1 / temperature, detach_targets)
+    if step is not None:
+        return _across_ranks(step, statistic, views, proxies, detach_proxies, backend)
+    check_same_space("proxies", proxies, embeddings)
+    statistics = pair_statistics(statistic, views, proxies.detach() if detach_proxies else proxies, backend=backend)
     return statistics[:, 5].mean() / 2
+
+
+def _across_ranks(
+    step: Step, statistic: Divergence, views: Tensor, proxies: Tensor, detach_proxies: bool, backend: str
+) -> Tensor:
+    proxies, number = local_proxies("proxies", proxies, views[0], step)
+    proxies = proxies.detach() if detach_proxies else proxies
+    parts = batch_parts(step, views[0], proxies, number, backend=backend)
+    if parts.shard is None:
+        statistics = pair_statistics(statistic, views, proxies, backend=backend)
+    else:
+        rows = parts.shard.gather(views.transpose(0, 1)).transpose(0, 1)
+        statistics = parts.shard.statistics(statistic, rows, proxies, backend=backend)
+    return parts.total(statistics[:, 5].sum()) / (2 * parts.num_rows)

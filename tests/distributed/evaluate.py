@@ -74,7 +74,8 @@ def evaluate(place: Place, names: list[str], case: str, parts: str, layout: str,
     answers = []
     for name in names:
         problem = part_of(make_problem(case), place, parts, layout)
-        options = {"process_group": place.group} if layout == "replicated" else {}
+        implied = layout == "copies" and BY_NAME[name].function != "odba_penalty"
+        options = {} if implied else {"process_group": place.group}
         found = gradients_of(BY_NAME[name], problem, backend, **options)
         for leaf in PROXIES:
             gradient: Any = found.gradients.get(leaf)
