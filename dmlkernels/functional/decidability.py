@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.distributed.agreement import across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,
     check_integer,
@@ -106,6 +106,7 @@ def pd_loss(
     return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 
 
+@across_ranks
 def decidability_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -117,6 +118,7 @@ def decidability_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """D-Loss: the decidability of the similarities within a batch.
 
@@ -129,6 +131,8 @@ def decidability_loss(
         embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
         labels: (B,) class of each sample, integers; at least one pair of each kind is needed.
         form, correction, min_gap, eps, ignore_index, backend, validate: as in ``pd_loss``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone. The ranks divide
+            the pairs among them; samples travel from rank to rank. All ranks must call backward too.
 
     Returns:
         Scalar, float32; float64 for float64 embeddings.
@@ -150,6 +154,15 @@ def decidability_loss(
         tensor(True)
     """
     min_gap, eps = check_decidability_options(form, correction, min_gap, eps)
+    step = step_of(process_group)
+    if step is not None:
+        from dmlkernels.functional.shared_pairs import shared_sample_pairs  # one process does without
+
+        shared = shared_sample_pairs(
+            step, Moments(), embeddings, labels, ignore_index=ignore_index, backend=backend,
+            validate=validate, needs_pairs=True, correction=correction,
+        )  # fmt: skip
+        return decidability_objective(shared.moments, form, 1.0, correction, min_gap, eps) + shared.poison
     check_vectors("embeddings", embeddings)
     check_labels("labels", labels, embeddings, "embeddings")
     check_integer("ignore_index", ignore_index)

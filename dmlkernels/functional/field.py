@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
@@ -21,11 +24,15 @@ from dmlkernels.ops import pair_statistics, resolve_pair_labels
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 REDUCTIONS = ("mean", "sum")
 SMALLEST_DISTANCE = 1e-9  # its square and the inverse of that are normal float32 numbers
 _TILE_ENTRIES = 2**18  # of the points x sources tile that potential_field works on
 
 
+@across_ranks
 def potential_field_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -41,6 +48,7 @@ def potential_field_loss(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Potential-field loss (PFML): every point attracts its class and repels the others, more the nearer they are.
 
@@ -68,6 +76,9 @@ def potential_field_loss(
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone. The ranks divide
+            the pairs among them; points travel from rank to rank, proxies only if they are sharded. All ranks must call
+            backward too.
 
     Returns:
         Scalar, float32; float64 if an input is float64. Distances are float32 or wider, also under autocast.
@@ -91,9 +102,15 @@ def potential_field_loss(
     """
     statistic = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
     check_choice("reduction", reduction, REDUCTIONS)
+    if proxies is None and proxy_labels is not None:
+        raise ValueError("proxy_labels: given without proxies")
+    step = step_of(process_group)
+    if step is not None:
+        return _field_of_ranks(
+            step, statistic, embeddings, labels, proxies, proxy_labels,
+            reduction, ignore_index, backend, validate,
+        )  # fmt: skip
     if proxies is None:
-        if proxy_labels is not None:
-            raise ValueError("proxy_labels: given without proxies")
         check_vectors("embeddings", embeddings)
         check_labels("labels", labels, embeddings, "embeddings")
         check_integer("ignore_index", ignore_index)
@@ -106,7 +123,7 @@ def potential_field_loss(
             row_labels=point_labels,
             within=True,
         )
-        return reduce_energy(energies.sum(), point_labels, reduction) + poison
+        return reduce_energy(energies.sum(), count_points(point_labels), reduction) + poison
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
@@ -120,7 +137,35 @@ def potential_field_loss(
         within=True,
         row_boundaries=[embeddings.shape[0]],
     )
-    return reduce_energy(energies.sum(), point_labels, reduction) + inputs.poison
+    return reduce_energy(energies.sum(), count_points(point_labels), reduction) + inputs.poison
+
+
+def _field_of_ranks(
+    step: Step,
+    statistic: Field,
+    embeddings: Tensor,
+    labels: Tensor,
+    proxies: Tensor | None,
+    proxy_labels: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    backend: str,
+    validate: bool,
+) -> Tensor:
+    """The loss of the points of all ranks."""
+    from dmlkernels.functional.shared_pairs import shared_pairs, shared_sample_pairs  # one process does without
+
+    if proxies is None:
+        shared = shared_sample_pairs(
+            step, statistic, embeddings, labels, ignore_index=ignore_index, backend=backend, validate=validate
+        )
+    else:
+        inputs = proxy_inputs(
+            embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
+            needs_samples=False, process_group=step,
+        )  # fmt: skip
+        shared = shared_pairs(inputs, proxies, {(0, 0): statistic, (0, 1): statistic, (1, 1): statistic})
+    return reduce_energy(shared.energy, shared.num_points, reduction) + shared.poison
 
 
 def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor]:
@@ -132,9 +177,14 @@ def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor]:
     return torch.cat((inputs.embeddings, inputs.proxies)), torch.cat((inputs.labels, proxy_labels))
 
 
-def reduce_energy(energy: Tensor, point_labels: Tensor, reduction: str) -> Tensor:
+def count_points(labels: Tensor) -> Tensor:
+    """How many are not ignored."""
+    return (labels != IGNORED).sum()
+
+
+def reduce_energy(energy: Tensor, num_points: Tensor, reduction: str) -> Tensor:
     """The loss from the energy of all ordered pairs."""
-    return energy if reduction == "sum" else energy / (point_labels != IGNORED).sum()
+    return energy if reduction == "sum" else energy / num_points
 
 
 def checked_field(alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: bool) -> Field:

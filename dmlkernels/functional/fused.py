@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_choice, check_number
 from dmlkernels.functional.decidability import check_decidability_options, decidability_objective
-from dmlkernels.functional.field import REDUCTIONS, checked_field, joined_points, reduce_energy
+from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 def fused_objective(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -40,6 +47,7 @@ def fused_objective(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of PD-Loss, potential-field loss and ODBA penalty.
 
@@ -57,6 +65,8 @@ def fused_objective(
         alpha, delta_att, delta_rep, reduction, unit_depth, d_min: as in ``potential_field_loss``.
         prior, active: as in ``odba_penalty``, whose reduction is "mean".
         ignore_index, backend, validate: as in ``pd_loss``.
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone. With a field the
+            ranks divide the pairs among them, as in ``potential_field_loss``, and all must call backward too.
 
     Returns:
         The total, and the detached parts ``{"pd", "field", "odba"}`` before weighting; scalars, float32, or float64 if
@@ -88,25 +98,39 @@ def fused_objective(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         needs_samples=bool(pd_weight or odba_weight), needs_impostors=bool(pd_weight),
-        correction=correction if pd_weight else 0,
+        correction=correction if pd_weight else 0, process_group=process_group,
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 
-    moments, field_energies, point_labels, odba_energies = _statistics(
-        inputs, atoms, atom_weight, field if field_weight else None, bool(pd_weight)
-    )
+    wanted = field if field_weight else None
+    if inputs.spread and wanted is not None:
+        sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, bool(pd_weight))
+    else:
+        sums = _sums(inputs, atoms, atom_weight, wanted, bool(pd_weight))
     parts = {}
-    if moments is not None and pd_weight:
-        parts["pd"] = decidability_objective(moments, form, temperature, correction, min_gap, eps)
-    if field_energies is not None:
-        parts["field"] = reduce_energy(field_energies.sum(), point_labels, reduction)
-    if odba_energies is not None:
-        parts["odba"] = odba_energies.sum() / inputs.valid.sum()
-    total = inputs.poison
+    if sums.moments is not None and pd_weight:
+        rows = inputs if wanted is None else None
+        parts["pd"] = decidability_objective(sums.moments, form, temperature, correction, min_gap, eps, inputs=rows)
+    if sums.energy is not None and sums.num_points is not None:
+        parts["field"] = reduce_energy(sums.energy, sums.num_points, reduction)
+    if sums.squares is not None:
+        squares, num_samples = inputs.totals(sums.squares, inputs.valid.sum())
+        parts["odba"] = squares / num_samples
+    total = inputs.poison if sums.poison is None else sums.poison
     for name, part in parts.items():
         total = total + weights[name] * part
     zero = torch.zeros_like(total.detach())
     return total, {name: parts[name].detach() if name in parts else zero for name in weights}
+
+
+class _Sums(NamedTuple):
+    """What the parts are computed from; None for what is not wanted."""
+
+    moments: Tensor | None  # (N, 6)
+    energy: Tensor | None = None  # (), of all points of the field
+    num_points: Tensor | None = None
+    squares: Tensor | None = None  # (), of this rank's samples
+    poison: Tensor | None = None
 
 
 def _dictionary(
@@ -126,33 +150,53 @@ def _dictionary(
     return weighted_atoms(atoms, prior, active, "mean", inputs.embeddings)
 
 
-def _statistics(
+def _sums(
     inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None, field: Field | None, wants_moments: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor | None]:
-    """Moments, field energies with the points' labels, and ODBA energies; None for what is not wanted."""
-    if field is not None:
-        points, point_labels = joined_points(inputs)
-        fused = pair_statistics(
-            Fused(*field.parameters()),
-            points,
-            atoms,
-            backend=inputs.backend,
-            row_labels=point_labels,
-            column_weights=atom_weight,
-            within=True,
-            row_boundaries=[inputs.embeddings.shape[0]],
-        )
-        moments, field_energies, odba_energies = fused.split((Moments.width, Field.width, Square.width), dim=1)
-        return moments, field_energies, point_labels, None if atoms is None else odba_energies
-    moments = inputs.statistics(Moments()) if wants_moments else None
-    odba_energies = None
-    if atoms is not None:
-        odba_energies = pair_statistics(
-            Square(),
-            inputs.embeddings,
-            atoms,
-            backend=inputs.backend,
-            row_labels=inputs.labels,
-            column_weights=atom_weight,
-        )
-    return moments, None, inputs.labels, odba_energies
+) -> _Sums:
+    if field is None:
+        moments = inputs.statistics(Moments()) if wants_moments else None
+        return _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
+    points, point_labels = joined_points(inputs)
+    fused = pair_statistics(
+        Fused(*field.parameters()),
+        points,
+        atoms,
+        backend=inputs.backend,
+        row_labels=point_labels,
+        column_weights=atom_weight,
+        within=True,
+        row_boundaries=[inputs.embeddings.shape[0]],
+    )
+    moments, energies, squares = fused.split((Moments.width, Field.width, Square.width), dim=1)
+    return _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
+
+
+def _sums_of_ranks(
+    inputs: ProxyInputs,
+    proxies: Tensor,
+    atoms: Tensor | None,
+    atom_weight: Tensor | None,
+    field: Field,
+    wants_moments: bool,
+) -> _Sums:
+    """Of the points of all ranks, but for the squares."""
+    from dmlkernels.functional.shared_pairs import shared_pairs  # one process does without
+
+    between = Fused(*field.parameters()) if wants_moments else field
+    shared = shared_pairs(inputs, proxies, {(0, 0): field, (0, 1): between, (1, 1): field})
+    squares = _squares(inputs, atoms, atom_weight)
+    return _Sums(shared.moments, shared.energy, shared.num_points, squares, shared.poison)
+
+
+def _squares(inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None) -> Tensor | None:  # ()
+    if atoms is None:
+        return None
+    energies = pair_statistics(
+        Square(),
+        inputs.embeddings,
+        atoms,
+        backend=inputs.backend,
+        row_labels=inputs.labels,
+        column_weights=atom_weight,
+    )
+    return energies.sum()

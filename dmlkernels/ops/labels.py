@@ -66,7 +66,7 @@ def _resolve_pair_labels(
     if check:
         if reserved:
             raise ValueError(f"labels: got {IGNORED}, expected any other int64: it marks ignored rows")
-        _raise_if_unpaired(wide[~ignored], needs_pairs, correction)
+        raise_if_unpaired(*_count_pairs(wide[~ignored]), needs_pairs, correction)
         poison = labels.new_zeros((), dtype=torch.float32)
     else:
         poison = _nan_if(reserved)
@@ -115,18 +115,23 @@ def _raise_if_unusable(
         raise ValueError("proxies: the impostor set is empty: there is one proxy; at least two classes are needed")
 
 
-def _raise_if_unpaired(present: Tensor, needs_pairs: bool, correction: int) -> None:
-    """Of the labels that are not ignored."""
+def _count_pairs(present: Tensor) -> tuple[int, int, int]:
+    """Samples, and the same-class and different-class pairs of them, of the labels that are not ignored."""
     counts = present.unique(return_counts=True)[1]
-    samples, classes = present.numel(), counts.numel()
+    samples = present.numel()
+    genuine = int((counts * (counts - 1)).sum()) // 2
+    return samples, genuine, samples * (samples - 1) // 2 - genuine
+
+
+def raise_if_unpaired(samples: int, genuine: int, impostors: int, needs_pairs: bool, correction: int) -> None:
+    """Of so many samples and pairs that are not ignored."""
     if samples == 0:
         raise ValueError("labels: every row is ignored; at least one sample is needed")
-    if needs_pairs and classes == 1:
+    if needs_pairs and impostors == 0:
         raise ValueError(f"labels: the impostor set is empty: all {samples} samples are of one class")
-    if needs_pairs and classes == samples:
+    if needs_pairs and genuine == 0:
         raise ValueError(f"labels: the genuine set is empty: all {samples} samples are of different classes")
-    genuine = int((counts * (counts - 1)).sum()) // 2
-    raise_if_too_few(genuine, samples * (samples - 1) // 2 - genuine, correction)
+    raise_if_too_few(genuine, impostors, correction)
 
 
 def _count_scores(present: Tensor, proxy_labels: Tensor | None, num_proxies: int) -> tuple[int, int]:

@@ -74,7 +74,7 @@ def evaluate(place: Place, names: list[str], case: str, parts: str, layout: str,
     answers = []
     for name in names:
         problem = part_of(make_problem(case), place, parts, layout)
-        implied = layout == "copies" and BY_NAME[name].function != "odba_penalty"
+        implied = layout == "copies" and any(leaf in BY_NAME[name].inputs for leaf in PROXIES)
         options = {} if implied else {"process_group": place.group}
         found = gradients_of(BY_NAME[name], problem, backend, **options)
         for leaf in PROXIES:

@@ -11,13 +11,6 @@ from tests.distributed.world import World
 from tests.losses import Loss
 from tests.problem import CENTERS_PER_CLASS, NAMED, make_problem
 
-MERGED = [
-    name for name, loss in BY_NAME.items()
-    if loss.function in (
-        "pd_loss", "normalized_softmax_loss", "proxy_nca_loss", "cosface_loss", "arcface_loss",
-        "odba_penalty", "symmetric_kl_loss", "soft_triple_loss", "proxy_anchor_loss",
-    )
-]  # fmt: skip
 BACKENDS = [name for name in ("torch", "native") if dml.available_backends()[name]]
 
 Setting = tuple[int, str, str, list[str]]
@@ -75,4 +68,4 @@ def _applies(loss: Loss, case: str, setting: Setting) -> bool:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting[:3])))
 def test_ranks_agree_with_one_process(world: World, setting: Setting, backend: str) -> None:
     for case in setting[3]:
-        check(world, MERGED, case, setting, backend)
+        check(world, list(BY_NAME), case, setting, backend)

@@ -104,4 +104,4 @@ def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | Non
 
 @lru_cache(maxsize=64)
 def _terms(statistic: Statistic, within: bool) -> list[module.compiled.Term]:
-    return terms(statistic, 0, 0, within and statistic.symmetric)
+    return terms(statistic, 0, 0 if within else 1, within and statistic.symmetric)

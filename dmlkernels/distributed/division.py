@@ -1,0 +1,26 @@
+"""Which of the proxies a rank brings to the pairs, where several ranks have the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dmlkernels.distributed.group import Ranks, is_dtensor
+
+
+def own_spans(proxies: Any, ranks: Ranks, columns: list[int]) -> list[slice]:
+    """For each rank, which of the proxies that it has are its own: they are divided among the ranks that have them.
+
+    Args:
+        proxies: (C, D) on every rank, or a DTensor.
+        columns: how many of them each rank has.
+    """
+    copies = {name: (place, ranks.size) for place, name in enumerate(ranks.names)}
+    if is_dtensor(proxies) and ranks.shards is not None:
+        dimension = next(i for i, placement in enumerate(proxies.placements) if placement.is_shard())
+        mesh = proxies.device_mesh.mesh.movedim(dimension, 0)
+        for replicas in mesh.reshape(mesh.shape[0], -1).tolist():
+            copies |= {name: (place, len(replicas)) for place, name in enumerate(replicas)}
+    return [
+        slice(size * place // number, size * (place + 1) // number)
+        for size, (place, number) in zip(columns, (copies[name] for name in ranks.names), strict=True)
+    ]
