@@ -1,0 +1,1 @@
+"""Parts of the retrieval recipes: configuration, data, network, objective, engine, evaluation, report."""
