@@ -58,6 +58,7 @@ void define_tile(py::module_& module) {
         .value("field", Kind::field)
         .value("logsumexp", Kind::logsumexp)
         .value("moments", Kind::moments)
+        .value("row_logsumexp", Kind::row_logsumexp)
         .value("soft_triple", Kind::soft_triple)
         .value("square", Kind::square);
     py::class_<Term>(module, "Term")
@@ -74,6 +75,7 @@ void define_tile(py::module_& module) {
         .def_readwrite("view_stride", &Side::view_stride)
         .def_readwrite("labels", &Side::labels)
         .def_readwrite("weights", &Side::weights)
+        .def_readwrite("row_values", &Side::row_values)
         .def_readwrite("states", &Side::states)
         .def_readwrite("statistics", &Side::statistics)
         .def_readwrite("gradient", &Side::gradient)
@@ -86,6 +88,7 @@ void define_tile(py::module_& module) {
         .def_readwrite("group", &Tile::group)
         .def_readwrite("diagonal", &Tile::diagonal)
         .def_readwrite("width", &Tile::width)
+        .def_readwrite("row_values", &Tile::row_values)
         .def_readwrite("threads", &Tile::threads)
         .def_readwrite("rows", &Tile::rows)
         .def_readwrite("columns", &Tile::columns)
@@ -102,6 +105,7 @@ void define_problem(py::module_& module) {
         .def_readwrite("view_stride", &Vectors::view_stride)
         .def_readwrite("labels", &Vectors::labels)
         .def_readwrite("weights", &Vectors::weights)
+        .def_readwrite("row_values", &Vectors::row_values)
         .def_readwrite("gradient", &Vectors::gradient);
     py::class_<Problem>(module, "Problem")
         .def(py::init<>())

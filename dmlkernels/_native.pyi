@@ -24,6 +24,7 @@ class Side:
     view_stride: int
     labels: int
     weights: int
+    row_values: int
     states: int
     statistics: int
     gradient: int
@@ -36,6 +37,7 @@ class Tile:
     group: int
     diagonal: bool
     width: int
+    row_values: int
     threads: int
     rows: Side
     columns: Side
@@ -50,6 +52,7 @@ class Vectors:
     view_stride: int
     labels: int
     weights: int
+    row_values: int
     gradient: int
 
 class Problem:

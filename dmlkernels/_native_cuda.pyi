@@ -46,6 +46,8 @@ class Problem:
     find_norms: bool
     statistics: int
     gradient: int
+    row_values: int
+    row_value_count: int
     stream: int
     def set_job(self, which: int, job: Job) -> None: ...
 

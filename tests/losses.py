@@ -37,6 +37,11 @@ class Loss:
     tolerance: float = 1e-9  # in float64, against the reference
 
     @property
+    def statistic(self) -> str | None:
+        """Name of the statistic, where some backend may lack it."""
+        return "row_logsumexp" if any("scale" in name for name in self.keywords.values()) else None
+
+    @property
     def leaves(self) -> tuple[str, ...]:
         """Inputs that get a gradient."""
         vectors = tuple(name for name in self.inputs if name in VECTORS and name not in self.held)
@@ -136,15 +141,21 @@ BRANCHES = (
     ANCHOR.branch("soft", alpha=2.0, margin=0.3),
     SOFTMAX.branch("weighted", _WEIGHTED, scale=5.0),
     SOFTMAX.branch("sum", _WEIGHTED, reduction="sum"),
+    SOFTMAX.branch("learnt", {"scale": "scale"}),
+    SOFTMAX.branch("samples", {"scale": "sample_scale", **_WEIGHTED}),
+    NCA.branch("learnt", {"scale": "scale"}, include_positive=False),
     SOFTMAX.branch("none", _WEIGHTED, reduction="none"),
     NCA.branch("original", include_positive=False),
     COSFACE.branch("soft", scale=8.0, margin=0.1),
     COSFACE.branch("samples", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
     COSFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
+    COSFACE.branch("learnt", {"margin": "class_margin", "scale": "scale"}),
+    COSFACE.branch("class_scales", {"scale": "class_scale"}),
     ARCFACE.branch("soft", scale=8.0),
     ARCFACE.branch("wide", scale=8.0, margin=1.5),
     ARCFACE.branch("samples", {"margin": "sample_margin"}, scale=8.0),
     ARCFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
+    ARCFACE.branch("learnt", {"margin": "sample_margin", "scale": "sample_scale"}),
     SOFT_TRIPLE.branch("free", tau=0.0, gamma=0.5, scale=5.0),
     SOFT_TRIPLE.branch("none", _WEIGHTED, reduction="none"),
     SOFT_TRIPLE.branch("one", centers_per_class=1, margin=0.1),

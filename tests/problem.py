@@ -13,7 +13,7 @@ from tests.cases import CASES, Case, make_inputs
 
 CENTERS_PER_CLASS = 2
 VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
-PARAMETERS = ("sample_margin", "class_margin")  # options that a loss may learn
+PARAMETERS = ("sample_margin", "class_margin", "sample_scale", "class_scale", "scale")  # options that a loss may learn
 NAMED = {case.name: case for case in CASES}
 
 
@@ -33,6 +33,9 @@ class Problem:
     weight: Tensor  # (B,)
     sample_margin: Tensor  # (B, 1)
     class_margin: Tensor  # (1, classes)
+    sample_scale: Tensor  # (B, 1)
+    class_scale: Tensor  # (1, classes)
+    scale: Tensor  # ()
 
     def map(self, function: Callable[[Tensor], Tensor], *names: str) -> Problem:
         """With ``function`` of the tensors so named; they are leaves that want a gradient if they were."""
@@ -62,7 +65,10 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     def margins(*shape: int) -> Tensor:
-        return (0.1 + 0.5 * torch.rand(*shape, dtype=torch.float64, generator=generator)).to(dtype).requires_grad_()
+        return (0.1 + 0.5 * torch.rand(shape, dtype=torch.float64, generator=generator)).to(dtype).requires_grad_()
+
+    def scales(*shape: int) -> Tensor:
+        return (4 + 4 * torch.rand(shape, dtype=torch.float64, generator=generator)).to(dtype).requires_grad_()
 
     rows = proxies.repeat_interleave(CENTERS_PER_CLASS, 0)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -82,4 +88,5 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         weight,
         margins(len(embeddings), 1),
         margins(1, case.num_classes),
+        *(scales(*shape) for shape in ((len(embeddings), 1), (1, case.num_classes), ())),
     )

@@ -60,6 +60,7 @@ class Solver {
         : problem_(problem), kernels_(kernels), pause_(pause), cut_(cut(problem, way)),
           rows_(problem.tile, problem.tile.views, 1) {
         rows_.take(problem.rows, -1);
+        row_values_ = chosen_rows(problem.rows.row_values, problem.tile.row_values);
     }
 
     bool forward() {
@@ -91,7 +92,7 @@ class Solver {
     bool backward() {
         if (!rows_.labels_fit()) return false;
         const std::int64_t width = problem_.tile.width;
-        const auto statistics = chosen_rows(problem_.statistics), gradient = chosen_rows(problem_.gradient);
+        const auto statistics = chosen_rows(problem_.statistics, width), gradient = chosen_rows(problem_.gradient, width);
         rows_.allot_gradient(cut_.parts);
         for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
             Workspace workspace;
@@ -149,6 +150,7 @@ class Solver {
             columns.show(tile.columns, 0, columns.size());
             for (std::int64_t row = 0; row < rows_.size() && columns.size() > 0; row += problem_.block_rows) {
                 rows_.show(tile.rows, row, std::min(row + problem_.block_rows, rows_.size()), part);
+                tile.rows.row_values = reinterpret_cast<std::uintptr_t>(row_values_.data() + row * tile.row_values);
                 body(row);
                 if (stop_) return;
                 if (std::this_thread::get_id() == caller_) pause_();
@@ -157,8 +159,7 @@ class Solver {
         }
     }
 
-    std::vector<Real> chosen_rows(std::uintptr_t values) const {
-        const std::int64_t width = problem_.tile.width;
+    std::vector<Real> chosen_rows(std::uintptr_t values, std::int64_t width) const {
         std::vector<Real> chosen(rows_.size() * width);
         for (std::int64_t i = 0; i < rows_.size(); ++i) {
             std::copy_n(address<Real>(values) + rows_.chosen()[i] * width, width, chosen.data() + i * width);
@@ -173,6 +174,7 @@ class Solver {
     const std::thread::id caller_ = std::this_thread::get_id();
     std::atomic<bool> stop_{false};  // a part has failed, or was told to end
     Operand<Real> rows_;
+    std::vector<Real> row_values_;
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ struct Vectors {
     std::int64_t view_stride = 0;
     std::uintptr_t labels = 0;   // int64, one for each group of vectors
     std::uintptr_t weights = 0;  // one for each vector
+    std::uintptr_t row_values = 0;  // (size, tile.row_values), of rows
     std::uintptr_t gradient = 0;  // written; (views, size, dim), adjacent
 };
 

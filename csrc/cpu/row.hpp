@@ -20,6 +20,7 @@ struct Row {
     const Label<Real>* labels;    // no_label beyond `count`
     const Real* weights;          // zero beyond `count`, or null
     Label<Real> label;            // the row's own
+    const Real* values;           // the row's own, for a statistic that has such
 };
 
 // Where a stretch is folded to: the row's own state and the columns' sums, each null where its end does not count.

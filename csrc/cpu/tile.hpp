@@ -8,7 +8,7 @@
 
 namespace dml::cpu {
 
-enum class Kind { divergence, field, logsumexp, moments, soft_triple, square };
+enum class Kind { divergence, field, logsumexp, moments, row_logsumexp, soft_triple, square };
 
 // One statistic and which of a tile's pairs it counts.
 struct Term {
@@ -26,6 +26,7 @@ struct Side {
     std::int64_t view_stride = 0;
     std::uintptr_t labels = 0;   // int64, one for each group of columns; those of rows within int32, its two lowest values excepted
     std::uintptr_t weights = 0;  // one for each column
+    std::uintptr_t row_values = 0;  // (size, row_values), of rows
     // Forward: double (size, width), read and written. Backward: statistics and their gradient, (size, width).
     std::uintptr_t states = 0;
     std::uintptr_t statistics = 0;
@@ -41,6 +42,7 @@ struct Tile {
     bool diagonal = false;   // rows and columns are the same points, a point does not meet itself, and if both ends of a
                              // pair count it is seen once
     std::int64_t width = 1;
+    std::int64_t row_values = 0;  // numbers that each row has
     int threads = 1;
     Side rows, columns;
     int term_count = 0;

@@ -11,6 +11,7 @@
 #include "statistics/field.hpp"
 #include "statistics/logsumexp.hpp"
 #include "statistics/moments.hpp"
+#include "statistics/row_logsumexp.hpp"
 #include "statistics/soft_triple.hpp"
 #include "statistics/square.hpp"
 
@@ -53,6 +54,7 @@ DML_INLINE bool with_statistic(const Term& term, const Body& body) {
         case Kind::field: return body(Field<Real>(term));
         case Kind::logsumexp: return body(LogSumExp<Real>(term));
         case Kind::moments: return body(Moments<Real>(term));
+        case Kind::row_logsumexp: return body(RowLogSumExp<Real>(term));
         case Kind::soft_triple: return body(SoftTriple<Real>(term));
         case Kind::square: return body(Square<Real>(term));
     }
@@ -173,7 +175,8 @@ class TileScores {
                            smaller(length, labels_count_ - j),
                            (tile_.diagonal ? memory.labels : labels_) + j,
                            weights_ + j,
-                           labels == nullptr ? Label<Real>(0) : static_cast<Label<Real>>(labels[index])},
+                           labels == nullptr ? Label<Real>(0) : static_cast<Label<Real>>(labels[index]),
+                           address<Real>(tile_.rows.row_values) + index * tile_.row_values},
                  j);
         }
         if (tile_.diagonal && !triangle()) memory.labels[index] = labels_[index];

@@ -29,6 +29,7 @@ void define_enumerations(py::module_& module) {
         .value("fused", Kind::fused)
         .value("logsumexp", Kind::logsumexp)
         .value("moments", Kind::moments)
+        .value("row_logsumexp", Kind::row_logsumexp)
         .value("soft_triple", Kind::soft_triple)
         .value("square", Kind::square);
     py::enum_<Role>(module, "Role", py::module_local())
@@ -80,6 +81,8 @@ void define_problem(py::module_& module) {
         .def_readwrite("find_norms", &Problem::find_norms)
         .def_readwrite("statistics", &Problem::statistics)
         .def_readwrite("gradient", &Problem::gradient)
+        .def_readwrite("row_values", &Problem::row_values)
+        .def_readwrite("row_value_count", &Problem::row_value_count)
         .def_readwrite("stream", &Problem::stream)
         .def("set_job", [](Problem& problem, std::size_t which, const Job& job) {
             if (which >= 2) throw py::index_error("a problem has two jobs");

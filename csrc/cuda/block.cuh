@@ -166,7 +166,7 @@ struct View {
     }
 
     // `begin` are the first places of rows and columns, `columns_end` the end of the latter.
-    __device__ Row<Real> of(Memory<T>& memory, bool rows_own, int views, int group, const Job& job,
+    __device__ Row<Real> of(Memory<T>& memory, bool rows_own, int views, const Problem& problem, const Job& job,
                             std::int64_t row_begin, std::int64_t column_begin, std::int64_t column_end) const {
         constexpr int ld = Memory<T>::ld;
         const Side<T>& rows = rows_own ? memory.owned : memory.streamed;
@@ -174,7 +174,7 @@ struct View {
         const Vectors& rows_side = rows_own ? job.owned : job.streamed;
         const Vectors& columns_side = rows_own ? job.streamed : job.owned;
         const int row_step = rows_own ? ld : 1, column_step = rows_own ? 1 : ld;
-        const int labels = static_cast<int>((column_end - column_begin) / group);
+        const int group = problem.group, labels = static_cast<int>((column_end - column_begin) / group);
         const std::int64_t place = row_begin + row;
 
         Row<Real> seen;
@@ -187,6 +187,7 @@ struct View {
         seen.labels = columns.label;
         seen.weights = columns.weight;
         seen.label = rows.label[row];
+        seen.values = reinterpret_cast<const Real*>(problem.row_values) + rows.index[row] * problem.row_value_count;
         const std::int64_t self = place - column_begin;
         seen.self = job.diagonal && self >= 0 && self < tile<T> ? static_cast<int>(self) : -1;
         seen.segment = segment_of(rows_side, place);

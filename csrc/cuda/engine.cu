@@ -8,6 +8,7 @@ template <class Real> class Field;
 template <class Real> class Fused;
 template <class Real> class LogSumExp;
 template <class Real> class Moments;
+template <class Real> class RowLogSumExp;
 template <class Real> class SoftTriple;
 template <class Real> class Square;
 
@@ -16,6 +17,7 @@ extern template struct Run<Field>;
 extern template struct Run<Fused>;
 extern template struct Run<LogSumExp>;
 extern template struct Run<Moments>;
+extern template struct Run<RowLogSumExp>;
 extern template struct Run<SoftTriple>;
 extern template struct Run<Square>;
 
@@ -30,6 +32,7 @@ void with_kind(Kind kind, const Body& body) {
         case Kind::fused: return body(Run<Fused>{});
         case Kind::logsumexp: return body(Run<LogSumExp>{});
         case Kind::moments: return body(Run<Moments>{});
+        case Kind::row_logsumexp: return body(Run<RowLogSumExp>{});
         case Kind::soft_triple: return body(Run<SoftTriple>{});
         case Kind::square: return body(Run<Square>{});
     }

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
         __syncthreads();
         score(memory, problem);
         if (memory.owned.vector[view.row] != nullptr) {
-            const Row<Real> row = view.of(memory, true, views, problem.group, job, own_begin, begin, end);
+            const Row<Real> row = view.of(memory, true, views, problem, job, own_begin, begin, end);
             statistic.fold(row, Folded<Real>{state});
         }
         __syncthreads();
@@ -93,7 +93,7 @@ __device__ inline bool add_slopes(Memory<T>& memory, const Statistic<RealOf<T>>&
     const Vectors& side = rows_own ? job.owned : job.streamed;
     if (rows.vector[view.row] == nullptr || row_begin + view.row >= side.border) return false;
     const Row<Real> row =
-        view.of(memory, rows_own, views, problem.group, job, row_begin, column_begin, column_end);
+        view.of(memory, rows_own, views, problem, job, row_begin, column_begin, column_end);
     if (row.count == 0) return false;
     const std::int64_t place = rows.index[view.row] * width;
     Real* const slopes = memory.slopes() + (row.scores - memory.scores());

@@ -130,6 +130,7 @@ struct Row {
     const int64_t* labels;
     const Real* weights;
     int64_t label;         // the row's own
+    const Real* values;    // the row's own, for a statistic that has such
     int self;              // the place at which the row would meet itself, or -1
     int segment;           // of the row, and where the second and third segment of columns begin
     int segment_begin[2];

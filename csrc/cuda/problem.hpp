@@ -10,7 +10,7 @@
 namespace dml::cuda {
 
 enum class Type { float16, bfloat16, float32, float64 };
-enum class Kind { divergence, field, fused, logsumexp, moments, soft_triple, square };
+enum class Kind { divergence, field, fused, logsumexp, moments, row_logsumexp, soft_triple, square };
 
 // Rows or columns. Those before `border` are points, the others columns; each kind has its own memory. Zero stands for
 // "none" in every address.
@@ -48,6 +48,8 @@ struct Problem {
     bool aligned = false;          // vectors may be read 16 bytes at a time
     bool find_norms = false;       // norms are not known yet: they are found where they are needed, and written
     std::uintptr_t statistics = 0, gradient = 0;  // (rows, width)
+    std::uintptr_t row_values = 0;  // (rows, row_value_count)
+    int row_value_count = 0;
     std::uintptr_t stream = 0;
     Job jobs[2];
 };

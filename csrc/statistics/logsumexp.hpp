@@ -1,7 +1,7 @@
 // dmlkernels/statistics/logsumexp.py
 #pragma once
 
-#include "statistics/vocabulary.hpp"
+#include "statistics/log_sums.hpp"
 
 namespace dml::DML_ISA {
 
@@ -54,7 +54,7 @@ class LogSumExp {
     };
 
     DML_HD Rates rates(const Sloped<Real>& of) const {
-        return {broadcast(finite(of.statistics[0])), broadcast(finite(of.statistics[1])), positive_scale_ * of.gradient[0],
+        return {broadcast(finite_shift(of.statistics[0])), broadcast(finite_shift(of.statistics[1])), positive_scale_ * of.gradient[0],
                 negative_scale_ * of.gradient[1]};
     }
 
@@ -74,16 +74,6 @@ class LogSumExp {
     }
 
   private:
-    // An empty set's -inf made safe to subtract.
-    DML_HD static Real finite(Real maximum) {
-        return maximum == -std::numeric_limits<Real>::infinity() ? Real(0) : maximum;
-    }
-
-    // What no logit, new or folded before, exceeds.
-    DML_HD static Real shift_for(Real highest, State<Real> state) {
-        return finite(larger(static_cast<Real>(state), highest));
-    }
-
     // state = log(e^state + sum e^shift)
     DML_HD static void add(State<Real> sum, State<Real> shift, State<Real>& state) {
         if (sum != 0) state = shift + std::log(std::exp(state - shift) + sum);

@@ -27,6 +27,7 @@ class Pairs:
     row_labels: Tensor | None = None  # (R,) int64, IGNORED allowed
     column_labels: Tensor | None = None  # (C,) int64, IGNORED allowed; None: column j has class j
     column_weights: Tensor | None = None  # (C,)
+    row_values: Tensor | None = None  # (R, num_row_values), for a statistic that reads them; not ``within``
     within: bool = False
     row_boundaries: tuple[int, ...] = ()
     column_boundaries: tuple[int, ...] = ()

@@ -47,29 +47,33 @@ def merge_parts(statistic: Statistic, parts: Tensor) -> Tensor:  # (parts, rows,
 class _Merged(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, columns: Tensor, statistic: Statistic, group: ProcessGroup, sizes: Sequence[int],
-        row_labels: Tensor | None, column_labels: Tensor | None, column_weights: Tensor | None, backend: str,
+        ctx: Any, rows: Tensor, columns: Tensor, row_values: Tensor | None, statistic: Statistic, group: ProcessGroup,
+        sizes: Sequence[int], row_labels: Tensor | None, column_labels: Tensor | None, column_weights: Tensor | None,
+        backend: str,
     ) -> Tensor:  # fmt: skip
         ctx.options = (False, (), (), statistic.name, [float(value) for value in statistic.parameters()], backend)
-        tensors = rows, columns, row_labels, column_labels, column_weights
+        everyone = None if row_values is None else all_gather(row_values, group, sizes)
+        tensors = rows, columns, everyone, row_labels, column_labels, column_weights
         statistics, saved = pair_forward(*tensors, *ctx.options)
         own = merge_parts(statistic, exchange(statistics, group, sizes))
         if row_labels is not None:
             own = own.masked_fill(own_rows(row_labels, group, sizes)[:, None] == IGNORED, 0.0)
-        ctx.group, ctx.sizes = group, sizes
+        ctx.statistic, ctx.group, ctx.sizes = statistic, group, sizes
         ctx.save_for_backward(own, saved, *tensors)
         return own
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         own, saved, *tensors = ctx.saved_tensors
+        needs_rows, needs_columns, needs_values = ctx.needs_input_grad[:3]
+        row_values = ctx.statistic.row_values_gradient(own, gradient) if needs_values else None
         everyone = all_gather(torch.stack((own, gradient), dim=1), ctx.group, ctx.sizes)
         statistics, gradient = everyone.unbind(1)
-        needs_rows, needs_columns = ctx.needs_input_grad[:2]
-        rows, columns = pair_backward(
-            statistics.contiguous(), saved, gradient.contiguous(), needs_rows, needs_columns, *tensors, *ctx.options
-        )
-        return rows if needs_rows else None, columns if needs_columns else None, *(None,) * 7
+        rows, columns, _ = pair_backward(
+            statistics.contiguous(), saved, gradient.contiguous(), needs_rows, needs_columns, False,
+            *tensors, *ctx.options,
+        )  # fmt: skip
+        return rows if needs_rows else None, columns if needs_columns else None, row_values, *(None,) * 7
 
 
 def merged_statistics(
@@ -83,6 +87,7 @@ def merged_statistics(
     row_labels: Tensor | None = None,  # (R,) int64
     column_labels: Tensor | None = None,  # (C,) int64
     column_weights: Tensor | None = None,  # (C,)
+    row_values: Tensor | None = None,  # (sizes[rank], num_row_values), of this rank's rows
 ) -> Tensor:  # (sizes[rank], width)
     """Statistics of this rank's rows with the columns of all ranks, differentiably.
 
@@ -92,7 +97,7 @@ def merged_statistics(
     """
     backend = backends.resolve(backend, rows.device.type, statistic.name)
     return _Merged.apply(
-        rows, columns, statistic, group, tuple(sizes), row_labels, column_labels, column_weights, backend
+        rows, columns, row_values, statistic, group, tuple(sizes), row_labels, column_labels, column_weights, backend
     )
 
 

@@ -65,6 +65,7 @@ class Shard:
         *,
         backend: str,
         column_labels: Tensor | None = None,
+        row_values: Tensor | None = None,  # of this rank's samples
     ) -> Tensor:
         """Statistics of this rank's samples with all proxies, differentiably."""
         assert self.ranks.shards is not None
@@ -73,7 +74,7 @@ class Shard:
             labels = self.relative_labels() if column_labels is None else self.labels
         return merged_statistics(
             statistic, rows, columns, self.ranks.shards, self.sizes,
-            row_labels=labels, column_labels=column_labels, backend=backend,
+            row_labels=labels, column_labels=column_labels, row_values=row_values, backend=backend,
         )  # fmt: skip
 
 

@@ -51,13 +51,14 @@ class ProxyInputs:
         """What statistics are computed in."""
         return torch.promote_types(torch.promote_types(self.embeddings.dtype, self.proxies.dtype), torch.float32)
 
-    def statistics(self, statistic: Statistic) -> Tensor:  # (B, width)
-        """A statistic of every sample's scores with the proxies."""
+    def statistics(self, statistic: Statistic, row_values: Tensor | None = None) -> Tensor:  # (B, width)
+        """A statistic of every sample's scores with the proxies, given the values that it has for each sample."""
         return pair_statistics(
             statistic,
             self.embeddings,
             self.proxies,
             backend=self.backend,
+            row_values=row_values,
             row_labels=self.labels,
             column_labels=self.proxy_labels,
         )

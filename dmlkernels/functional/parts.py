@@ -79,13 +79,13 @@ class PartInputs(ProxyInputs):
             _check_batch(parts, self.all_proxies, genuine, self.ignore_index, self.needs)
         return parts
 
-    def statistics(self, statistic: Statistic) -> Tensor:
+    def statistics(self, statistic: Statistic, row_values: Tensor | None = None) -> Tensor:
         shard = self.parts.shard
         if shard is None:
-            return super().statistics(statistic)
+            return super().statistics(statistic, row_values)
         return shard.statistics(
             statistic, shard.gather(self.embeddings), self.proxies,
-            column_labels=self.proxy_labels, backend=self.backend,
+            column_labels=self.proxy_labels, row_values=row_values, backend=self.backend,
         )  # fmt: skip
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
-from dmlkernels.functional.checks import check_flag, check_number
+from dmlkernels.functional.checks import check_flag
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import check_reduction, reduce_samples
-from dmlkernels.statistics import LogSumExp
+from dmlkernels.statistics import LogSumExp, RowLogSumExp
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -25,7 +26,7 @@ def normalized_softmax_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 20.0,
+    scale: float | Tensor = 20.0,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -45,7 +46,9 @@ def normalized_softmax_loss(
         embeddings: (B, D) samples of any scale; float16, bfloat16, float32 or float64.
         labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
         proxies: (C, D) proxies of any scale; any floating type, usually float32.
-        scale: multiplies the cosines, above 0.
+        scale: multiplies the cosines, above 0: one number, or a tensor of floats, () for all samples, (B,) or (B, 1)
+            for samples, (C,) or (1, C) for classes of samples; of one dimension only where B and C differ. Nobody
+            checks the values of a tensor, which would synchronise.
         proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
         sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
         reduction: "mean", "sum", or "none" for (B,) losses, 0 for ignored rows.
@@ -59,12 +62,12 @@ def normalized_softmax_loss(
         underflows keeps its loss and its gradient.
 
     Raises:
-        ValueError: shapes, devices or options that do not fit; a label that is no proxy's class (on a GPU: NaN);
-            all rows ignored.
+        ValueError: shapes, devices or options that do not fit; a label that is no proxy's class, or for whose class no
+            scale is given (on a GPU: NaN); all rows ignored.
         TypeError: a wrong dtype.
         RuntimeError: the backend asked for cannot run here.
 
-    Gradients: of embeddings and proxies, first order; each is computed only if needed.
+    Gradients: of embeddings and proxies, and of a scale that is a tensor, first order; each is computed only if needed.
 
     Memory and determinism: O((B + C) D), no B x C matrix. Repeatable bit for bit on one device.
 
@@ -74,11 +77,12 @@ def normalized_softmax_loss(
         >>> normalized_softmax_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.3133)
     """
-    scale = check_number("scale", scale, above=0)
+    scale = check_option("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
+    scale = per_sample("scale", scale, inputs)
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
 
@@ -89,7 +93,7 @@ def proxy_nca_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 18.0,
+    scale: float | Tensor = 18.0,
     include_positive: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -108,7 +112,7 @@ def proxy_nca_loss(
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
-        scale: multiplies the cosines, above 0.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         include_positive: count the own class in the denominator.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``.
@@ -128,11 +132,12 @@ def proxy_nca_loss(
         tensor(-18.)
     """
     check_flag("include_positive", include_positive)
-    scale = check_number("scale", scale, above=0)
+    scale = check_option("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group, needs_impostors=not include_positive,
     )  # fmt: skip
+    scale = per_sample("scale", scale, inputs)
     positive, negative = _class_scores(inputs, scale)
     losses = _cross_entropy(positive, negative) if include_positive else negative - positive
     return reduce_samples(losses, inputs, sample_weight, reduction)
@@ -144,7 +149,7 @@ def cosface_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -160,16 +165,15 @@ def cosface_loss(
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
-        scale: multiplies the cosines, above 0.
-        margin: taken off the own cosine: one number, or a tensor of floats, () for all samples, (B,) or (B, 1) for
-            samples, (C,) or (1, C) for classes; of one dimension only where B and C differ.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
+        margin: taken off the own cosine: one number, or a tensor of a shape that ``scale`` may have.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
 
-    Raises: as ``normalized_softmax_loss``, and a ValueError if margins for classes are fewer than the classes.
+    Raises: as ``normalized_softmax_loss``.
 
     Gradients: as ``normalized_softmax_loss``, and of a margin that is a tensor.
 
@@ -182,12 +186,13 @@ def cosface_loss(
         tensor(0.4201)
     """
     margin = check_option("margin", margin)
-    scale = check_number("scale", scale, above=0)
+    scale = check_option("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
+    scale = per_sample("scale", scale, inputs)
     positive, negative = _class_scores(inputs, scale)
     return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
 
@@ -198,7 +203,7 @@ def arcface_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -217,9 +222,9 @@ def arcface_loss(
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
-        scale: multiplies the cosines, above 0.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
-            or a tensor as in ``cosface_loss``, whose values nobody checks.
+            or a tensor of a shape that ``scale`` may have, whose values nobody checks.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``. If several proxies share a class the margin goes on their joint score,
             logsumexp(scale s) / scale (ours).
@@ -239,12 +244,13 @@ def arcface_loss(
         tensor(0.3476)
     """
     margin = check_angle("margin", margin)
-    scale = check_number("scale", scale, above=0)
+    scale = check_option("scale", scale, above=0)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
+    scale = per_sample("scale", scale, inputs)
     positive, negative = _class_scores(inputs, scale)
     positive = scale * add_angle(positive / scale, margin)
     return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
@@ -271,9 +277,14 @@ def _inputs(
     )  # fmt: skip
 
 
-def _class_scores(inputs: ProxyInputs, scale: float) -> tuple[Tensor, Tensor]:  # (B,), (B,)
+def _class_scores(inputs: ProxyInputs, scale: float | Tensor) -> tuple[Tensor, Tensor]:  # (B,), (B,)
     """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives."""
-    positive, negative = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
+    if not isinstance(scale, Tensor):
+        positive, negative = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
+        return positive, negative
+    scale = scale.expand(inputs.labels.shape)
+    row_values = torch.stack((scale, torch.full_like(scale, torch.inf), torch.zeros_like(scale)), dim=1)
+    positive, negative, _, _ = inputs.statistics(RowLogSumExp(), row_values).unbind(1)
     return positive, negative
 
 

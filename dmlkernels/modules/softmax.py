@@ -17,7 +17,9 @@ class NormalizedSoftmaxLoss(TensorOptions):
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, reduction, ignore_index, backend: as in ``normalized_softmax_loss``.
+        scale: one number, or a () tensor, which becomes a buffer, or a parameter if it is one.
+        learnable_scale: make it a parameter, ``.scale``, starting from the scale given.
+        reduction, ignore_index, backend: as in ``normalized_softmax_loss``.
 
     Example:
         >>> import torch
@@ -30,6 +32,11 @@ class NormalizedSoftmaxLoss(TensorOptions):
 
     function = staticmethod(normalized_softmax_loss)
     foreign_names: ClassVar[tuple[str, ...]] = ("W", "proxies")
+    numbers: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def __init__(self, num_classes: int, embedding_size: int, *, learnable_scale: bool = False, **options: Any) -> None:
+        learnable = (*options.pop("learnable", ()), *learnable_names(scale=learnable_scale))
+        super().__init__(num_classes, embedding_size, learnable=learnable, **options)
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
@@ -38,7 +45,7 @@ class NormalizedSoftmaxLoss(TensorOptions):
         B x C matrix: it is what was asked for.
         """
         scores = cosines(embeddings, self.proxies)
-        grouped = (self.options["scale"] * scores).unflatten(1, (self.num_classes, self.proxies_per_class))
+        grouped = (self._call_options()["scale"] * scores).unflatten(1, (self.num_classes, self.proxies_per_class))
         return torch.logsumexp(grouped, dim=2)
 
 
@@ -47,7 +54,8 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, include_positive, reduction, ignore_index, backend: as in ``proxy_nca_loss``.
+        scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
+        include_positive, reduction, ignore_index, backend: as in ``proxy_nca_loss``.
 
     Example:
         >>> import torch
@@ -63,7 +71,7 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
 class MarginLoss(NormalizedSoftmaxLoss):
     """What softmax losses with a margin share: it may be learnt."""
 
-    numbers = ("margin",)
+    numbers = ("scale", "margin")
     numbers_of_classes = ("margin",)
 
     def __init__(
@@ -77,7 +85,8 @@ class CosFaceLoss(MarginLoss):
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, reduction, ignore_index, backend: as in ``cosface_loss``.
+        scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
+        reduction, ignore_index, backend: as in ``cosface_loss``.
         margin: one number, or a () or (num_classes,) tensor, which becomes a buffer, or a parameter if it is one.
         learnable_margin: make it a parameter, ``.margin``, starting from the margin given.
 
@@ -97,8 +106,9 @@ class ArcFaceLoss(MarginLoss):
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        scale, reduction, ignore_index, backend: as in ``arcface_loss``.
+        scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
         margin, learnable_margin: as in ``CosFaceLoss``.
+        reduction, ignore_index, backend: as in ``arcface_loss``.
 
     Example:
         >>> import torch

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
-from dmlkernels.backends.pairs import Forward, Pairs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.ops.library import first_order, register
 from dmlkernels.statistics import Statistic, build
 
 _PAIRS = (
-    "Tensor rows, Tensor? columns, Tensor? row_labels, Tensor? column_labels, Tensor? column_weights, bool within, "
-    "int[] row_boundaries, int[] column_boundaries, str statistic, float[] parameters, str backend"
+    "Tensor rows, Tensor? columns, Tensor? row_values, Tensor? row_labels, Tensor? column_labels, "
+    "Tensor? column_weights, bool within, int[] row_boundaries, int[] column_boundaries, str statistic, "
+    "float[] parameters, str backend"
 )
-_GRADIENT = "Tensor statistics, Tensor saved, Tensor gradient, bool needs_rows, bool needs_columns, "
+_GRADIENT = (
+    "Tensor statistics, Tensor saved, Tensor gradient, bool needs_rows, bool needs_columns, bool needs_row_values, "
+)
 
 
 class _Given(NamedTuple):
@@ -25,6 +28,7 @@ class _Given(NamedTuple):
 
     rows: Tensor
     columns: Tensor | None
+    row_values: Tensor | None
     row_labels: Tensor | None
     column_labels: Tensor | None
     column_weights: Tensor | None
@@ -40,6 +44,7 @@ class _Given(NamedTuple):
             build(self.statistic, self.parameters),
             self.rows,
             self.columns,
+            row_values=self.row_values,
             row_labels=self.row_labels,
             column_labels=self.column_labels,
             column_weights=self.column_weights,
@@ -60,6 +65,7 @@ def pair_statistics(
     columns: Tensor | None = None,  # (C, D)
     *,
     backend: str,
+    row_values: Tensor | None = None,  # (R, num_row_values)
     row_labels: Tensor | None = None,  # (R,) int64
     column_labels: Tensor | None = None,  # (C,) int64
     column_weights: Tensor | None = None,  # (C,)
@@ -73,7 +79,7 @@ def pair_statistics(
     """
     backend = backends.resolve(backend, rows.device.type, statistic.name)
     statistics: Tensor = pair_forward(
-        rows, columns, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
+        rows, columns, row_values, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
         statistic.name, [float(value) for value in statistic.parameters()], backend,
     )[0]  # fmt: skip
     return statistics
@@ -94,29 +100,47 @@ def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
 
 
 def _backward(
-    statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
-) -> tuple[Tensor, Tensor]:
-    """Compute the gradients of rows and columns; an empty tensor where not needed. Has no derivative of its own."""
+    statistics: Tensor,
+    saved: Tensor,
+    gradient: Tensor,
+    needs_rows: bool,
+    needs_columns: bool,
+    needs_row_values: bool,
+    *args: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients of rows, columns and row values; an empty tensor where not needed.
+
+    Has no derivative of its own.
+    """
     given = _Given(*args)
-    forward = Forward(statistics, saved)
-    found = backends.get(given.backend).backward(
-        given.pairs(), forward, gradient.contiguous(), needs_rows, needs_columns
-    )
+    pairs, found, of_values = given.pairs(), Gradients(None, None), None
+    if needs_rows or needs_columns:
+        found = backends.get(given.backend).backward(
+            pairs, Forward(statistics, saved), gradient.contiguous(), needs_rows, needs_columns
+        )
+    if needs_row_values and given.row_values is not None:
+        of_values = pairs.statistic.row_values_gradient(statistics, gradient).to(given.row_values.dtype)
     nothing = given.rows.new_empty
     return (
         nothing(0) if found.rows is None else found.rows,
         nothing(0) if found.columns is None else found.columns,
+        nothing(0) if of_values is None else of_values,
     )
 
 
 def _fake_backward(
-    statistics: Tensor, saved: Tensor, gradient: Tensor, needs_rows: bool, needs_columns: bool, *args: Any
-) -> tuple[Tensor, Tensor]:
-    rows, columns, *_ = args
-    columns = rows if columns is None else columns
-    return (
-        rows.new_empty(rows.shape if needs_rows else (0,)),
-        columns.new_empty(columns.shape if needs_columns else (0,), dtype=columns.dtype if needs_columns else None),
+    statistics: Tensor,
+    saved: Tensor,
+    gradient: Tensor,
+    needs_rows: bool,
+    needs_columns: bool,
+    needs_row_values: bool,
+    *args: Any,
+) -> tuple[Tensor, ...]:
+    rows, columns, row_values, *_ = args
+    wanted = ((rows, needs_rows), (columns, needs_columns), (row_values, needs_row_values))
+    return tuple(
+        rows.new_empty(0) if given is None or not needed else given.new_empty(given.shape) for given, needed in wanted
     )
 
 
@@ -131,21 +155,20 @@ class _Differentiable(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         # Tensors are kept in one place only, where autograd frees them and checks that they are not written into.
         ctx.save_for_backward(
-            statistics, saved, given.rows, given.columns, given.row_labels, given.column_labels, given.column_weights
-        )
+            statistics, saved, given.rows, given.columns, given.row_values, given.row_labels, given.column_labels,
+            given.column_weights,
+        )  # fmt: skip
         ctx.options = given[_NUM_TENSORS:]
         return statistics, saved
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, saved_gradient: None) -> tuple[Tensor | None, ...]:
-        needs_rows, needs_columns = _is_wanted(ctx, 0), _is_wanted(ctx, 1)
-        rows = columns = None
-        if gradient is not None:
-            statistics, saved, *tensors = ctx.saved_tensors
-            rows, columns = pair_backward(
-                statistics, saved, gradient, needs_rows, needs_columns, *tensors, *ctx.options
-            )
-        return rows if needs_rows else None, columns if needs_columns else None, *_NO_GRADIENT
+        wanted = [_is_wanted(ctx, position) for position in range(_NUM_DIFFERENTIABLE)]
+        if gradient is None:
+            return (None,) * len(_Given._fields)
+        statistics, saved, *tensors = ctx.saved_tensors
+        found = pair_backward(statistics, saved, gradient, *wanted, *tensors, *ctx.options)
+        return *(value if is_wanted else None for value, is_wanted in zip(found, wanted, strict=True)), *_NO_GRADIENT
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> None:
@@ -153,7 +176,8 @@ class _Differentiable(torch.autograd.Function):
 
 
 _NUM_TENSORS = _Given._fields.index("within")
-_NO_GRADIENT = (None,) * (len(_Given._fields) - 2)
+_NUM_DIFFERENTIABLE = _Given._fields.index("row_labels")
+_NO_GRADIENT = (None,) * (len(_Given._fields) - _NUM_DIFFERENTIABLE)
 
 
 def _is_wanted(ctx: Any, position: int) -> bool:
@@ -169,7 +193,7 @@ def _is_wanted(ctx: Any, position: int) -> bool:
 pair_forward = register("pair_forward", f"({_PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, _Differentiable)
 pair_backward: Any = register(
     "pair_backward",
-    f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor)",
+    f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor, Tensor)",
     _backward,
     _fake_backward,
     first_order(lambda: pair_backward),

@@ -15,7 +15,7 @@ def normalized_softmax_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 20.0,
+    scale: float | Tensor = 20.0,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -23,6 +23,7 @@ def normalized_softmax_loss(
 ) -> Tensor:
     """-log softmax of the own class over all proxies, at scale * s."""
     keep = kept_rows(labels, ignore_index)
+    scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
     return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
 
@@ -32,7 +33,7 @@ def proxy_nca_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 18.0,
+    scale: float | Tensor = 18.0,
     include_positive: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -41,6 +42,7 @@ def proxy_nca_loss(
 ) -> Tensor:
     """Proxy-NCA++, which is the normalised softmax; without the positive in the denominator the original."""
     keep = kept_rows(labels, ignore_index)
+    scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
     if not include_positive and negative.isneginf().any():
         raise ValueError("the impostor set is empty: all proxies are of one class")
@@ -53,7 +55,7 @@ def cosface_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -62,6 +64,7 @@ def cosface_loss(
 ) -> Tensor:
     """Normalised softmax with s_y - margin."""
     keep = kept_rows(labels, ignore_index)
+    scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
     positive = positive - scale * per_sample(margin, labels, keep)
     return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
@@ -72,7 +75,7 @@ def arcface_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -81,6 +84,7 @@ def arcface_loss(
 ) -> Tensor:
     """Normalised softmax with cos(theta_y + margin), margin in radians; see ``add_angle``."""
     keep = kept_rows(labels, ignore_index)
+    scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
     positive = scale * add_angle(positive / scale, per_sample(margin, labels, keep))
     return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
@@ -103,11 +107,11 @@ def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
 
 
 def _class_scores(
-    embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, scale: float
+    embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, scale: float | Tensor
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
     """Log-sum-exp of scale * s over the proxies of the own class, and over all others."""
     same = same_class(labels, classes_of(proxies, proxy_labels))
-    logits = scale * cosines(embeddings, proxies)
+    logits = torch.as_tensor(scale)[..., None] * cosines(embeddings, proxies)
     positive = logits.masked_fill(~same, -torch.inf).logsumexp(dim=1)
     negative = logits.masked_fill(same, -torch.inf).logsumexp(dim=1)
     return positive, negative

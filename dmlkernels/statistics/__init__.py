@@ -12,6 +12,7 @@ from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
 from dmlkernels.statistics.logsumexp import LogSumExp
 from dmlkernels.statistics.moments import Moments, merge_moments
+from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
 from dmlkernels.statistics.tile import IGNORED, Tile
@@ -24,6 +25,7 @@ __all__ = [
     "Fused",
     "LogSumExp",
     "Moments",
+    "RowLogSumExp",
     "SoftTriple",
     "Square",
     "Statistic",

@@ -37,6 +37,7 @@ class Statistic(ABC):
     views: ClassVar[int] = 1  # how many score matrices it folds together
     reads_labels: ClassVar[bool] = True
     reads_weights: ClassVar[bool] = False
+    num_row_values: ClassVar[int] = 0  # values that the caller gives for each row
     symmetric: ClassVar[bool] = False  # the state of a pair is the same from both ends: one visit serves both
     sparse: ClassVar[bool] = False  # the slope may be exactly zero on whole tiles: see ``flat_both``
 
@@ -67,6 +68,10 @@ class Statistic(ABC):
 
         ``statistics`` and ``gradient`` are the rows of the finished statistics and of the gradient that came back.
         """
+
+    def row_values_gradient(self, statistics: Tensor, gradient: Tensor) -> Tensor:  # (R, num_row_values)
+        """Derivative of ``(gradient * statistics).sum()`` with respect to the row values, from statistics alone."""
+        raise NotImplementedError(f"{self.name} has no row values")
 
     def terms(self, row_segment: int, column_segment: int) -> Iterator[Term]:
         """The simple statistics that this one joins, on a tile of these segments; itself if it joins none."""

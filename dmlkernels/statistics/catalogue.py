@@ -11,11 +11,13 @@ from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
 from dmlkernels.statistics.logsumexp import LogSumExp
 from dmlkernels.statistics.moments import Moments
+from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
 
 CATALOGUE: dict[str, type[Statistic]] = {
-    statistic.name: statistic for statistic in (Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square)
+    statistic.name: statistic
+    for statistic in (Divergence, Field, Fused, LogSumExp, Moments, RowLogSumExp, SoftTriple, Square)
 }
 
 

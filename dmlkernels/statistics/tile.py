@@ -116,6 +116,7 @@ class Tile:
     positives: LabelPairs | None = None
     not_negatives: LabelPairs | None = None
     weights: Tensor | None = None  # (c,)
+    row_values: Tensor | None = None  # (b, num_row_values)
     row_segment: int = 0
     column_segment: int = 0
 

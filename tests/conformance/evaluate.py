@@ -57,7 +57,8 @@ def errors(found: Outcome, true: Outcome, problem: Problem) -> Errors:
     gradients = {}
     for name, gradient in true.gradients.items():
         # A row's gradient goes as 1 / norm; times the norm, rows of all scales weigh the same.
-        norms = torch.linalg.vector_norm(getattr(problem, name).detach().double(), dim=1, keepdim=True)
+        leaf = getattr(problem, name).detach().double()
+        norms = torch.linalg.vector_norm(leaf, dim=1, keepdim=True) if leaf.dim() else leaf
         difference = (found.gradients[name].double() - gradient) * norms
         gradients[name] = _largest(difference) / max(_FLOOR, _largest(gradient * norms))
     return Errors(value, gradients)

@@ -28,5 +28,8 @@ def large_problem(batch: int, classes: int, dim: int, dtype: torch.dtype) -> Pro
         prior=torch.rand(atoms, generator=generator),
         weight=torch.rand(batch, generator=generator),
         sample_margin=torch.rand(batch, 1, generator=generator).to(dtype).requires_grad_(),
+        sample_scale=(4 + torch.rand(batch, 1, generator=generator)).to(dtype).requires_grad_(),
+        class_scale=(4 + torch.rand(1, classes, generator=generator)).to(dtype).requires_grad_(),
+        scale=torch.tensor(5.0, dtype=dtype, requires_grad=True),
         class_margin=torch.rand(1, classes, generator=generator).to(dtype).requires_grad_(),
     )

@@ -57,7 +57,10 @@ class Columns:
         elif self._statistic.views > 1:
             scores = scores.view(self._statistic.views, -1, scores.shape[1])
         positives, not_negatives = rows.match(i, self.labels)
-        return Tile(scores, positives, not_negatives, self.given_weights, rows.blocks[i].segment, self.segment)
+        return Tile(
+            scores, positives, not_negatives, self.given_weights, rows.value_block(i),
+            rows.blocks[i].segment, self.segment,
+        )  # fmt: skip
 
     def gradient(self, of_units: Tensor) -> Tensor:
         """Gradient of the raw columns of this block, in their order, from that of the unit columns."""

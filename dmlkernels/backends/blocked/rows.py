@@ -34,6 +34,7 @@ class Rows:
         self.units, self._inverse = norms.normalise(self.gather(self._original, dim=-2), pairs.dtype)  # (..., R', D)
         if self.labels is not None and not host.readable(self.labels):
             self.units.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
+        self.values = None if pairs.row_values is None else self.gather(pairs.row_values.to(pairs.dtype))
         self.blocks: list[Block] = row_blocks(pairs, self.units.shape[-2], boundaries)
 
     def unit_block(self, i: int) -> Tensor:
@@ -42,6 +43,9 @@ class Rows:
 
     def label_block(self, i: int) -> Tensor | None:
         return None if self.labels is None else self.labels[self.blocks[i].slice]
+
+    def value_block(self, i: int) -> Tensor | None:
+        return None if self.values is None else self.values[self.blocks[i].slice]
 
     def match(
         self, i: int, column_labels: Tensor | range | None, diagonal: bool = False

@@ -39,11 +39,14 @@ class _Tiles:
         self._tile = tile = module.compiled.Tile()
         tile.wide = self._units.dtype == torch.float64
         tile.dim, tile.views, tile.width = pairs.dim, pairs.statistic.views, pairs.statistic.width
+        tile.row_values = pairs.statistic.num_row_values
         tile.threads = torch.get_num_threads()
         tile.rows.view_stride = self._units.stride(0) if self._units.dim() == 3 else 0
         self._per_row: dict[str, Tensor] = {"units": self._units}
         if self._labels is not None:
             self._per_row["labels"] = self._labels
+        if rows.values is not None:
+            self._per_row["row_values"] = rows.values.contiguous()
 
     def _show_rows(self, side: module.compiled.Side, i: int) -> None:
         """Describe row block i."""

@@ -67,6 +67,7 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     tile = problem.tile
     tile.wide = pairs.dtype == torch.float64
     tile.dim, tile.views, tile.group, tile.width = pairs.dim, statistic.views, statistic.group, statistic.width
+    tile.row_values = statistic.num_row_values
     tile.threads = torch.get_num_threads()
     tile.set_terms(_terms(statistic, pairs.within))
     empty = empty_state(statistic)
@@ -75,6 +76,10 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     problem.block_rows, problem.block_labels = plan.BLOCK_ROWS, _block_labels(pairs)
     problem.part_columns = PART_COLUMNS
     kept = [empty, *_show(problem.rows, pairs.rows.to(pairs.dtype), pairs.row_labels)]
+    if pairs.row_values is not None:
+        row_values = pairs.row_values.to(pairs.dtype).contiguous()
+        problem.rows.row_values = row_values.data_ptr()
+        kept.append(row_values)
     if pairs.columns is not None:
         problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
         kept += _show(problem.columns, pairs.columns, pairs.column_labels)

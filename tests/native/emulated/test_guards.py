@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.native.cuda import launch
-from tests.triton.common import KINDS, Maker, every_kind, outcome, upstream
+from tests.native.emulated.kinds import KINDS, every_kind
+from tests.triton.common import Maker, outcome, upstream
 
 GUARD = 64  # numbers: 16-byte alignment is kept
 CANARY = {True: torch.nan, False: 2**40 + 7}

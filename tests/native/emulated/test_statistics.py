@@ -14,7 +14,8 @@ from dmlkernels.backends.native.cuda.problem import fits
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import Divergence, SoftTriple
 from tests.native.emulated.conftest import ASCENDING, DESCENDING, SHUFFLED
-from tests.triton.common import KINDS, Maker, Outcome, every_kind, outcome, upstream, widen
+from tests.native.emulated.kinds import KINDS, every_kind
+from tests.triton.common import Maker, Outcome, outcome, upstream, widen
 
 # A gradient is rounded to its type at the end, and for halves its slopes are too.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}

@@ -46,6 +46,7 @@ class Inputs:
             if pairs.column_weights is None:
                 raise TypeError(f"{statistic.name} needs column_weights")
             self.weights = pairs.column_weights.to(pairs.dtype).contiguous()
+        self.row_values = None if pairs.row_values is None else pairs.row_values.to(pairs.dtype).contiguous()
 
     def problem(self, saved: Tensor) -> module.compiled.Problem:
         """All but the jobs; ``saved`` are the reciprocal norms of all rows, then of all columns."""
@@ -55,6 +56,7 @@ class Inputs:
         problem.kind = getattr(module.compiled.Kind, statistic.name)
         problem.type = self.compiled_type
         problem.parameters = parameters + [0.0] * (5 - len(parameters))
+        problem.row_values, problem.row_value_count = _address(self.row_values), statistic.num_row_values
         problem.dim, problem.group = self.pairs.dim, self.group
         problem.aligned = all(_is_aligned(x) for x in (self.rows, self.columns) if x is not None)
         problem.stream = torch.cuda.current_stream(saved.device).cuda_stream if saved.is_cuda else 0

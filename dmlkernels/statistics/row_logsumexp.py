@@ -1,0 +1,88 @@
+"""Log-sum-exps of positives and negatives with a scale for each row, and with hard negatives made harder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.base import State, Statistic, columns_of, finite_shift
+from dmlkernels.statistics.tile import Tile
+
+
+class RowLogSumExp(Statistic):
+    """Columns: as in LogSumExp with the row's own scale, and the means of the scores by their weights in either sum.
+
+    ``row_values`` are scale, threshold and hardness. A negative score s above the threshold counts as
+    ``s (hardness + s)``, in the mean too. The means are the derivatives of the sums with respect to the scale; they
+    have no derivative themselves, and are 0 for an empty sum.
+    """
+
+    name = "row_logsumexp"
+    width = 4
+    num_row_values = 3
+
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        lowest, zero = like.new_full((num_rows,), -torch.inf), like.new_zeros(num_rows)
+        return lowest, lowest, zero, zero
+
+    def fold(self, tile: Tile) -> State:
+        positives, not_negatives = tile.label_pairs
+        scale, threshold, hardness = columns_of(_values_of(tile))
+        positive_scores = positives.gather(tile.scores)
+        logits = positive_scores * positives.broadcast(scale[:, 0])
+        highest = finite_shift(positives.row_max(logits))
+        weights = (logits - positives.broadcast(highest)).exp_()
+        positive_sum, positive_mean = positives.row_sum(weights), positives.row_sum(weights * positive_scores)
+
+        scores = _harder(tile.scores, threshold, hardness)
+        logits = scores * scale
+        not_negatives.fill_(logits, -torch.inf)
+        negative_highest = finite_shift(logits.amax(1))
+        weights = logits.sub_(negative_highest[:, None]).exp_()
+        negative_sum = weights.sum(1)
+        return (
+            positive_sum.log().add_(highest),
+            negative_sum.log().add_(negative_highest),
+            positive_mean / torch.where(positive_sum == 0, 1, positive_sum),
+            weights.mul_(scores).sum(1) / torch.where(negative_sum == 0, 1, negative_sum),
+        )
+
+    def merge(self, first: State, second: State) -> State:
+        sums, means = [], []
+        for kind in (0, 1):
+            total = torch.logaddexp(first[kind], second[kind])
+            shift = finite_shift(total)
+            means.append(
+                first[2 + kind] * (first[kind] - shift).exp() + second[2 + kind] * (second[kind] - shift).exp()
+            )
+            sums.append(total)
+        return *sums, *means
+
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        positives, not_negatives = tile.label_pairs
+        scale, threshold, hardness = columns_of(_values_of(tile))
+        positive_lse, negative_lse = columns_of(finite_shift(statistics[:, :2]))
+        positive_rate, negative_rate = columns_of(gradient[:, :2] * scale)
+        logits = positives.gather(tile.scores) * positives.broadcast(scale[:, 0])
+        positive_slope = (
+            (logits - positives.broadcast(positive_lse[:, 0])).exp_().mul_(positives.broadcast(positive_rate[:, 0]))
+        )
+        slope = (_harder(tile.scores, threshold, hardness) * scale).sub_(negative_lse).exp_().mul_(negative_rate)
+        slope.mul_(torch.where(tile.scores > threshold, hardness + 2 * tile.scores, 1))
+        not_negatives.fill_(slope, 0.0)
+        positives.scatter_(slope, positive_slope)
+        return slope
+
+    def row_values_gradient(self, statistics: Tensor, gradient: Tensor) -> Tensor:
+        of_scale = (statistics[:, 2:] * gradient[:, :2]).sum(1)
+        return torch.stack((of_scale, torch.zeros_like(of_scale), torch.zeros_like(of_scale)), dim=1)
+
+
+def _harder(scores: Tensor, threshold: Tensor, hardness: Tensor) -> Tensor:
+    return torch.where(scores > threshold, scores * (hardness + scores), scores)
+
+
+def _values_of(tile: Tile) -> Tensor:
+    if tile.row_values is None:
+        raise TypeError("this statistic needs row_values")
+    return tile.row_values
