@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import dmlkernels as dml
+from dmlkernels import backends
+from tests.conformance.spy import Spy
 from tests.problem import make_problem
 
 LOSSES = (dml.cosface_loss, dml.arcface_loss)
 MODULES = (dml.CosFaceLoss, dml.ArcFaceLoss)
+SCALED = (dml.NormalizedSoftmaxLoss, dml.ProxyNCALoss, *MODULES)
 every_function = pytest.mark.parametrize("function", LOSSES, ids=lambda function: function.__name__)
 every_module = pytest.mark.parametrize("build", MODULES, ids=lambda build: build.__name__)
 B, C, D = 12, 5, 8
@@ -124,3 +127,48 @@ def test_wrong_margins_raise_at_construction(build: Any) -> None:
         build(C, D, learnable_margin=1)
     with pytest.raises(TypeError, match=r"^margin: got torch.int64, expected a floating type"):
         build(C, D, margin=torch.tensor(1))
+
+
+@pytest.mark.parametrize(
+    "build", [dml.NormalizedSoftmaxLoss, dml.ProxyNCALoss, *MODULES], ids=lambda build: build.__name__
+)
+def test_learnable_scales(build: Any) -> None:
+    x, labels, proxies = plain()
+    module = build(C, D, scale=8.0, learnable_scale=True, proxy_init=proxies)
+    assert module.scale.shape == () and set(module.state_dict()) == {"proxies", "scale"}
+    expected = build(C, D, scale=8.0, proxy_init=proxies)
+    torch.testing.assert_close(module(x, labels), expected(x, labels))
+    assert torch.equal(module.get_logits(x), expected.get_logits(x))
+    step = 1e-2
+    module(x, labels).backward()
+    above, below = (build(C, D, scale=8.0 + h, proxy_init=proxies)(x, labels) for h in (step, -step))
+    torch.testing.assert_close(module.scale.grad, (above - below) / (2 * step), rtol=1e-2, atol=1e-3)
+    assert len(module.param_groups(lr=0.1)) == 2
+    module.extend_classes(2)
+    assert module.scale.shape == ()
+
+
+def test_a_float_scale_is_as_ever() -> None:
+    """It asks for the statistic that knows no values of rows."""
+    x, labels, proxies = plain()
+    with Spy() as spy:
+        dml.normalized_softmax_loss(x, labels, proxies, scale=8.0)
+        dml.normalized_softmax_loss(x, labels, proxies, scale=torch.tensor(8.0))
+    assert [args[-3] for args in spy.of_op("pair_forward")] == ["logsumexp", "row_logsumexp"]
+
+
+def test_scales_alone_ask_for_no_second_pass(backend: str) -> None:
+    """Their gradient is in the statistics."""
+    if not backends.get(backend).supports("row_logsumexp"):
+        pytest.skip("another backend would be taken")
+    problem = make_problem("plain").frozen("embeddings", "proxies")
+    given = (problem.embeddings, problem.labels, problem.proxies)
+    expected = dml.cosface_loss(
+        *(x if x is problem.labels else x.clone().requires_grad_() for x in given), scale=problem.scale
+    )
+    value = dml.cosface_loss(*given, scale=problem.scale, backend=backend)
+    with Spy() as spy:
+        (found,) = torch.autograd.grad(value, problem.scale)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, problem.scale)[0], rtol=1e-12, atol=0)
+    (args,) = spy.of_op("pair_backward")
+    assert list(args[3:6]) == [False, False, True]

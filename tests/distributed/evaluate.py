@@ -14,7 +14,7 @@ from tests.losses import EVERY, Loss
 from tests.problem import Problem, make_problem
 
 BY_NAME = {loss.name: loss for loss in EVERY}
-SAMPLES = ("embeddings", "intervened", "labels", "weight", "sample_margin")
+SAMPLES = ("embeddings", "intervened", "labels", "weight", "sample_margin", "sample_scale")
 PROXIES = ("proxies", "centers")
 
 
@@ -53,7 +53,7 @@ def part_of(problem: Problem, place: Place, parts: str, layout: str) -> Problem:
     start = sum(sizes[: place.rank])
     mine = slice(start, start + sizes[place.rank])
     changed: dict[str, Any] = {name: getattr(problem, name)[mine] for name in SAMPLES}
-    for name in ("embeddings", "intervened", "sample_margin"):
+    for name in set(SAMPLES) - {"labels", "weight"}:
         changed[name] = changed[name].detach().requires_grad_(getattr(problem, name).requires_grad)
     changed |= {name: placed(getattr(problem, name), place, layout) for name in PROXIES}
     if layout != "copies":

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from dmlkernels.ops import pair_statistics
-from dmlkernels.statistics import IGNORED, Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square, Statistic
+from dmlkernels.statistics import (
+    IGNORED,
+    Divergence,
+    Field,
+    Fused,
+    LogSumExp,
+    Moments,
+    RowLogSumExp,
+    SoftTriple,
+    Square,
+    Statistic,
+)
 
 # (rows, columns, dim): one of each; odd sizes; more than one stretch of 512; several row blocks; several column blocks.
 SIZES = ((1, 1, 1), (5, 7, 3), (13, 33, 17), (40, 530, 24), (1500, 70, 9), (30, 1100, 600))
@@ -58,6 +69,15 @@ def _labelled(statistic: Statistic, d: Drawn) -> Problem:
     return statistic, d.rows, d.columns, {"row_labels": d.row_labels, "column_labels": d.column_labels}
 
 
+def _with_row_values(statistic: Statistic, d: Drawn) -> Problem:
+    """Scales from 4 to 8 and thresholds in the middle of the scores, or above all of them in every third row."""
+    place = torch.arange(d.rows.shape[0]).to(d.rows.dtype)
+    threshold = torch.where(place % 3 == 1, torch.inf, 0.031 * (place % 7) - 0.1)
+    values = torch.stack((4 + 4 * (0.37 * place % 1), threshold, 0.1 + 0.01 * (place % 9)), dim=1)
+    labels = {"row_labels": _some_ignored(d.row_labels), "column_labels": d.column_labels}
+    return statistic, d.rows, d.columns, {**labels, "row_values": values}
+
+
 def _within(statistic: Statistic, d: Drawn, columns: Tensor | None = None, **arguments: Any) -> Problem:
     labels = {"row_labels": _some_ignored(d.row_labels), "row_boundaries": [d.rows.shape[0] // 2]}
     return statistic, d.rows, columns, {"within": True, **labels, **arguments}
@@ -100,6 +120,7 @@ PROBLEMS: dict[str, Callable[[Drawn], Problem]] = {
     "field_within_and_columns": lambda d: _within(_FIELD, d, d.columns, column_labels=d.column_labels),
     "moments": lambda d: _labelled(Moments(), d),
     "moments_within": lambda d: _within(Moments(), d),
+    "row_logsumexp": lambda d: _with_row_values(RowLogSumExp(), d),
     "square": lambda d: (Square(), d.rows, d.columns, {"column_weights": d.column_weights}),
     "fused": lambda d: _within(Fused(*_FIELD.parameters()), d, d.columns, column_weights=d.column_weights),
     "soft_triple": lambda d: _grouped(3, d),

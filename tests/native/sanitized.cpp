@@ -57,6 +57,7 @@ struct Statistic {
     int width, views;
     std::int64_t group;
     double empty;  // of a state
+    int row_values = 0;
 };
 
 const Statistic statistics[] = {
@@ -64,6 +65,7 @@ const Statistic statistics[] = {
     {Kind::field, {3, 0.9, 1.2, 0.01, 1}, 1, 1, 1, 0},
     {Kind::logsumexp, {-32, 32}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
     {Kind::moments, {}, 6, 1, 1, 0},
+    {Kind::row_logsumexp, {}, 4, 1, 1, -std::numeric_limits<double>::infinity(), 3},
     {Kind::soft_triple, {20, 0.1, 3}, 2, 1, 3, -std::numeric_limits<double>::infinity()},
     {Kind::square, {}, 1, 1, 1, 0},
 };
@@ -78,10 +80,13 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     for (auto& label : row_labels) label = static_cast<std::int64_t>(generator() % 5);
     for (auto& label : column_labels) label = static_cast<std::int64_t>(generator() % 5);
     if (diagonal) column_labels = row_labels;
-    std::vector<Real> weights(labels, Real(0.5));
+    std::vector<Real> weights(labels, Real(0.5)), values(rows * statistic.row_values, Real(0.1));
     std::vector<double> row_states(rows * statistic.width, statistic.empty);
     if (statistic.kind == Kind::divergence) {
         for (std::int64_t i = 0; i < rows; ++i) std::fill_n(&row_states[i * 6 + 2], 4, 0);
+    }
+    if (statistic.kind == Kind::row_logsumexp) {
+        for (std::int64_t i = 0; i < rows; ++i) std::fill_n(&row_states[i * 4 + 2], 2, 0);
     }
     std::vector<double> column_states(columns * statistic.width, statistic.empty);
     std::vector<Real> gradient(rows * statistic.width, Real(1)), column_gradient(columns * statistic.width, Real(1));
@@ -104,6 +109,8 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     tile.rows.view_stride = rows * dim;
     tile.rows.labels = address(row_labels);
     tile.rows.states = address(row_states);
+    tile.row_values = statistic.row_values;
+    tile.rows.row_values = address(values);
     tile.rows.gradient = address(gradient);
     tile.rows.of_units = address(of_rows);
     tile.columns.units = address(column_units);
@@ -150,9 +157,10 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     std::vector<std::int64_t> row_labels(rows), column_labels(labels);
     for (std::int64_t i = 0; i < rows; ++i) row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5);
     for (std::int64_t j = 0; j < labels; ++j) column_labels[j] = j % 3 == 2 ? ignored : j % 5;
-    std::vector<Real> weights(columns, Real(0.5));
+    std::vector<Real> weights(columns, Real(0.5)), values(rows * statistic.row_values, Real(0.1));
     std::vector<double> empty(statistic.width, statistic.empty);
     if (statistic.kind == Kind::divergence) std::fill_n(&empty[2], 4, 0);
+    if (statistic.kind == Kind::row_logsumexp) std::fill_n(&empty[2], 2, 0);
     const Real unset = std::numeric_limits<Real>::quiet_NaN();
     std::vector<Real> statistics(rows * statistic.width, unset), gradient(rows * statistic.width, Real(1));
     std::vector<Real> of_rows(rows * statistic.views * dim, unset), of_columns(columns * dim, unset);
@@ -179,6 +187,8 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     problem.rows.view_stride = rows * stride;
     const bool labelled = statistic.kind != Kind::square && statistic.kind != Kind::divergence;
     if (labelled) problem.rows.labels = address(row_labels);
+    problem.tile.row_values = statistic.row_values;
+    problem.rows.row_values = address(values);
     problem.rows.gradient = address(of_rows);
     if (!within) {
         problem.columns.values = address(column_values);

@@ -62,7 +62,7 @@ def test_guard_bands(
         request.getfixturevalue("many_splits")
     pairs = every_kind(Maker(18, 70, dim, dtype))[kind]
     expected = outcome("native", pairs, upstream(pairs))
-    names = ("rows", "columns", "row_labels", "column_labels", "column_weights")
+    names = ("rows", "columns", "row_labels", "column_labels", "column_weights", "row_values")
     found = outcome(
         "native",
         replace(pairs, **{name: guarded.copy(getattr(pairs, name)) for name in names}),
