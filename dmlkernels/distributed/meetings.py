@@ -74,9 +74,9 @@ class Meeting(NamedTuple):
         """
         once = gradient if self.columns is not None else gradient / 2
         per_row = (self.rows.vectors.shape[0], -1)
-        rows, columns = pair_backward(
+        rows, columns, _ = pair_backward(
             total[self._place].expand(per_row).contiguous(), saved, once[self._place].expand(per_row).contiguous(),
-            needs_rows, needs_columns and self.columns is not None, *self._arguments(),
+            needs_rows, needs_columns and self.columns is not None, False, *self._arguments(),
         )  # fmt: skip
         return rows, columns
 
@@ -90,7 +90,7 @@ class Meeting(NamedTuple):
         if vectors is not None and self.statistic.reads_weights:
             weights = vectors.new_zeros(vectors.shape[0])  # of atoms, which these columns are not
         return (
-            self.rows.vectors, vectors, self.rows.labels, labels, weights, self.columns is None, (), (),
+            self.rows.vectors, vectors, None, self.rows.labels, labels, weights, self.columns is None, (), (),
             self.statistic.name, [float(value) for value in self.statistic.parameters()],
             backends.resolve(self.backend, self.rows.vectors.device.type, self.statistic.name),
         )  # fmt: skip
