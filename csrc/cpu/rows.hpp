@@ -36,11 +36,11 @@ DML_INLINE double dot(const Real* a, const Real* b, std::int64_t dim) {
 }
 
 // A row with a norm above `large` is multiplied by `shrink`, a power of two, before its squares are added up again: those
-// of doubles might overflow, and the reciprocal of a float's norm might be too small for a float.
+// of doubles might overflow, and the reciprocal of a float's norm might be too small for a float. It stays above min_norm.
 template <class Real>
-inline constexpr double large = sizeof(Real) == 4 ? 0x1p40 : 0x1p400;
+inline constexpr double large = sizeof(Real) == 4 ? 0x1p40 : 0x1p500;
 template <class Real>
-inline constexpr Real shrink = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-88 : 0x1p-650);
+inline constexpr Real shrink = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-74 : 0x1p-530);
 
 template <class Real>
 DML_INLINE void normalise_rows(const Real* x, Real* unit, Real* inverse, std::int64_t rows, std::int64_t dim,

@@ -11,18 +11,19 @@ class TileFold : TileScores<Real> {
     TileFold(const Tile& tile, Workspace& workspace) : Scores(tile, workspace) {}
 
     bool fold() {
-        Real* const sums = static_cast<Real*>(
-            workspace_.room(Workspace::column_side, parts_ * column_side_ * stride_ * sizeof(Real)));
+        const std::int64_t size = column_side_ * stride_;
+        const std::int64_t runs_of_part = divided(divided(row_slivers_, parts_), run_slivers), runs = parts_ * runs_of_part;
+        Real* const sums = static_cast<Real*>(workspace_.room(Workspace::column_side, runs * size * sizeof(Real)));
+        for (std::int64_t k = 0; k < runs * size; ++k) sums[k] = 0;
         parallel(row_slivers_, parts_, threads_, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
             Part memory = this->part(part);
-            Real* const columns = sums + part * column_side_ * stride_;
-            for (std::int64_t k = 0; k < column_side_ * stride_; ++k) columns[k] = 0;
             for (std::int64_t sliver = begin; sliver < end; ++sliver) {
+                Real* const columns = sums + (part * runs_of_part + (sliver - begin) / run_slivers) * size;
                 score(sliver, memory);
                 *memory.has_grad |= fold_sliver(sliver, memory, columns);
             }
         });
-        merge_columns(sums);
+        merge_columns(sums, runs);
         return any_part_has_grad();
     }
 
@@ -30,6 +31,7 @@ class TileFold : TileScores<Real> {
     using Scores = TileScores<Real>;
     using typename Scores::Part;
     using Scores::rows_in;
+    using Scores::smaller;
     using Scores::score;
     using Scores::for_stretches;
     using Scores::tile_;
@@ -40,6 +42,11 @@ class TileFold : TileScores<Real> {
     using Scores::threads_;
     using Scores::parts_;
     using Scores::column_side_;
+
+    // Of rows whose columns are summed in Real: a sum of more equal numbers, as of flat energies, drifts.
+    static constexpr std::int64_t run_slivers = 48 / sliver_rows;
+
+    static std::int64_t divided(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // upwards
 
     bool fold_sliver(std::int64_t sliver, const Part& memory, Real* columns) const {
         bool has_grad = false;
@@ -62,9 +69,9 @@ class TileFold : TileScores<Real> {
         return has_grad;
     }
 
-    void merge_columns(const Real* sums) const {
+    void merge_columns(const Real* sums, std::int64_t runs) const {
         auto* const states = reinterpret_cast<double*>(tile_.columns.states);
-        for (std::int64_t part = 0; part < parts_ && column_side_ > 0; ++part) {
+        for (std::int64_t run = 0; run < runs && column_side_ > 0; ++run) {
             for (int k = 0; k < tile_.term_count; ++k) {
                 const Term& term = tile_.terms[k];
                 if (!term.from_columns) continue;

@@ -76,7 +76,7 @@ template <class T>
 __device__ inline RealOf<T> reciprocal_norm(const T* vector, std::int64_t dim) {
     double norm = scaled_norm(vector, dim, 1), scale = 1;
     if (sizeof(T) == 8 && std::isinf(norm)) {
-        scale = 0x1p-650;
+        scale = 0x1p-530;
         norm = scaled_norm(vector, dim, scale);
     }
     const double reciprocal = scale / (norm < 1e-12 ? 1e-12 : norm);

@@ -39,9 +39,12 @@ def variance_gate(feature_map: Tensor, *, layout: str | None = None) -> Tensor: 
     if 0 in feature_map.shape[1:]:
         raise ValueError(f"feature_map: got shape {tuple(feature_map.shape)}, expected C, H and W of at least 1")
     wide = feature_map.to(torch.promote_types(feature_map.dtype, torch.float32))
-    variance = wide.var(1, correction=0).flatten(1)  # (B, H W)
+    largest = wide.flatten(1).abs().amax(1, keepdim=True)
+    unit = torch.where(largest > 2**20, largest, 1)  # fourth powers of more might overflow
+    variance = (wide / unit[:, :, None, None]).var(1, correction=0).flatten(1)  # (B, H W)
     spread, middle = torch.std_mean(variance, 1, correction=0, keepdim=True)
-    return torch.sigmoid((middle - variance) / (0.5 * spread + 1e-6)).unflatten(1, feature_map.shape[2:])
+    floor = (1e-6 / unit / unit).clamp_min(torch.finfo(unit.dtype).tiny)
+    return torch.sigmoid((middle - variance) / (0.5 * spread + floor)).unflatten(1, feature_map.shape[2:])
 
 
 def background_descriptors(

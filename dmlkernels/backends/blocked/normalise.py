@@ -11,9 +11,9 @@ from dmlkernels.backends.blocked import host
 
 NORM_FLOOR = 1e-12
 # A row with an entry above the first is multiplied by the second, a power of two, before its entries are squared: then
-# no square overflows, and none that matters underflows.
-_LARGE = {torch.float32: 2.0**40, torch.float64: 2.0**400}
-_SHRINK = {torch.float32: 2.0**-88, torch.float64: 2.0**-650}
+# no square overflows, none that matters underflows, and the norm stays above its floor.
+_LARGE = {torch.float32: 2.0**40, torch.float64: 2.0**500}
+_SHRINK = {torch.float32: 2.0**-74, torch.float64: 2.0**-530}
 
 
 class Norms(Protocol):
