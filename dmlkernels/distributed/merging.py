@@ -32,18 +32,6 @@ def shard_labels(labels: Tensor, first_class: int, num_classes: int) -> Tensor: 
     return torch.where(labels == IGNORED, IGNORED, torch.where(inside, shifted, OUTSIDE))
 
 
-def merge_parts(statistic: Statistic, parts: Tensor) -> Tensor:  # (parts, rows, width) -> (rows, width)
-    """Merge statistics of disjoint sets of columns, neighbours first."""
-    while (number := parts.shape[0]) > 1:
-        half, rows = number // 2, parts.shape[1]
-        first, second = (
-            tuple(chosen.flatten(0, 1).unbind(1)) for chosen in (parts[0 : 2 * half : 2], parts[1 : 2 * half : 2])
-        )
-        merged = torch.stack(statistic.merge(first, second), dim=1).unflatten(0, (half, rows))
-        parts = torch.cat((merged, parts[2 * half :]))
-    return parts[0]
-
-
 class _Merged(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -55,7 +43,7 @@ class _Merged(torch.autograd.Function):
         everyone = None if row_values is None else all_gather(row_values, group, sizes)
         tensors = rows, columns, everyone, row_labels, column_labels, column_weights
         statistics, saved = pair_forward(*tensors, *ctx.options)
-        own = merge_parts(statistic, exchange(statistics, group, sizes))
+        own = statistic.merge_parts(exchange(statistics, group, sizes))
         if row_labels is not None:
             own = own.masked_fill(own_rows(row_labels, group, sizes)[:, None] == IGNORED, 0.0)
         ctx.statistic, ctx.group, ctx.sizes = statistic, group, sizes

@@ -29,6 +29,17 @@ class Statistic(ABC):
 
     A statistic is immutable and is rebuilt from ``name`` and ``parameters()``: a torch custom op takes no other
     objects.
+
+    Statistics merge, in every order and wherever the parts are: on tiles, on threads, on other ranks. Two promises:
+
+    - The finished statistics of disjoint sets of columns, put through ``merge``, are those of all the columns. An
+      ignored row has zeros instead, which are not neutral.
+    - ``slope`` asks for nothing of a row but its finished statistics and their gradient. So the statistics of all the
+      columns, given to backward with one part of these, give that part's share of the gradient of the rows, and the
+      gradient of its columns.
+
+    Nobody differentiates ``merge``: of a finished ``Divergence`` whose targets are not detached, for one, that would
+    lose what flows through the means that it merges. Rows are independent, so parts of the rows need only be stacked.
     """
 
     name: ClassVar[str]
@@ -61,6 +72,15 @@ class Statistic(ABC):
     @abstractmethod
     def merge(self, first: State, second: State) -> State:
         """Combine the summaries of two disjoint sets of columns."""
+
+    def merge_parts(self, parts: Tensor) -> Tensor:  # (parts, rows, width) -> (rows, width)
+        """Merge finished statistics of any number of disjoint sets of columns, neighbours first."""
+        while (number := parts.shape[0]) > 1:
+            half, rows = number // 2, parts.shape[1]
+            first, second = (tuple(parts[i : 2 * half : 2].flatten(0, 1).unbind(1)) for i in (0, 1))
+            merged = torch.stack(self.merge(first, second), dim=1).unflatten(0, (half, rows))
+            parts = torch.cat((merged, parts[2 * half :]))
+        return parts[0]
 
     @abstractmethod
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:

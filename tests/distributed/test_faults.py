@@ -1,0 +1,213 @@
+"""A fault on one rank is an error on every rank, at once, that names the rank and the argument."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dmlkernels as dml
+from tests.distributed.evaluate import placed
+from tests.distributed.world import Place, World
+
+Arguments = dict[str, Any]
+BAD = 1  # the rank with the fault
+
+
+def arguments_of(place: Place, layout: str) -> Arguments:
+    generator = torch.Generator().manual_seed(place.rank)
+    embeddings = torch.randn(6, 8, dtype=torch.float64, generator=generator).requires_grad_()
+    proxies = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(9)).requires_grad_()
+    return {
+        "embeddings": embeddings,
+        "labels": torch.arange(6) % 5,
+        "proxies": placed(proxies, place, layout),
+        "process_group": place.group,
+    }
+
+
+def unknown_label(given: Arguments) -> None:
+    given["labels"][2] = 77
+
+
+def wrong_shape(given: Arguments) -> None:
+    given["labels"] = given["labels"][:4]
+
+
+def other_dimension(given: Arguments) -> None:
+    given["embeddings"] = given["embeddings"].detach()[:, :7].requires_grad_()
+
+
+def other_dimensions(given: Arguments) -> None:
+    other_dimension(given)
+    given["proxies"] = given["proxies"].detach()[:, :7].requires_grad_()
+
+
+def other_dtype(given: Arguments) -> None:
+    given["embeddings"] = given["embeddings"].detach().float().requires_grad_()
+
+
+def bad_option(given: Arguments) -> None:
+    given["scale"] = -1.0
+
+
+def other_option(given: Arguments) -> None:
+    given["scale"] = 30.0
+
+
+def other_reduction(given: Arguments) -> None:
+    given["reduction"] = "sum"
+
+
+def other_classes(given: Arguments) -> None:
+    given["proxies"] = torch.cat((given["proxies"].detach(), torch.ones(1, 8))).requires_grad_()
+
+
+def no_tensor(given: Arguments) -> None:
+    given["embeddings"] = [1.0]
+
+
+def bad_weight(given: Arguments) -> None:
+    given["sample_weight"] = torch.ones(3)
+
+
+def bad_backend(given: Arguments) -> None:
+    given["backend"] = "fast"
+
+
+def bad_keyword(given: Arguments) -> None:
+    given["sclae"] = 3.0
+
+
+def without_gradient(given: Arguments) -> None:
+    given["embeddings"] = given["embeddings"].detach()
+
+
+def bad_margin(given: Arguments) -> None:
+    given["margin"] = torch.ones(3, 2, dtype=torch.float64)
+
+
+FAULTS: list[tuple[Callable[[Arguments], None], str]] = [
+    (unknown_label, "labels: 77 is the class of no proxy"),
+    (wrong_shape, "labels: got shape"),
+    (other_dimension, "proxies: got 8 dimensions"),
+    (other_dimensions, "embeddings: rank 1 has"),
+    (other_dtype, "embeddings: rank 1 has torch.float32"),
+    (bad_option, "scale: got -1.0"),
+    (other_option, "scale: rank 1 has 30.0, rank 0 has 20.0"),
+    (other_reduction, "reduction: rank 1 has 'sum', rank 0 has 'mean'"),
+    (other_classes, "proxies: rank 1 has"),
+    (no_tensor, "embeddings: got list"),
+    (bad_weight, "sample_weight: got shape"),
+    (bad_backend, "backend: got 'fast'"),
+    (bad_keyword, "sclae"),
+    (without_gradient, "embeddings: rank 1 has"),
+]
+ONLY_PLAIN = (other_dimensions, other_classes)  # a DTensor of another shape cannot be made on one rank
+
+
+def provoke(place: Place, layout: str, name: str, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
+    """The error of this rank. The group must be good for another call after it."""
+    given = arguments_of(place, layout)
+    if place.rank == BAD:
+        fault(given)
+    start = time.monotonic()
+    try:
+        getattr(dml, name)(**given)
+    except Exception as error:
+        found = type(error).__name__, str(error), time.monotonic() - start
+    else:
+        return "none", "", 0.0
+    good = arguments_of(place, layout)
+    dml.normalized_softmax_loss(**good).backward()
+    assert good["embeddings"].grad.isfinite().all()
+    return found
+
+
+def assert_told(found: list[tuple[str, str, float]], message: str) -> None:
+    for rank, (kind, text, seconds) in enumerate(found):
+        assert kind in ("ValueError", "TypeError", "RuntimeError"), f"rank {rank}: {kind}"
+        assert message in text and f"rank {BAD}" in text, f"rank {rank}: {text}"
+        assert seconds < 5
+
+
+@pytest.mark.parametrize(("fault", "message"), FAULTS, ids=lambda part: getattr(part, "__name__", ""))
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+def test_every_rank_is_told(world: World, layout: str, fault: Callable[[Arguments], None], message: str) -> None:
+    if layout == "sharded" and fault in ONLY_PLAIN:
+        pytest.skip("no such DTensor")
+    assert_told(world.run(3, provoke, layout, "normalized_softmax_loss", fault), message)
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+def test_a_margin_that_fits_nothing(world: World, layout: str) -> None:
+    assert_told(world.run(2, provoke, layout, "cosface_loss", bad_margin), "margin:")
+
+
+def differing(place: Place, layout: str, names: list[str]) -> tuple[str, str, float]:
+    return provoke(place, layout, names[place.rank], lambda given: None)
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+@pytest.mark.parametrize("other", ["arcface_loss", "pd_loss", "proxy_anchor_loss"])
+def test_ranks_with_another_loss(world: World, layout: str, other: str) -> None:
+    names = ["normalized_softmax_loss", other]
+    assert_told(world.run(2, differing, layout, names), f"rank 1 has {other}, rank 0 has normalized_softmax_loss")
+
+
+def ignore_all(place: Place, layout: str) -> str:
+    given = arguments_of(place, layout)
+    given["labels"].fill_(-100)
+    with pytest.raises(ValueError, match="labels: the genuine set is empty: all 12 labels of all ranks") as caught:
+        dml.pd_loss(**given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+def test_a_batch_that_one_process_would_refuse(world: World, layout: str) -> None:
+    first, second = world.run(2, ignore_all, layout)
+    assert first == second
+
+
+def with_nan(place: Place, layout: str) -> list[float]:
+    found = []
+    for name in ("pd_loss", "normalized_softmax_loss", "proxy_anchor_loss", "arcface_loss"):
+        given = arguments_of(place, layout)
+        if place.rank == BAD:
+            with torch.no_grad():
+                given["embeddings"][3, 2] = math.nan
+        found.append(float(getattr(dml, name)(**given)))
+    return found
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+def test_nan_on_one_rank_is_nan_on_all(world: World, layout: str) -> None:
+    for found in world.run(3, with_nan, layout):
+        assert all(math.isnan(value) for value in found)
+
+
+def dying(place: Place) -> str:
+    given = arguments_of(place, "replicated")
+    if place.rank == BAD:
+        os._exit(1)
+    with pytest.raises(RuntimeError) as caught:
+        dml.pd_loss(**given)
+    return str(caught.value)
+
+
+@pytest.fixture
+def doomed_world(tmp_path: Path) -> Iterator[World]:
+    found = World(tmp_path)
+    yield found
+    found.stop()
+
+
+def test_a_rank_that_dies_fails_the_others(doomed_world: World) -> None:
+    with pytest.raises(AssertionError, match=r"^rank 1: rank 1 died$"):
+        doomed_world.run(2, dying)
