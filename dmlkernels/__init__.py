@@ -24,6 +24,7 @@ from dmlkernels.modules.fused import FusedObjective
 from dmlkernels.modules.loss_module import LossModule
 from dmlkernels.modules.memory import CrossBatchMemory
 from dmlkernels.modules.proxy_loss import ProxyLoss
+from dmlkernels.modules.sharding import shard_proxies
 from dmlkernels.modules.soft_triple import SoftTripleLoss
 from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
 
@@ -65,6 +66,7 @@ __all__ = [
     "potential_field_loss",
     "proxy_anchor_loss",
     "proxy_nca_loss",
+    "shard_proxies",
     "soft_triple_loss",
     "symmetric_kl_loss",
     "use_backend",

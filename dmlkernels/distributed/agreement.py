@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Callable
 from numbers import Number
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, distributed
 
 from dmlkernels.distributed.collectives import all_gather
-from dmlkernels.distributed.group import Ranks, host_group, is_dtensor, ranks_of
+from dmlkernels.distributed.group import Ranks, host_group, is_dtensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +41,10 @@ class Numbers(NamedTuple):
 
 
 class Step:
-    """One call of a loss on all ranks. A function gets it in place of its ``process_group``."""
+    """One call of a loss on all ranks. A function gets it in place of its ``process_group``.
+
+    As a context it raises on every rank what is raised in it on one, before the agreement.
+    """
 
     def __init__(self, name: str, ranks: Ranks) -> None:
         self.name, self.ranks = name, ranks
@@ -69,9 +71,12 @@ class Step:
             self._raise_difference()
         return self.everyone
 
-    def fail(self, error: Exception) -> None:
-        """Tell the others of an error, unless they have got beyond the exchange; raises it with this rank's number."""
-        if not self._told:
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Tell the others of an error, unless they are past the exchange: raise it with this rank's number."""
+        if isinstance(error, Exception) and not self._told:
             self._tell(Numbers(failed=1))
             self._raise_failures(error)
 
@@ -115,23 +120,15 @@ def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
 
     The function makes its checks and then calls ``Step.agree``. Whatever it raises before is raised on all ranks.
     """
-    parameters = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> T:
         group, proxies = options.get("process_group"), _shardable(args, options)
         if group is None and proxies is None:
             return function(*args, **options)
-        step = Step(function.__name__, ranks_of(group, proxies))  # type: ignore[arg-type]
-        try:
-            bound = parameters.bind(*args, **options)
-            bound.apply_defaults()
-            step.describe(bound.arguments)
-            bound.arguments["process_group"] = step
-            return function(*bound.args, **bound.kwargs)
-        except Exception as error:
-            step.fail(error)
-            raise
+        from dmlkernels.distributed.calls import call_across_ranks  # not before it is needed: it imports the compiler
+
+        return call_across_ranks(function, group, proxies, args, options)
 
     return call
 

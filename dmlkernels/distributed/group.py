@@ -51,10 +51,15 @@ def is_dtensor(value: object) -> bool:
     return type(value).__name__ == "DTensor"
 
 
+def mesh_of(dtensor: Any) -> DeviceMesh:
+    """Where its parts are."""
+    return dtensor.device_mesh
+
+
 def ranks_of(process_group: ProcessGroup | None, proxies: Any) -> Ranks:
     """The ranks of a process group, or of the mesh of ``proxies`` if that is a DTensor."""
     if is_dtensor(proxies):
-        ranks = _ranks_of_mesh(proxies.device_mesh, _sharded_dimension(proxies))
+        ranks = ranks_of_mesh(proxies.device_mesh, _sharded_dimension(proxies))
         if process_group is not None:
             given = distributed.get_process_group_ranks(process_group)
             if sorted(given) != sorted(ranks.names):
@@ -71,7 +76,8 @@ def _sharded_dimension(proxies: Any) -> int | None:
     return sharded[0] if len(sharded) == 1 else None
 
 
-def _ranks_of_mesh(mesh: DeviceMesh, sharded: int | None) -> Ranks:
+def ranks_of_mesh(mesh: DeviceMesh, sharded: int | None = -1) -> Ranks:
+    """Its ranks, with classes sharded along a dimension; None: along none."""
     everyone = mesh.get_group(0) if mesh.ndim == 1 else _group_of_all(mesh)
     if sharded is None:
         return Ranks(everyone)
@@ -79,6 +85,7 @@ def _ranks_of_mesh(mesh: DeviceMesh, sharded: int | None) -> Ranks:
         return Ranks(everyone, mesh.get_group(0))
     if mesh.ndim > 2:
         raise ValueError(f"proxies: are on a mesh of {mesh.ndim} dimensions, expected 1 (class) or 2 (data, class)")
+    sharded %= 2
     return Ranks(everyone, mesh.get_group(sharded), mesh.get_group(1 - sharded))
 
 

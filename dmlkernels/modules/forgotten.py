@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dmlkernels.distributed.group import local_tensor
+
 PATIENCE = 10  # forward passes that find a gradient, and no change, before an optimiser is looked for
 
 
@@ -57,4 +59,4 @@ def _has_optimiser(parameter: Tensor) -> bool:
 
 
 def _checksum(proxies: Tensor) -> Tensor:
-    return proxies.detach().sum(dtype=torch.promote_types(proxies.dtype, torch.float32))
+    return local_tensor(proxies.detach()).sum(dtype=torch.promote_types(proxies.dtype, torch.float32))

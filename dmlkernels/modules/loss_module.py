@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch.optim import Optimizer
 from dmlkernels.modules.options import complete_options, show_options
 from dmlkernels.modules.reference_samples import joined
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 
 class LossModule(nn.Module):
     """A loss as a module: ``loss_fn(embeddings, labels)``, with the extra arguments of pytorch-metric-learning.
@@ -21,6 +24,10 @@ class LossModule(nn.Module):
     A subclass names its ``function``, whose keyword arguments become the module's options. One without proxies answers
     ``param_groups``, ``init_proxies_from`` and ``extend_classes`` too, by doing nothing, so that one training script
     serves all losses.
+
+    Args:
+        process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
+        options: keyword arguments of ``function``.
     """
 
     function: Callable[..., Any]
@@ -28,8 +35,9 @@ class LossModule(nn.Module):
     parts: dict[str, Tensor]
     """Detached parts of the last call, for logging: ``{"loss": ...}``, or the terms of a joint objective."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, process_group: ProcessGroup | None = None, **options: Any) -> None:
         super().__init__()
+        self.process_group = process_group
         self.options = complete_options(type(self).function, options)
         self.parts = {}
         self._warned_of_miner = False
@@ -69,6 +77,8 @@ class LossModule(nn.Module):
                 stacklevel=2,
             )
         options = self._call_options()
+        if self.process_group is not None:
+            options = {**options, "process_group": self.process_group}
         if sample_weight is not None:
             if not self._takes_weights:
                 raise TypeError(f"sample_weight: {type(self).__name__} takes none")

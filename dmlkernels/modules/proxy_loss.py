@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,18 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
 from dmlkernels.backends import resolve
+from dmlkernels.distributed.group import Ranks, is_dtensor, local_tensor, mesh_of, ranks_of_mesh
+from dmlkernels.distributed.layout import check_mesh, common_seed, from_rows, own_slice, rows_like, rows_of
 from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
 from dmlkernels.functional.cosines import cosines, unit_rows
 from dmlkernels.modules.extension import extend_state
 from dmlkernels.modules.forgotten import Watch
 from dmlkernels.modules.loss_module import LossModule
 from dmlkernels.modules.options import show_options
+from dmlkernels.modules.sharding import joined_batches, random_proxies, random_rows, sharded_scores
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class ProxyLoss(LossModule):
@@ -35,6 +41,10 @@ class ProxyLoss(LossModule):
             embedding_size) tensor to copy.
         generator: for the random directions.
         device, dtype: of the proxies.
+        device_mesh: shard the proxies over the ranks of this mesh from the start, as ``shard_proxies`` does later. No
+            rank makes all of them, and the random directions do not depend on the number of ranks.
+        process_group: ranks that each have a part of one batch; None for this rank's samples alone, or with sharded
+            proxies those of all ranks of the mesh.
         options: keyword arguments of ``function``, checked here and shown in ``repr``.
 
     Example:
@@ -64,6 +74,7 @@ class ProxyLoss(LossModule):
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        device_mesh: DeviceMesh | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -76,15 +87,22 @@ class ProxyLoss(LossModule):
             check_integer(name, size, at_least=1)
         self.num_classes, self.embedding_size, self.proxies_per_class = sizes.values()
         shape = (num_classes * proxies_per_class, embedding_size)
+        if device_mesh is not None:
+            check_mesh("device_mesh", device_mesh)
         if isinstance(proxy_init, Tensor):
             if proxy_init.shape != shape:
                 raise ValueError(f"proxy_init: got shape {tuple(proxy_init.shape)}, expected {shape}")
-            start = proxy_init.detach().to(device=device, dtype=dtype, copy=True)
-        elif proxy_init in ("random", "class_mean"):
+            whole = proxy_init.detach()
+            part = whole if device_mesh is None else whole[own_slice(shape[0], device_mesh)]
+            start = part.to(device=device, dtype=dtype, copy=True)
+            start = start if device_mesh is None else from_rows(start, shape[0], device_mesh)
+        elif proxy_init not in ("random", "class_mean"):
+            raise ValueError(f"proxy_init: got {proxy_init!r}, expected 'random', 'class_mean' or a tensor")
+        elif device_mesh is not None:
+            start = random_proxies(shape, device_mesh, generator, device, dtype)
+        else:
             drawn = torch.randn(shape, generator=generator, device=device, dtype=dtype)
             start = unit_rows(drawn).to(drawn.dtype)
-        else:
-            raise ValueError(f"proxy_init: got {proxy_init!r}, expected 'random', 'class_mean' or a tensor")
         self.proxies = nn.Parameter(start)
         self._awaits_class_means = isinstance(proxy_init, str) and proxy_init == "class_mean"
         self._watch: Watch | None = Watch()
@@ -95,6 +113,10 @@ class ProxyLoss(LossModule):
         """Class of each proxy; None when proxy j has class j."""
         if self.proxies_per_class == 1:
             return None
+        if is_dtensor(self.proxies):
+            rows = self._rows()
+            local = torch.arange(rows.start, rows.stop, device=self.proxies.device) // self.proxies_per_class
+            return from_rows(local, self.proxies.shape[0], mesh_of(self.proxies))
         return torch.arange(self.num_classes, device=self.proxies.device).repeat_interleave(self.proxies_per_class)
 
     @torch.no_grad()
@@ -124,30 +146,67 @@ class ProxyLoss(LossModule):
             batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
         else:
             batches = embeddings
-        dtype = torch.promote_types(self.proxies.dtype, torch.float32)
-        total = self.proxies.new_zeros(self.num_classes, self.embedding_size, dtype=dtype)
-        seen = torch.zeros(self.num_classes, 1, dtype=torch.bool, device=total.device)
-        for batch, classes in batches:
-            classes = self._checked_classes(batch, classes).to(total.device)
-            total.index_add_(0, classes, unit_rows(batch.to(total.device)).to(dtype))
-            seen[classes] = True
-        if not seen.any():
+        directions, found = self._class_directions(self._checked_batches(batches))
+        self._set_proxies(torch.where(found, directions.to(self.proxies.dtype), local_tensor(self.proxies)))
+        self._awaits_class_means = False
+
+    def _class_directions(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """For each proxy of this rank the mean direction of its class, or one near it, and whether there is one."""
+        local, per_class, ranks = local_tensor(self.proxies), self.proxies_per_class, self._ranks()
+        rows = range(local.shape[0]) if local is self.proxies else self._rows()
+        classes = range(rows.start // per_class, -(-rows.stop // per_class))
+        dtype = torch.promote_types(local.dtype, torch.float32)
+        total = local.new_zeros(len(classes), self.embedding_size, dtype=dtype)
+        seen = torch.zeros(len(classes), 1, dtype=torch.bool, device=total.device)
+        if ranks is not None:
+            batches = joined_batches(batches, ranks, total[:0])
+        number = 0
+        for units, labels in batches:
+            number += labels.shape[0]
+            if len(classes) < self.num_classes:
+                here = (labels >= classes.start) & (labels < classes.stop)
+                units, labels = units[here], labels[here] - classes.start
+            total.index_add_(0, labels, units)
+            seen[labels] = True
+        if not number:
             raise ValueError("embeddings: got none, expected at least one to take a class mean of")
         missing = int((~seen).sum())
         if missing and self._awaits_class_means:
             warnings.warn(
-                f"embeddings: {missing} of {self.num_classes} classes have none, so their proxies stay random",
-                stacklevel=3,
+                f"embeddings: {missing} of {len(classes)} classes have none, so their proxies stay random",
+                stacklevel=4,
             )
-        means = unit_rows(total).repeat_interleave(self.proxies_per_class, dim=0)
-        if self.proxies_per_class > 1:
-            means = unit_rows(means + 0.1 * unit_rows(torch.randn_like(means)))
-        usable = (seen & total.any(1, keepdim=True)).repeat_interleave(self.proxies_per_class, dim=0)
-        self._set_proxies(torch.where(usable, means.to(self.proxies.dtype), self.proxies))
-        self._awaits_class_means = False
+        chosen = slice(rows.start - classes.start * per_class, rows.stop - classes.start * per_class)
+        means = unit_rows(total).repeat_interleave(per_class, dim=0)[chosen]
+        if per_class > 1:
+            aside = torch.randn_like(means) if ranks is None else random_rows(rows, means, common_seed(ranks))
+            means = unit_rows(means + 0.1 * unit_rows(aside))
+        return means, (seen & total.any(1, keepdim=True)).repeat_interleave(per_class, dim=0)[chosen]
+
+    def _checked_batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Unit rows and classes, where and as the means are computed."""
+        device, dtype = self.proxies.device, torch.promote_types(self.proxies.dtype, torch.float32)
+        for batch, labels in batches:
+            classes = self._checked_classes(batch, labels).to(device)
+            yield unit_rows(batch.to(device)).to(dtype), classes
+
+    def _ranks(self) -> Ranks | None:
+        """The ranks of a call."""
+        if is_dtensor(self.proxies):
+            return ranks_of_mesh(mesh_of(self.proxies))
+        return None if self.process_group is None else Ranks(self.process_group)
+
+    def _rows(self) -> range:
+        """Those of sharded proxies that this rank has."""
+        return rows_of(self.proxies.shape[0], mesh_of(self.proxies))
 
     def _set_proxies(self, values: Tensor) -> None:
-        if is_parametrized(self, "proxies"):
+        """From values of this rank's rows, or of all."""
+        if is_dtensor(self.proxies):
+            whole = values.shape[0] == self.proxies.shape[0]
+            part = values[own_slice(values.shape[0], mesh_of(self.proxies))] if whole else values
+            local_tensor(self.proxies).copy_(part)
+        elif is_parametrized(self, "proxies"):
             self.proxies = values  # type: ignore[assignment]  # through the right inverses of the parametrizations
         elif self.proxies.is_leaf:
             self.proxies.copy_(values)
@@ -195,10 +254,17 @@ class ProxyLoss(LossModule):
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Cosine of embeddings (B, D) with the nearest proxy of each class; for inference and metrics, not training.
 
-        Float32 or wider, also under autocast. This makes a B x C matrix: it is what was asked for.
+        Float32 or wider, also under autocast. This makes a B x C matrix: it is what was asked for. With sharded proxies
+        it is a DTensor: the rows are the embeddings of all ranks, the columns stay where their classes are.
         """
+        if is_dtensor(self.proxies):
+            return sharded_scores(embeddings, self.proxies, self.proxies_per_class, self._class_scores)
         grouped = cosines(embeddings, self.proxies).unflatten(1, (self.num_classes, self.proxies_per_class))
-        return grouped.amax(2)
+        return self._class_scores(grouped)
+
+    def _class_scores(self, cosines: Tensor) -> Tensor:  # (B, classes, proxies_per_class) -> (B, classes)
+        """Scores from the cosines with the proxies of each class."""
+        return cosines.amax(2)
 
     @torch.no_grad()
     def extend_classes(
@@ -276,6 +342,12 @@ class ProxyLoss(LossModule):
         self._call(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        if f"{prefix}proxies" in state_dict:
+        key = f"{prefix}proxies"
+        if key in state_dict:
             self._awaits_class_means = False
+            found = state_dict[key]
+            if is_dtensor(self.proxies) and not is_dtensor(found) and found.shape == self.proxies.shape:
+                state_dict = {**state_dict, key: rows_like(found, self.proxies)}
+            elif is_dtensor(found) and not is_dtensor(self.proxies):
+                state_dict = {**state_dict, key: found.full_tensor()}
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

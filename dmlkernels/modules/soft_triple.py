@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from dmlkernels.functional.cosines import cosines
 from dmlkernels.functional.soft_triple import check_centers_per_class, soft_triple_loss
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
@@ -36,8 +35,10 @@ class SoftTripleLoss(ProxyLoss):
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled class similarities of embeddings (B, D), without margin; for metrics, not for training."""
-        grouped = cosines(embeddings, self.proxies).unflatten(1, (self.num_classes, self.proxies_per_class))
-        similarity = ((grouped / self.options["gamma"]).softmax(2) * grouped).sum(2)
+        return super().get_logits(embeddings)
+
+    def _class_scores(self, cosines: Tensor) -> Tensor:
+        similarity = ((cosines / self.options["gamma"]).softmax(2) * cosines).sum(2)
         return similarity * self.options["scale"]
 
     def _call(

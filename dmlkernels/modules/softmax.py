@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.cosines import cosines
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
 from dmlkernels.modules.tensor_options import TensorOptions, learnable_names
 
@@ -42,11 +41,12 @@ class NormalizedSoftmaxLoss(TensorOptions):
         """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
 
         Float32 or wider, also under autocast. If a class has several proxies, the log-sum-exp over them. This makes a
-        B x C matrix: it is what was asked for.
+        B x C matrix: it is what was asked for. With sharded proxies it is a DTensor, as ``ProxyLoss.get_logits`` says.
         """
-        scores = cosines(embeddings, self.proxies)
-        grouped = (self._call_options()["scale"] * scores).unflatten(1, (self.num_classes, self.proxies_per_class))
-        return torch.logsumexp(grouped, dim=2)
+        return super().get_logits(embeddings)
+
+    def _class_scores(self, cosines: Tensor) -> Tensor:
+        return torch.logsumexp(self._call_options()["scale"] * cosines, dim=2)
 
 
 class ProxyNCALoss(NormalizedSoftmaxLoss):

@@ -87,7 +87,7 @@ class TensorOptions(ProxyLoss):
         if isinstance(value, nn.Parameter):
             self.register_parameter(name, value)
             return
-        value = value.detach().to(self.proxies, copy=True)
+        value = value.detach().to(self.proxies.device, self.proxies.dtype, copy=True)
         if learnable:
             self.register_parameter(name, nn.Parameter(value))
         else:
