@@ -13,13 +13,24 @@ from torch import Tensor
 
 from dmlkernels import backends
 from dmlkernels.backends.pairs import Forward, Pairs
-from dmlkernels.statistics import CATALOGUE, Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square, Statistic
+from dmlkernels.statistics import (
+    CATALOGUE,
+    Divergence,
+    Field,
+    Fused,
+    LogSumExp,
+    Moments,
+    RowLogSumExp,
+    SoftTriple,
+    Square,
+    Statistic,
+)
 
 ROWS, COLUMNS, DIM = 7, 12, 5
 PROXIES = 8  # of the columns, where atoms follow
 STATISTICS: list[Statistic] = [
     Divergence(8.0, True), Divergence(8.0, False), Field(3.0, 0.6, 1.1, 0.01, True),
-    Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(),
+    Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(), RowLogSumExp(),
     SoftTriple(8.0, 0.1, 3), Square(),
 ]  # fmt: skip
 BACKENDS = [name for name, available in backends.available_backends().items() if available and name != "triton"]
@@ -45,6 +56,9 @@ def make_pairs(statistic: Statistic, seed: int, labelled: bool, wide: bool) -> P
         if labelled and statistic.group == 1:
             few = torch.randint(0, 4, (columns,), generator=generator)
             pairs = replace(pairs, column_labels=few, row_labels=torch.randint(0, 5, (rows,), generator=generator))
+    if statistic.num_row_values:
+        scale, threshold, hardness = normal(rows).exp(), normal(rows), normal(rows).square()
+        pairs = replace(pairs, row_values=torch.stack((scale, threshold, hardness), dim=1))
     if statistic.reads_weights:
         pairs = replace(pairs, column_weights=normal(columns).exp())
     return replace(pairs, column_boundaries=(PROXIES,)) if isinstance(statistic, Fused) else pairs
@@ -122,7 +136,8 @@ def test_parts_of_the_rows_stack(statistic: Statistic, backend: str, cuts: tuple
     solved = []
     for start, stop in pairwise([0, *cuts, ROWS]):
         labels = None if pairs.row_labels is None else pairs.row_labels[start:stop]
-        part = replace(pairs, rows=pairs.rows[..., start:stop, :], row_labels=labels)
+        values = None if pairs.row_values is None else pairs.row_values[start:stop]
+        part = replace(pairs, rows=pairs.rows[..., start:stop, :], row_labels=labels, row_values=values)
         solved.append(solve(backend, part, gradient[start:stop]))
     assert_close(torch.cat([statistics for statistics, _, _ in solved]), true)
     assert_close(torch.cat([rows for _, rows, _ in solved], dim=-2), true_rows)
