@@ -153,7 +153,7 @@ class ProxyLoss(LossModule):
     def _class_directions(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """For each proxy of this rank the mean direction of its class, or one near it, and whether there is one."""
         local, per_class, ranks = local_tensor(self.proxies), self.proxies_per_class, self._ranks()
-        rows = range(local.shape[0]) if local is self.proxies else self._rows()
+        rows = self._rows()
         classes = range(rows.start // per_class, -(-rows.stop // per_class))
         dtype = torch.promote_types(local.dtype, torch.float32)
         total = local.new_zeros(len(classes), self.embedding_size, dtype=dtype)
@@ -197,7 +197,9 @@ class ProxyLoss(LossModule):
         return None if self.process_group is None else Ranks(self.process_group)
 
     def _rows(self) -> range:
-        """Those of sharded proxies that this rank has."""
+        """Those of the proxies that this rank has."""
+        if not is_dtensor(self.proxies):
+            return range(self.proxies.shape[0])
         return rows_of(self.proxies.shape[0], mesh_of(self.proxies))
 
     def _set_proxies(self, values: Tensor) -> None:
