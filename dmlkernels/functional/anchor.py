@@ -11,6 +11,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.ops import Formula, evaluate, evaluates
 from dmlkernels.statistics import LogSumExp
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ def proxy_anchor_loss(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group,
     )  # fmt: skip
-    positive, negative = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha)).unbind(1)  # -inf without such a sample
+    statistics = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha))
+    formula = Formula("anchor", (alpha * margin,))
+    if not inputs.spread and evaluates(formula, statistics, inputs.backend):
+        return evaluate(formula, statistics, poison=inputs.poison)[0]
+    positive, negative = statistics.unbind(1)  # -inf without such a sample
     present = positive != -torch.inf  # NaN is present
     pull = F.softplus(torch.where(present, positive, 0) + alpha * margin, threshold=50)
     push = F.softplus(negative + alpha * margin, threshold=50)

@@ -32,11 +32,11 @@ def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
     """cos(theta + margin) up to theta = pi - margin, and beyond it the straight line that goes on falling."""
     squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
     sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
-    cosine_of, sine_of, offset = _of_margin(margin)
+    cosine_of, sine_of, offset = angle_numbers(margin)
     return torch.where(cosine > -cosine_of, cosine * cosine_of - sine * sine_of, cosine - offset)
 
 
-def _of_margin(margin: Any) -> tuple[Any, Any, Any]:
+def angle_numbers(margin: Any) -> tuple[Any, Any, Any]:
     """Cosine and sine of the margin, and what the line takes off: the paper's, or above 2.33 radians, where that would
     begin above -1, what makes it begin there."""
     if isinstance(margin, Tensor):

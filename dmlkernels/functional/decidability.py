@@ -18,7 +18,7 @@ from dmlkernels.functional.checks import (
 )
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_pair_labels
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_pair_labels
 from dmlkernels.statistics import Moments
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def pd_loss(
         process_group=process_group,
     )  # fmt: skip
     moments = inputs.statistics(Moments())
+    formula = Formula(f"decidability_{form}", (temperature, correction, min_gap, eps, 1.0))
+    if not inputs.spread and evaluates(formula, moments, backend):
+        return evaluate(formula, moments, poison=inputs.poison)[0]
     return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 
 
@@ -169,6 +172,9 @@ def decidability_loss(
     device = embeddings.device.type
     resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True, correction)
     moments = pair_statistics(Moments(), embeddings, backend=backend, row_labels=resolved, within=True)
+    formula = Formula(f"decidability_{form}", (1.0, correction, min_gap, eps, 2.0))
+    if evaluates(formula, moments, backend):
+        return evaluate(formula, moments, poison=poison)[0]
     return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
 
 

@@ -20,7 +20,7 @@ from dmlkernels.functional.checks import (
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_pair_labels
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_pair_labels
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
@@ -123,7 +123,7 @@ def potential_field_loss(
             row_labels=point_labels,
             within=True,
         )
-        return reduce_energy(energies.sum(), count_points(point_labels), reduction) + poison
+        return _sum_energies(energies, point_labels, reduction, poison, backend)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
@@ -137,7 +137,14 @@ def potential_field_loss(
         within=True,
         row_boundaries=[embeddings.shape[0]],
     )
-    return reduce_energy(energies.sum(), count_points(point_labels), reduction) + inputs.poison
+    return _sum_energies(energies, point_labels, reduction, inputs.poison, backend)
+
+
+def _sum_energies(energies: Tensor, point_labels: Tensor, reduction: str, poison: Tensor, backend: str) -> Tensor:
+    formula = Formula("last", (1.0,))
+    if evaluates(formula, energies, backend):
+        return evaluate(formula, energies, labels=point_labels, poison=poison, mean=reduction == "mean")[0]
+    return reduce_energy(energies.sum(), count_points(point_labels), reduction) + poison
 
 
 def _field_of_ranks(

@@ -13,7 +13,7 @@ from dmlkernels.functional.decidability import check_decidability_options, decid
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
-from dmlkernels.ops import pair_statistics
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
 if TYPE_CHECKING:
@@ -105,8 +105,19 @@ def fused_objective(
     wanted = field if field_weight else None
     if inputs.spread and wanted is not None:
         sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, bool(pd_weight))
+    elif wanted is not None:
+        joint, point_labels = _joint_statistics(inputs, atoms, atom_weight, wanted)
+        numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), inputs.embeddings.shape[0])
+        formula = Formula(f"fused_{form if pd_weight else ''}", numbers)
+        if evaluates(formula, joint, backend):
+            mean = reduction == "mean"
+            total, found = evaluate(formula, joint, labels=point_labels, poison=inputs.poison, mean=mean)
+            return total, dict(zip(weights, found.detach().unbind(), strict=True))
+        moments, energies, squares = joint.split((Moments.width, Field.width, Square.width), dim=1)
+        sums = _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
     else:
-        sums = _sums(inputs, atoms, atom_weight, wanted, bool(pd_weight))
+        moments = inputs.statistics(Moments()) if pd_weight else None
+        sums = _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
     parts = {}
     if sums.moments is not None and pd_weight:
         rows = inputs if wanted is None else None
@@ -150,14 +161,12 @@ def _dictionary(
     return weighted_atoms(atoms, prior, active, "mean", inputs.embeddings)
 
 
-def _sums(
-    inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None, field: Field | None, wants_moments: bool
-) -> _Sums:
-    if field is None:
-        moments = inputs.statistics(Moments()) if wants_moments else None
-        return _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
+def _joint_statistics(
+    inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None, field: Field
+) -> tuple[Tensor, Tensor]:
+    """Statistics of all points, and the labels of these."""
     points, point_labels = joined_points(inputs)
-    fused = pair_statistics(
+    joint = pair_statistics(
         Fused(*field.parameters()),
         points,
         atoms,
@@ -167,8 +176,7 @@ def _sums(
         within=True,
         row_boundaries=[inputs.embeddings.shape[0]],
     )
-    moments, energies, squares = fused.split((Moments.width, Field.width, Square.width), dim=1)
-    return _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
+    return joint, point_labels
 
 
 def _sums_of_ranks(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from dmlkernels.functional.checks import check_choice, check_per_row, check_tensor
 from dmlkernels.functional.inputs import ProxyInputs
+from dmlkernels.ops import Formula, evaluate, evaluates
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -31,3 +34,23 @@ def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | 
         return losses + inputs.poison
     loss, total = inputs.totals(losses.sum(), weight.sum())
     return (loss if reduction == "sum" else loss / total) + inputs.poison
+
+
+def reduce_statistics(
+    formula: Formula | None,
+    losses: Callable[..., Tensor],
+    statistics: Tensor,  # (B, width)
+    inputs: ProxyInputs,
+    sample_weight: Tensor | None,
+    reduction: str,
+) -> Tensor:
+    """The loss of a batch from the statistics of each sample, of which ``losses`` makes its loss in plain PyTorch.
+    ``formula`` names a backend's kernels for the same, if there are any."""
+    fixed = sample_weight is None or not sample_weight.requires_grad
+    if reduction != "none" and fixed and not inputs.spread and evaluates(formula, statistics, inputs.backend):
+        assert formula is not None
+        return evaluate(
+            formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,
+            mean=reduction == "mean",
+        )[0]  # fmt: skip
+    return reduce_samples(losses(*statistics.unbind(1)), inputs, sample_weight, reduction)

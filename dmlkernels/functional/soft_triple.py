@@ -12,8 +12,8 @@ from dmlkernels import backends
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_integer, check_number
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.functional.reduction import check_reduction, reduce_samples
-from dmlkernels.ops import center_spread
+from dmlkernels.functional.reduction import check_reduction, reduce_statistics
+from dmlkernels.ops import Formula, center_spread
 from dmlkernels.statistics import LogSumExp, SoftTriple
 
 if TYPE_CHECKING:
@@ -101,9 +101,12 @@ def soft_triple_loss(
     # One centre is its class's similarity, whatever gamma.
     grouped = centers_per_class > 1
     statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
-    positive, negative = inputs.statistics(statistic).unbind(1)
-    losses = F.softplus(negative - positive + scale * margin, threshold=50)
-    loss = reduce_samples(losses, inputs, sample_weight, reduction)
+
+    def losses(positive: Tensor, negative: Tensor) -> Tensor:
+        return F.softplus(negative - positive + scale * margin, threshold=50)
+
+    formula = Formula("cross_entropy", (scale * margin,))
+    loss = reduce_statistics(formula, losses, inputs.statistics(statistic), inputs, sample_weight, reduction)
     if reduction == "none" or tau == 0 or not grouped:
         return loss
     pairs = inputs.num_proxies * (centers_per_class - 1)

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle, check_angle
+from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
 from dmlkernels.functional.checks import check_flag
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_option, per_sample
-from dmlkernels.functional.reduction import check_reduction, reduce_samples
+from dmlkernels.functional.reduction import check_reduction, reduce_statistics
+from dmlkernels.ops import Formula
 from dmlkernels.statistics import LogSumExp, RowLogSumExp
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def normalized_softmax_loss(
         process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    positive, negative = _class_scores(inputs, scale)
-    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
+    formula = _formula("cross_entropy", 0.0)
+    return reduce_statistics(formula, _cross_entropy, _class_scores(inputs, scale), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -138,9 +139,10 @@ def proxy_nca_loss(
         process_group, needs_impostors=not include_positive,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    positive, negative = _class_scores(inputs, scale)
-    losses = _cross_entropy(positive, negative) if include_positive else negative - positive
-    return reduce_samples(losses, inputs, sample_weight, reduction)
+    formula, losses = _formula("cross_entropy", 0.0), _cross_entropy
+    if not include_positive:
+        formula, losses = _formula("difference"), _difference
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -193,8 +195,12 @@ def cosface_loss(
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-    positive, negative = _class_scores(inputs, scale)
-    return reduce_samples(_cross_entropy(positive - scale * margin, negative), inputs, sample_weight, reduction)
+
+    def losses(positive: Tensor, negative: Tensor) -> Tensor:
+        return _cross_entropy(positive - scale * margin, negative)
+
+    formula = _formula("cross_entropy", scale * margin)
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -251,9 +257,12 @@ def arcface_loss(
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-    positive, negative = _class_scores(inputs, scale)
-    positive = scale * add_angle(positive / scale, margin)
-    return reduce_samples(_cross_entropy(positive, negative), inputs, sample_weight, reduction)
+
+    def losses(positive: Tensor, negative: Tensor) -> Tensor:
+        return _cross_entropy(scale * add_angle(positive / scale, margin), negative)
+
+    formula = _formula("angle", scale, *angle_numbers(margin))
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
 
 
 def _inputs(
@@ -277,15 +286,23 @@ def _inputs(
     )  # fmt: skip
 
 
-def _class_scores(inputs: ProxyInputs, scale: float | Tensor) -> tuple[Tensor, Tensor]:  # (B,), (B,)
+def _formula(name: str, *numbers: float | Tensor) -> Formula | None:
+    """There are kernels for numbers, not for tensors."""
+    known = tuple(value for value in numbers if not isinstance(value, Tensor))
+    return Formula(name, known) if len(known) == len(numbers) else None
+
+
+def _class_scores(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (B, 2)
     """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives."""
     if not isinstance(scale, Tensor):
-        positive, negative = inputs.statistics(LogSumExp(scale, scale)).unbind(1)
-        return positive, negative
+        return inputs.statistics(LogSumExp(scale, scale))
     scale = scale.expand(inputs.labels.shape)
     row_values = torch.stack((scale, torch.full_like(scale, torch.inf), torch.zeros_like(scale)), dim=1)
-    positive, negative, _, _ = inputs.statistics(RowLogSumExp(), row_values).unbind(1)
-    return positive, negative
+    return inputs.statistics(RowLogSumExp(), row_values)[:, :2]
+
+
+def _difference(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
+    return negative - positive
 
 
 def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)

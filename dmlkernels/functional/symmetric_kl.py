@@ -11,7 +11,7 @@ from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_flag, check_number, check_same_space, check_vectors
 from dmlkernels.functional.parts import local_proxies
-from dmlkernels.ops import pair_statistics
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics
 from dmlkernels.statistics import Divergence
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ def symmetric_kl_loss(
         return _across_ranks(step, statistic, views, proxies, detach_proxies, backend)
     check_same_space("proxies", proxies, embeddings)
     statistics = pair_statistics(statistic, views, proxies.detach() if detach_proxies else proxies, backend=backend)
+    formula = Formula("last", (0.5,))
+    if evaluates(formula, statistics, backend):
+        return evaluate(formula, statistics)[0]
     return statistics[:, 5].mean() / 2
 
 

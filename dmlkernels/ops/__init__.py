@@ -1,8 +1,18 @@
 """The package's custom ops: what torch.compile, autograd and opcheck see of it."""
 
 from dmlkernels.ops.classes import class_index
+from dmlkernels.ops.formulas import Formula, evaluate, evaluates
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 
-__all__ = ["center_spread", "class_index", "pair_statistics", "resolve_labels", "resolve_pair_labels"]
+__all__ = [
+    "Formula",
+    "center_spread",
+    "class_index",
+    "evaluate",
+    "evaluates",
+    "pair_statistics",
+    "resolve_labels",
+    "resolve_pair_labels",
+]

@@ -94,9 +94,10 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
 
 
 def _jit_functions() -> Iterator[JITFunction]:
+    from dmlkernels.backends.triton.formulas import decidability, rows
     from dmlkernels.backends.triton.kernels import backward, forward, norms
 
-    for module in (backward, forward, norms):
+    for module in (backward, forward, norms, decidability, rows):
         for value in vars(module).values():
             if isinstance(value, JITFunction):
                 yield value

@@ -10,6 +10,7 @@ import torch
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 NEED_KERNELS = [
     "test_flags.py",
+    "test_formulas.py",
     "test_guards.py",
     "test_losses.py",
     "test_same_scores.py",

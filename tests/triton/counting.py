@@ -28,7 +28,7 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.backends.registry import Availability
 from dmlkernels.backends.triton import run
 from dmlkernels.backends.triton.plan import Architecture
-from dmlkernels.ops import labels, pairs, spread
+from dmlkernels.ops import formulas, labels, pairs, spread
 
 # Copy, indices and the sort itself; linear indices (3), their sort (3), and the sums.
 SEVERAL = {"sort": 3, "index_put": 7, "index_put_": 7}
@@ -39,6 +39,8 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "resolve_pair_labels": labels._resolve_pair_labels,
     "pair_forward": pairs._forward,
     "pair_backward": pairs._backward,
+    "formula_forward": formulas._forward,
+    "formula_backward": formulas._backward,
     "center_spread": spread._forward,
     "center_spread_backward": spread._backward,
 }

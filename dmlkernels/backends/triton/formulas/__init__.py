@@ -1,0 +1,58 @@
+"""Formulas from row statistics to a loss, in one launch forward and one backward, for batches whose time is launches.
+
+They say again what ``functional`` says in plain PyTorch; a loss without a kernel of its formula is evaluated there.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+MOST_NUMBERS = 2**20  # of the statistics: one program reads them all
+
+
+def suits(statistics: Tensor) -> bool:
+    """Whether one program should evaluate a formula of these statistics."""
+    return 0 < statistics.numel() <= MOST_NUMBERS
+
+
+def num_parts(formula: str) -> int:
+    """Numbers that a formula gives beside the loss."""
+    return 3 if formula.startswith("fused") else 0
+
+
+def num_states(formula: str) -> int:
+    """Numbers of float64 that backward needs."""
+    if formula.startswith("fused"):
+        return 8
+    return 6 if formula.startswith("decidability") else 1 + (formula == "anchor")
+
+
+def forward(
+    formula: str,
+    numbers: tuple[float, ...],
+    statistics: Tensor,  # (R, width)
+    labels: Tensor | None,  # (R,)
+    weight: Tensor | None,  # (R,)
+    poison: Tensor | None,  # ()
+    mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, its parts, and what backward needs."""
+    from dmlkernels.backends.triton.formulas import launch
+
+    return launch.forward(formula, numbers, statistics, labels, weight, poison, mean)
+
+
+def backward(
+    formula: str,
+    numbers: tuple[float, ...],
+    statistics: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    state: Tensor,
+    gradient: Tensor,  # ()
+    mean: bool,
+) -> Tensor:  # (R, width)
+    """Gradient of the statistics from that of the loss."""
+    from dmlkernels.backends.triton.formulas import launch
+
+    return launch.backward(formula, numbers, statistics, labels, weight, state, gradient, mean)

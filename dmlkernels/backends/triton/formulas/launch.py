@@ -1,0 +1,84 @@
+"""Launches of the formulas' kernels."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from dmlkernels.backends.triton.formulas import num_parts, num_states
+from dmlkernels.backends.triton.formulas.decidability import (
+    ODBA_WEIGHT,
+    SAMPLES,
+    decidability_kernel,
+    decidability_slope_kernel,
+)
+from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, slope_kernel, value_kernel
+from dmlkernels.backends.triton.layout import split_numbers
+
+BLOCK = 1024  # rows at a time
+
+
+def forward(
+    formula: str,
+    numbers: tuple[float, ...],
+    statistics: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    poison: Tensor | None,
+    mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, its parts, and what backward needs."""
+    loss, parts = statistics.new_empty(()), statistics.new_empty(num_parts(formula))
+    state = statistics.new_empty(num_states(formula), dtype=torch.float64)
+    num_rows, width = statistics.shape
+    if formula in ROW_FORMULAS:
+        functions = ROW_FORMULAS[formula]
+        value_kernel[(1,)](
+            statistics, labels, weight, poison, loss, state, num_rows, split_numbers(numbers),
+            VALUE=functions.value, TERMS=functions.terms, MEAN=mean, WIDTH=width, BLOCK=BLOCK,
+        )  # fmt: skip
+    else:
+        form, joined = _decidability(formula, numbers)
+        decidability_kernel[(1,)](
+            statistics, labels, poison, loss, parts, state, num_rows, split_numbers(numbers),
+            FORM=form, FUSED=joined, MEAN=mean, WIDTH=width, BLOCK=BLOCK,
+        )  # fmt: skip
+    return loss, parts, state
+
+
+def backward(
+    formula: str,
+    numbers: tuple[float, ...],
+    statistics: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    state: Tensor,
+    gradient: Tensor,
+    mean: bool,
+) -> Tensor:
+    """Gradient of the statistics from that of the loss."""
+    out = statistics.new_empty(statistics.shape)
+    num_rows, width = statistics.shape
+    grid = (triton.cdiv(num_rows, BLOCK),)
+    if formula in ROW_FORMULAS:
+        functions = ROW_FORMULAS[formula]
+        slope_kernel[grid](
+            statistics, labels, weight, state, gradient, out, num_rows, split_numbers(numbers),
+            SLOPE=functions.slope, TERM=functions.term_of(width), WIDTH=width, BLOCK=BLOCK,
+        )  # fmt: skip
+    else:
+        _, joined = _decidability(formula, numbers)
+        samples = int(numbers[SAMPLES.value]) if joined else 0
+        decidability_slope_kernel[grid](
+            statistics, state, gradient, out, num_rows, samples, FUSED=joined, WIDTH=width, BLOCK=BLOCK
+        )
+    return out
+
+
+def _decidability(formula: str, numbers: tuple[float, ...]) -> tuple[str, int]:
+    """The form, and which parts the joint objective has, a bit each; 0 if it is decidability alone."""
+    kind, _, form = formula.partition("_")
+    if kind == "decidability":
+        return form, 0
+    return form, 2 + (form != "") + 4 * (numbers[ODBA_WEIGHT.value] != 0)

@@ -1,0 +1,211 @@
+"""Weighted means or sums over rows of functions of a row's statistics, and the gradients of these.
+
+A formula is two device functions. ``value`` gives its terms, each a value and whether the row has it; ``slope`` gives
+the derivative by every statistic. The loss is the sum of the terms' means, or sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from dmlkernels.backends.triton.kernels.functions import sigmoid, softplus
+from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
+
+IGNORED = tl.constexpr(-(2**63))
+
+
+@triton.jit
+def load_row(p, row, inside, WIDTH: tl.constexpr):
+    """A row's values, as WIDTH vectors."""
+    values = ()
+    for k in tl.static_range(WIDTH):
+        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
+    return values
+
+
+@triton.jit
+def counted_rows(label_p, row, num_rows):
+    """Which rows are there and not ignored."""
+    counted = row < num_rows
+    if label_p is not None:
+        counted = counted & (tl.load(label_p + row, mask=counted, other=IGNORED) != IGNORED)
+    return counted
+
+
+@triton.jit
+def weights_of(weight_p, row, counted, T: tl.constexpr):
+    if weight_p is not None:
+        return tl.load(weight_p + row, mask=counted, other=0.0).to(T)
+    else:
+        return counted.to(T)
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def value_kernel(
+    statistics_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, numbers,
+    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program for all rows, so that nothing is left to be summed. ``state`` is what each term was divided by."""
+    T: tl.constexpr = statistics_p.dtype.element_ty
+    sums, totals = (), ()
+    for _ in tl.static_range(TERMS):
+        sums = sums + (tl.zeros([BLOCK], tl.float64),)
+        totals = totals + (tl.zeros([BLOCK], tl.float64),)
+    for start in tl.range(0, loop_bound(num_rows), BLOCK):
+        row = start + tl.arange(0, BLOCK)
+        counted = counted_rows(label_p, row, num_rows)
+        weight = weights_of(weight_p, row, counted, T)
+        values, has = VALUE(load_row(statistics_p, row, row < num_rows, WIDTH), numbers)
+        new_sums, new_totals = (), ()
+        for k in tl.static_range(TERMS):
+            here = counted & has[k]
+            new_sums = new_sums + (sums[k] + tl.where(here, values[k] * weight, 0.0).to(tl.float64),)
+            new_totals = new_totals + (totals[k] + tl.where(here, weight, 0.0).to(tl.float64),)
+        sums, totals = new_sums, new_totals
+    loss = tl.zeros([1], tl.float64)
+    one = tl.arange(0, 1)
+    for k in tl.static_range(TERMS):
+        total = tl.sum(totals[k], 0) + tl.zeros([1], tl.float64) if MEAN else tl.full([1], 1.0, tl.float64)
+        loss += tl.sum(sums[k], 0) / total
+        tl.store(state_p + k + one, total)
+    if poison_p is not None:
+        loss += tl.load(poison_p + one).to(tl.float64)
+    tl.store(loss_p + one, loss.to(T))
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def slope_kernel(
+    statistics_p, label_p, weight_p, state_p, gradient_p, out_p, num_rows, numbers,
+    SLOPE: tl.constexpr, TERM: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the statistics; TERM says which term each of them is in."""
+    T: tl.constexpr = statistics_p.dtype.element_ty
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    counted = counted_rows(label_p, row, num_rows)
+    weight = weights_of(weight_p, row, counted, T)
+    gradient = tl.load(gradient_p).to(tl.float64)
+    slopes, has = SLOPE(load_row(statistics_p, row, row < num_rows, WIDTH), numbers)
+    for k in tl.static_range(WIDTH):
+        factor = (gradient / tl.load(state_p + TERM[k])).to(T)
+        found = tl.where(counted & has[TERM[k]], slopes[k] * (weight * factor), 0.0)
+        tl.store(out_p + row.to(tl.int64) * WIDTH + k, found, mask=row < num_rows)
+
+
+@triton.jit
+def always(x):
+    """A mask that holds everywhere."""
+    return tl.full(x.shape, 1, tl.int1)
+
+
+@triton.jit
+def value_cross_entropy(statistics, numbers):
+    """Of log-sum-exps of positives and negatives, the positives' less a margin."""
+    positive, negative = statistics
+    return (softplus(negative - positive + number(numbers, 0, positive.dtype)),), (always(positive),)
+
+
+@triton.jit
+def slope_cross_entropy(statistics, numbers):
+    positive, negative = statistics
+    slope = sigmoid(negative - positive + number(numbers, 0, positive.dtype))
+    return (-slope, slope), (always(positive),)
+
+
+@triton.jit
+def value_difference(statistics, numbers):
+    positive, negative = statistics
+    return (negative - positive,), (always(positive),)
+
+
+@triton.jit
+def slope_difference(statistics, numbers):
+    positive, negative = statistics
+    one = tl.full(positive.shape, 1.0, positive.dtype)
+    return (-one, one), (always(positive),)
+
+
+@triton.jit
+def add_angle(positive, numbers):
+    """Logit of the positives with the margin added to their angle, and its derivative."""
+    T: tl.constexpr = positive.dtype
+    scale, cosine_of, sine_of, offset = (
+        number(numbers, 0, T), number(numbers, 1, T), number(numbers, 2, T), number(numbers, 3, T),
+    )  # fmt: skip
+    EPS: tl.constexpr = 2.0**-52 if tl.float64 == T else 2.0**-23
+    cosine = positive / scale
+    squared = tl.maximum((1.0 - cosine) * (1.0 + cosine), 0.0)
+    inverse = 1.0 / tl.sqrt(tl.maximum(squared, EPS))
+    of_squared = tl.where(squared >= EPS, 0.5 * inverse, inverse)
+    bent = cosine > -cosine_of
+    value = tl.where(bent, cosine * cosine_of - squared * inverse * sine_of, cosine - offset)
+    return scale * value, tl.where(bent, cosine_of + 2.0 * cosine * of_squared * sine_of, 1.0)
+
+
+@triton.jit
+def value_angle(statistics, numbers):
+    positive, negative = statistics
+    return (softplus(negative - add_angle(positive, numbers)[0]),), (always(positive),)
+
+
+@triton.jit
+def slope_angle(statistics, numbers):
+    positive, negative = statistics
+    logit, derivative = add_angle(positive, numbers)
+    slope = sigmoid(negative - logit)
+    return (-slope * derivative, slope), (always(positive),)
+
+
+@triton.jit
+def value_anchor(statistics, numbers):
+    """Pull of the positives, where a proxy has any, and push of the negatives."""
+    positive, negative = statistics
+    margin = number(numbers, 0, positive.dtype)
+    has = positive != float("-inf")
+    return (softplus(tl.where(has, positive, 0.0) + margin), softplus(negative + margin)), (has, always(negative))
+
+
+@triton.jit
+def slope_anchor(statistics, numbers):
+    positive, negative = statistics
+    margin = number(numbers, 0, positive.dtype)
+    has = positive != float("-inf")
+    return (sigmoid(tl.where(has, positive, 0.0) + margin), sigmoid(negative + margin)), (has, always(negative))
+
+
+@triton.jit
+def value_last(statistics, numbers):
+    """The last statistic times a number."""
+    last = statistics[len(statistics) - 1]
+    return (last * number(numbers, 0, last.dtype),), (always(last),)
+
+
+@triton.jit
+def slope_last(statistics, numbers):
+    last = statistics[len(statistics) - 1]
+    slopes = ()
+    for _ in tl.static_range(len(statistics) - 1):
+        slopes = slopes + (tl.zeros_like(last),)
+    return slopes + (tl.zeros_like(last) + number(numbers, 0, last.dtype),), (always(last),)
+
+
+class RowFormula(NamedTuple):
+    """Device functions of a formula, and the term that each statistic is in."""
+
+    value: Any
+    slope: Any
+    terms: int = 1
+
+    def term_of(self, width: int) -> tuple[int, ...]:
+        return tuple(range(width)) if self.terms > 1 else (0,) * width
+
+
+ROW_FORMULAS = {
+    "cross_entropy": RowFormula(value_cross_entropy, slope_cross_entropy),
+    "difference": RowFormula(value_difference, slope_difference),
+    "angle": RowFormula(value_angle, slope_angle),
+    "anchor": RowFormula(value_anchor, slope_anchor, terms=2),
+    "last": RowFormula(value_last, slope_last),
+}

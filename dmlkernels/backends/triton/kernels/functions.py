@@ -1,0 +1,33 @@
+"""Functions that Triton does not have in every mode, to full precision."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_TERMS = tl.constexpr(17)  # of a series in z^2 <= 1/9: to 1e-17
+
+
+@triton.jit
+def log1p(x):
+    """log(1 + x). Near 0 it is 2 artanh(x / (2 + x)) by its series, which keeps every digit of a small x."""
+    small = (x > -0.5) & (x <= 1.0)
+    z = tl.where(small, x, 0.0) / (2.0 + tl.where(small, x, 0.0))
+    square = z * z
+    series = tl.zeros_like(x)
+    for k in tl.static_range(_TERMS):
+        series = series * square + 1.0 / (2 * (_TERMS - 1 - k) + 1)
+    return tl.where(small, 2.0 * z * series, tl.log(1.0 + tl.where(small, 0.0, x)))
+
+
+@triton.jit
+def softplus(x):
+    """log(1 + exp(x)) without overflow."""
+    return tl.maximum(x, 0.0) + log1p(tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def sigmoid(x):
+    """1 / (1 + exp(-x)) without overflow."""
+    small = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0, 1.0, small) / (1.0 + small)

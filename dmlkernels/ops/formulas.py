@@ -1,0 +1,124 @@
+"""The custom ops of the formulas that a backend evaluates in one launch each way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dmlkernels import backends
+from dmlkernels.backends.triton import formulas
+from dmlkernels.ops.library import first_order, register
+
+_FORMULA = "Tensor? labels, Tensor? weight, Tensor? poison, str formula, float[] numbers, bool mean"
+
+
+class Formula(NamedTuple):
+    """A loss as a function of row statistics, for which there are kernels."""
+
+    name: str
+    numbers: tuple[float, ...]
+
+
+def evaluates(formula: Formula | None, statistics: Tensor, backend: str) -> bool:
+    """Whether the backend evaluates this formula of these statistics by itself."""
+    if formula is None or not formulas.suits(statistics):
+        return False
+    return backends.resolve(backend, statistics.device.type) == "triton"
+
+
+def evaluate(
+    formula: Formula,
+    statistics: Tensor,  # (R, width)
+    *,
+    labels: Tensor | None = None,  # (R,) int64, IGNORED for rows that do not count
+    weight: Tensor | None = None,  # (R,)
+    poison: Tensor | None = None,  # (), added to the loss
+    mean: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """The loss, differentiable by the statistics, and parts of it, which are not."""
+    loss, parts, _ = formula_forward(statistics, labels, weight, poison, formula.name, list(formula.numbers), mean)
+    return loss, parts
+
+
+def _forward(
+    statistics: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    poison: Tensor | None,
+    formula: str,
+    numbers: Sequence[float],
+    mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return formulas.forward(formula, tuple(numbers), statistics.contiguous(), labels, weight, poison, mean)
+
+
+def _fake_forward(
+    statistics: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    poison: Tensor | None,
+    formula: str,
+    numbers: Sequence[float],
+    mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    state = statistics.new_empty(formulas.num_states(formula), dtype=torch.float64)
+    return statistics.new_empty(()), statistics.new_empty(formulas.num_parts(formula)), state
+
+
+def _backward(
+    gradient: Tensor,
+    statistics: Tensor,
+    state: Tensor,
+    labels: Tensor | None,
+    weight: Tensor | None,
+    formula: str,
+    numbers: Sequence[float],
+    mean: bool,
+) -> Tensor:
+    return formulas.backward(
+        formula, tuple(numbers), statistics.contiguous(), labels, weight, state, gradient.contiguous(), mean
+    )
+
+
+def _fake_backward(gradient: Tensor, statistics: Tensor, *args: object) -> Tensor:
+    return statistics.new_empty(statistics.shape)
+
+
+class _Differentiable(torch.autograd.Function):
+    """formula_forward, with formula_backward as its derivative by the statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, statistics: Tensor, labels: Tensor | None, weight: Tensor | None, *args: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            loss, parts, state = formula_forward(statistics, labels, weight, *args)
+        ctx.mark_non_differentiable(parts, state)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(statistics, state, labels, weight)
+        ctx.options = args[1:]
+        return loss, parts, state
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
+        found = None
+        if gradient is not None:
+            found = formula_backward(gradient, *ctx.saved_tensors, *ctx.options)
+        return found, *(None,) * 6
+
+
+formula_forward = register(
+    "formula_forward", f"(Tensor statistics, {_FORMULA}) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward,
+    _Differentiable,
+)  # fmt: skip
+formula_backward: Any = register(
+    "formula_backward",
+    "(Tensor gradient, Tensor statistics, Tensor state, Tensor? labels, Tensor? weight, str formula, float[] numbers, "
+    "bool mean) -> Tensor",
+    _backward,
+    _fake_backward,
+    first_order(lambda: formula_backward),
+)

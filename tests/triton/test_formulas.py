@@ -1,0 +1,123 @@
+"""Formulas in one launch: what plain PyTorch says, for every loss, and no other way taken where there is a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from dmlkernels.backends.triton import formulas
+from dmlkernels.ops import Formula, evaluate
+from dmlkernels.ops import formulas as ops
+from tests.conformance.evaluate import Outcome, errors, ours, truth
+from tests.losses import EVERY, Loss
+from tests.problem import NAMED, make_problem
+from tests.triton.common import DEVICE
+
+CASES = ("plain", "some_ignored", "one_sample")
+
+
+def stays_plain(loss: Loss) -> bool:
+    """Losses of each sample, margins beside tensors, two statistics apart, and what is a sum and no more."""
+    return (
+        loss.options.get("reduction") == "none"
+        or (loss.function in ("cosface_loss", "arcface_loss") and bool({"margin", "scale"} & set(loss.keywords)))
+        or loss.name == "fused_pd_odba"
+        or loss.function == "odba_penalty"
+    )
+
+
+@contextmanager
+def by_kernels() -> Iterator[list[str]]:
+    """Statistics are the torch backend's, formulas the kernels', whose names are listed."""
+    used = []
+    forward = formulas.forward
+
+    def named(formula: str, *args: Any) -> Any:
+        used.append(formula)
+        return forward(formula, *args)
+
+    def resolve(name: str, device_type: str, statistic: str | None = None) -> str:
+        return "triton" if statistic is None else "torch"
+
+    with mock.patch.object(ops.backends, "resolve", resolve), mock.patch.object(formulas, "forward", named):
+        yield used
+
+
+def outcome(loss: Loss, case: str, dtype: torch.dtype) -> Outcome:
+    with by_kernels() as used:
+        found = ours(loss, make_problem(case, dtype), "torch")
+    assert bool(used) != stays_plain(loss)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("loss", EVERY, ids=str)
+def test_is_what_plain_pytorch_says(loss: Loss, case: str) -> None:
+    if not loss.applies(NAMED[case]):
+        pytest.skip("not a case of this loss")
+    problem = make_problem(case)
+    value, gradients = errors(outcome(loss, case, torch.float64), ours(loss, problem, "torch"), problem)
+    assert max(value, *gradients.values()) <= 1e-12
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=str)
+def test_is_as_exact_in_float32(loss: Loss) -> None:
+    """Sums over rows are float64."""
+    problem = make_problem("some_ignored", torch.float32)
+    true = truth(loss, problem)
+    found, plain = (
+        errors(way, true, problem)
+        for way in (outcome(loss, "some_ignored", torch.float32), ours(loss, problem, "torch"))
+    )
+    assert found.value <= plain.value + 2e-7
+    for name, error in found.gradients.items():
+        assert error <= plain.gradients[name] + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_softplus_keeps_small_and_large_values(dtype: torch.dtype) -> None:
+    x = torch.tensor([-200.0, -80.0, -20.0, -1.0, -1e-3, 0.0, 1e-3, 0.7, 20.0, 200.0], dtype=dtype, device=DEVICE)
+    for value in x:
+        statistics = torch.stack((torch.zeros_like(value), value))[None].requires_grad_()
+        loss, _ = evaluate(Formula("cross_entropy", (0.0,)), statistics)
+        wide = value.double()
+        expected = torch.where(wide > 0, wide, 0) + (-wide.abs()).exp().log1p()
+        info = torch.finfo(dtype)
+        torch.testing.assert_close(loss.double(), expected, rtol=4 * info.eps, atol=info.tiny)
+        (gradient,) = torch.autograd.grad(loss, statistics)
+        torch.testing.assert_close(gradient[0, 1].double(), wide.sigmoid(), rtol=4 * info.eps, atol=info.tiny)
+
+
+def test_more_rows_than_a_block() -> None:
+    torch.manual_seed(0)
+    statistics = torch.randn(2500, 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    weight = torch.rand(2500, dtype=torch.float64, device=DEVICE)
+    loss, _ = evaluate(Formula("cross_entropy", (0.5,)), statistics, weight=weight)
+    losses = torch.nn.functional.softplus(statistics[:, 1] - statistics[:, 0] + 0.5)
+    expected = (losses * weight).sum() / weight.sum()
+    torch.testing.assert_close(loss, expected)
+    found, wanted = (
+        torch.autograd.grad(value, statistics, torch.full_like(value, 3.0))[0] for value in (loss, expected)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "decidability_neg_log"])
+def test_is_a_custom_op(name: str) -> None:
+    numbers = [0.5] if name == "cross_entropy" else [1.0, 0.0, 0.01, 1e-6, 1.0]
+    width = 2 if name == "cross_entropy" else 6
+    statistics = torch.rand(5, width, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    labels = torch.arange(5, device=DEVICE)
+    torch.library.opcheck(
+        torch.ops.dmlkernels.formula_forward, (statistics, labels, None, None, name, numbers, True),
+        test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_static"),
+    )  # fmt: skip
+    loss, _ = evaluate(Formula(name, tuple(numbers)), statistics)
+    (gradient,) = torch.autograd.grad(loss, statistics, create_graph=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        gradient.sum().backward()
