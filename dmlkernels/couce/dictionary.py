@@ -65,7 +65,7 @@ class BackgroundDictionary(nn.Module):
     Gradients: of the embeddings in ``forward``; none in ``update``.
 
     Memory and determinism: O(K D), in buffers of the state dict; no parameters. Repeatable bit for bit on one device.
-        ``update`` never makes the host wait for the device. With torch.distributed initialised it must be called on
+        ``update`` never synchronises. With torch.distributed initialised it must be called on
         every rank: K candidates a rank are gathered for re-seeding and the additions are summed, so that all ranks
         keep equal atoms; batches may differ in size.
 

@@ -50,7 +50,7 @@ def proxy_anchor_loss(
         proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
-        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:

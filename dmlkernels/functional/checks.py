@@ -1,4 +1,4 @@
-"""Checks of arguments: a message says which argument, what came and what is wanted."""
+"""Checks of arguments. Every message names the argument, what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_NUMBER, SMALLEST_NUMBER = 1e15, 1e-15  # of options: their squares and r
 
 
 def check_tensor(name: str, value: object, of: str = "") -> None:
-    """``value`` is an ordinary dense tensor, and no torch.func transform is at work on it."""
+    """Require an ordinary dense tensor outside of any torch.func transform."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a tensor{of}")
     if value.is_nested or value.layout != torch.strided:
@@ -32,7 +32,7 @@ def check_tensor(name: str, value: object, of: str = "") -> None:
 
 
 def check_vectors(name: str, value: Tensor, *, allow_empty: bool = False) -> None:
-    """``value`` is an (N, D) tensor of floats."""
+    """Require an (N, D) tensor of floats."""
     check_tensor(name, value)
     if value.dim() != 2:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected 2 dimensions (N, D)")
@@ -45,7 +45,7 @@ def check_vectors(name: str, value: Tensor, *, allow_empty: bool = False) -> Non
 def check_same_space(
     name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings", *, allow_empty: bool = False
 ) -> None:
-    """``value`` is (N, D) with the D and the device of the embeddings."""
+    """Require (N, D) with the D and the device of the embeddings."""
     check_vectors(name, value, allow_empty=allow_empty)
     if value.shape[1] != embeddings.shape[1]:
         raise ValueError(
@@ -56,13 +56,13 @@ def check_same_space(
 
 
 def check_device(name: str, value: Tensor, embeddings: Tensor, other: str = "embeddings") -> None:
-    """``value`` lives where the embeddings do."""
+    """Require the device of the embeddings."""
     if value.device != embeddings.device:
         raise ValueError(f"{name}: is on {value.device}, expected {embeddings.device} where {other} are")
 
 
 def check_labels(name: str, labels: Tensor, vectors: Tensor, of: str) -> None:
-    """``labels`` holds one integer for each of the vectors."""
+    """Require one integer for each of the vectors."""
     check_tensor(name, labels, " of integers")
     if labels.dtype not in INTEGERS:
         raise TypeError(f"{name}: got {labels.dtype}, expected int64, int32, int16, int8 or uint8")
@@ -74,7 +74,7 @@ def check_labels(name: str, labels: Tensor, vectors: Tensor, of: str) -> None:
 
 
 def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, boolean: bool = False) -> None:
-    """``value``, if given, holds one number (or one boolean) for each of the vectors."""
+    """Require one float (or one boolean) for each of the vectors; None passes."""
     if value is None:
         return
     check_tensor(name, value)
@@ -88,10 +88,10 @@ def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, 
 
 
 def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
-    """``value``, a finite number within its bound and of a size that kernels compute with in float32, as Python's."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Real):
+    """Return ``value`` as a float; require it to be finite, in bounds, and of a size that float32 squares."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a number")
-    if not isinstance(value, int | float):
+    if not isinstance(value, (int, float)):
         value = float(value)  # of numpy's types, some of which overflow in the comparisons below
     if not -math.inf < value < math.inf:  # torch.compile follows this, and not math.isfinite, for a float that varies
         raise ValueError(f"{name}: got {value}, expected a finite number")
@@ -107,12 +107,12 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
 
 
 def _brief(value: Any) -> str:
-    """A number for a message: an int may have more digits than anybody reads, or Python prints."""
+    """Format a number for a message. A huge int is described by its size, since Python may refuse to print it."""
     return f"an int of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 2**64 else str(value)
 
 
 def check_integer(name: str, value: Any, *, at_least: int | None = None) -> None:
-    """``value`` is a whole number that fits int64, within its bound."""
+    """Require an integer that fits int64, within its bound."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: got {type(value).__name__}, expected an int")
     if not -(2**63) <= int(value) < 2**63:
@@ -122,13 +122,13 @@ def check_integer(name: str, value: Any, *, at_least: int | None = None) -> None
 
 
 def check_flag(name: str, value: object) -> None:
-    """``value`` is a boolean."""
+    """Require a boolean."""
     if not isinstance(value, bool):
         raise TypeError(f"{name}: got {type(value).__name__}, expected True or False")
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """``value`` is one of the choices."""
+    """Require one of the choices."""
     choices = tuple(choices)
     if value not in choices or isinstance(value, bool):
         raise ValueError(f"{name}: got {value!r}, expected one of {choices}")

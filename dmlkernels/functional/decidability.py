@@ -69,7 +69,7 @@ def pd_loss(
         eps: added to the variances, at least 0.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
-        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:

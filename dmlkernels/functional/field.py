@@ -75,7 +75,7 @@ def potential_field_loss(
         d_min: floor of the distance (ours), at least 1e-9; no gradient below it.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
-        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone. The ranks divide
             the pairs among them; points travel from rank to rank, proxies only if they are sharded. All ranks must call
             backward too.

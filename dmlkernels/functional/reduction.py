@@ -1,4 +1,4 @@
-"""Mean, sum or none over samples, with weights, without ignored rows."""
+"""Reductions over samples, with optional weights; ignored rows are left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_reduction(reduction: str, sample_weight: Tensor | None, embeddings: Tensor) -> None:
-    """The options of ``reduce_samples``."""
+    """Check the options of ``reduce_samples``."""
     check_choice("reduction", reduction, REDUCTIONS)
     if sample_weight is not None:
         check_tensor("embeddings", embeddings)
@@ -23,7 +23,7 @@ def check_reduction(reduction: str, sample_weight: Tensor | None, embeddings: Te
 
 
 def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | None, reduction: str) -> Tensor:
-    """The loss of a batch from that of each sample."""
+    """Reduce the losses of samples to that of the batch."""
     valid = inputs.valid
     losses = torch.where(valid, losses, 0)
     weight = valid.to(losses.dtype)

@@ -61,7 +61,7 @@ def soft_triple_loss(
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native"; on a GPU classes of more than 32 centres (64 with "native",
             unless in float64) are left to torch, whichever is named.
-        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:

@@ -55,7 +55,7 @@ def normalized_softmax_loss(
         reduction: "mean", "sum", or "none" for (B,) losses, 0 for ignored rows.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
-        validate: check the labels on a GPU too, which makes the host wait; see ``validation``.
+        validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Whether labels on a GPU are checked too, at the price of waiting for them."""
+"""Whether labels on a GPU are checked too, which synchronises."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _validating = False  # a plain global: torch.compile guards on it, and cannot tr
 
 @contextmanager
 def validation() -> Iterator[None]:
-    """Make the full label check on every device, process-wide within a block; the host then waits for a GPU.
+    """Check labels in full on every device, process-wide within a block. On a GPU this synchronises.
 
-    Without it a bad label raises on a CPU, where looking costs nothing, and gives a NaN loss on a GPU.
+    Without it a bad label raises on a CPU, where the check costs nothing, and gives a NaN loss on a GPU.
 
     Example:
         >>> import dmlkernels as dml, torch
@@ -28,5 +28,5 @@ def validation() -> Iterator[None]:
 
 
 def should_check(device_type: str, validate: bool) -> bool:
-    """Whether a call on this kind of device reads labels on the host."""
+    """Return whether a call on this kind of device reads labels on the host."""
     return device_type == "cpu" or validate or _validating

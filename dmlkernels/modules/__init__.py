@@ -1,1 +1,1 @@
-"""One module per loss: it owns the proxies, the functions do the maths."""
+"""One module for each loss. Modules own the proxies; the functions compute."""

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 def extend_state(parameter: Tensor, num_new: int, optimizers: Iterable[Optimizer]) -> None:
-    """Append ``num_new`` zero rows to the state that optimisers keep for each row of ``parameter``."""
+    """Append ``num_new`` rows of zeros to the state that optimisers keep for each row of ``parameter``."""
     old_shape = (parameter.shape[0] - num_new, *parameter.shape[1:])
     for optimizer in optimizers:
         for name, value in optimizer.state.get(parameter, {}).items():

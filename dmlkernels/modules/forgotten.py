@@ -15,7 +15,7 @@ PATIENCE = 10  # forward passes that find a gradient, and no change, before an o
 
 
 class Watch:
-    """Watches the proxies of one module at each forward pass until it is clear whether they are trained."""
+    """Watch the proxies of one module at each forward pass until it is clear whether they are trained."""
 
     def __init__(self) -> None:
         self._passes = 0
@@ -23,9 +23,9 @@ class Watch:
         self._checksum: Tensor | None = None
 
     def settled(self, proxies: Tensor) -> bool:
-        """Whether there is no need to watch any longer; warns if the proxies are forgotten.
+        """Return whether watching may end; warn if no optimiser has the proxies.
 
-        Reads values, which synchronises with the device, once in the life of a module at most.
+        Reads values, which synchronises, at most once in the life of a module.
         """
         if not proxies.is_leaf or proxies.grad is None:  # no leaf: computed from others, as by weight_norm
             return False
@@ -48,7 +48,7 @@ class Watch:
 
 
 def _has_optimiser(parameter: Tensor) -> bool:
-    """Whether any optimiser of this process would update a parameter. Looks through all objects, some milliseconds."""
+    """Return whether an optimiser of this process has the parameter. Searches all objects, which takes milliseconds."""
     optimisers = (found for found in gc.get_objects() if issubclass(type(found), Optimizer))
     return any(
         parameter is held

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class LossModule(nn.Module):
     """A loss as a module: ``loss_fn(embeddings, labels)``, with the extra arguments of pytorch-metric-learning.
 
-    A subclass names its ``function``, whose keyword arguments become the module's options. One without proxies answers
-    ``param_groups``, ``init_proxies_from`` and ``extend_classes`` too, by doing nothing, so that one training script
+    A subclass names its ``function``, whose keyword arguments become the module's options. ``param_groups``,
+    ``init_proxies_from`` and ``extend_classes`` do nothing in a loss without proxies, so that one training script
     serves all losses.
 
     Args:
@@ -93,22 +93,22 @@ class LossModule(nn.Module):
         return loss
 
     def _call_options(self) -> dict[str, Any]:
-        """What ``function`` is given beside the samples."""
+        """Return what ``function`` gets beside the samples."""
         return self.options
 
     def _evaluate(
         self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch, and its detached parts."""
+        """Compute the loss of a batch, and its detached parts."""
         loss: Tensor = type(self).function(embeddings, labels, **options)
         return loss, {"loss": loss.detach()}
 
     def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
-        """Optimiser groups for the parameters of the loss; none here."""
+        """Return optimiser groups for the parameters of the loss; none here."""
         return []
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
-        """Class scores of embeddings (B, D)."""
+        """Compute class scores of embeddings (B, D)."""
         raise RuntimeError(f"{type(self).__name__} has no proxies, so no class scores: compare embeddings instead")
 
     def init_proxies_from(
@@ -126,5 +126,5 @@ class LossModule(nn.Module):
         """Add classes; nothing to do here, where any label is a class."""
 
     def extra_repr(self) -> str:
-        """Options."""
+        """Show the options."""
         return show_options(self.options)

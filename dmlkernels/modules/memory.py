@@ -13,8 +13,8 @@ class CrossBatchMemory(nn.Module):
     """The loss of each batch joined with the embeddings of the batches before it (XBM).
 
     ``loss(embeddings, labels, ref_emb=memory, ref_labels=...)``: exactly the loss of the concatenation. The memory is
-    a ring of the latest ``memory_size`` embeddings, detached; it learns each batch after its loss was computed, in
-    training mode only. Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020, arXiv 1912.06798.
+    a ring buffer of the latest ``memory_size`` embeddings, detached. In training mode each batch is stored after its
+    loss was computed. Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020, arXiv 1912.06798.
 
     pytorch-metric-learning's class of this name takes only the losses that it lists by name.
 
@@ -30,7 +30,7 @@ class CrossBatchMemory(nn.Module):
     Gradients: of the batch, through the loss; none to the memory.
 
     Memory and determinism: memory_size x D numbers and labels, in buffers of the state dict. Slots not filled yet
-        carry ``ignore_index``, so shapes never change and nothing synchronises.
+        are labelled ``ignore_index``, so shapes never change and nothing synchronises.
 
     Example:
         >>> import torch
@@ -62,7 +62,7 @@ class CrossBatchMemory(nn.Module):
         embeddings: Tensor,  # (B, D)
         labels: Tensor,  # (B,)
     ) -> Tensor:
-        """Compute the loss of a batch and the memory; then store the batch."""
+        """Compute the loss of a batch joined with the memory, then store the batch."""
         check_vectors("embeddings", embeddings)
         check_same_space("embeddings", embeddings, self.memory)
         check_labels("labels", labels, embeddings, "embeddings")
@@ -88,5 +88,5 @@ class CrossBatchMemory(nn.Module):
         self.position.zero_()
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Show sizes."""
         return f"memory_size={self.memory.shape[0]}, embedding_size={self.memory.shape[1]}"

@@ -10,7 +10,7 @@ _PER_CALL = ("proxy_labels", "sample_weight", "prior", "active", "centers_per_cl
 
 
 def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of ``function`` that do not change from call to call, with defaults filled in."""
+    """Return the keyword arguments of ``function`` that are fixed for a module, with defaults filled in."""
     options = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
@@ -23,5 +23,5 @@ def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> 
 
 
 def show_options(options: Mapping[str, Any]) -> str:
-    """For ``repr``."""
+    """Format options for ``repr``."""
     return ", ".join(f"{name}={value!r}" for name, value in options.items())

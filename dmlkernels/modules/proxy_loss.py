@@ -110,7 +110,7 @@ class ProxyLoss(LossModule):
 
     @property
     def proxy_labels(self) -> Tensor | None:  # (num_classes * proxies_per_class,)
-        """Class of each proxy; None when proxy j has class j."""
+        """Return the class of each proxy; None when proxy j has class j."""
         if self.proxies_per_class == 1:
             return None
         if is_dtensor(self.proxies):
@@ -216,7 +216,7 @@ class ProxyLoss(LossModule):
             raise RuntimeError("proxies: are computed from other parameters, which init_proxies_from cannot set")
 
     def _checked_classes(self, embeddings: Tensor, labels: Tensor) -> Tensor:  # (N,) int64
-        """The labels of embeddings that a class mean can be taken of."""
+        """Check embeddings and labels for class means; return the labels in int64."""
         check_vectors("embeddings", embeddings, allow_empty=True)
         check_labels("labels", labels, embeddings, "embeddings")
         if embeddings.shape[1] != self.embedding_size:
@@ -254,10 +254,10 @@ class ProxyLoss(LossModule):
         self._awaits_class_means = False
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
-        """Cosine of embeddings (B, D) with the nearest proxy of each class; for inference and metrics, not training.
+        """Compute the cosine of embeddings (B, D) with the nearest proxy of each class, for inference and metrics.
 
-        Float32 or wider, also under autocast. This makes a B x C matrix: it is what was asked for. With sharded proxies
-        it is a DTensor: the rows are the embeddings of all ranks, the columns stay where their classes are.
+        Float32 or wider, also under autocast. The result is a dense B x C matrix. With sharded proxies it is a
+        DTensor: the rows are the embeddings of all ranks, the columns stay where their classes are.
         """
         if is_dtensor(self.proxies):
             return sharded_scores(embeddings, self.proxies, self.proxies_per_class, self._class_scores)
@@ -276,10 +276,10 @@ class ProxyLoss(LossModule):
         optimizer: Optimizer | Sequence[Optimizer] = (),
         generator: torch.Generator | None = None,
     ) -> None:
-        """Add classes behind those that there are; their proxies start in random directions.
+        """Append classes whose proxies start in random directions.
 
-        The parameter stays the same object, so that an optimiser keeps it. DistributedDataParallel and torch.compile
-        know its old shape: wrap or compile again.
+        The parameter stays the same object, so optimisers keep it. DistributedDataParallel and torch.compile remember
+        its old shape: wrap or compile again.
 
         Args:
             num_new: how many, at least 1. They become classes num_classes to num_classes + num_new - 1.
@@ -303,18 +303,18 @@ class ProxyLoss(LossModule):
         self._watch = None
 
     def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
-        """Optimiser groups for the proxies: ``proxy_lr_factor`` times the base rate, and no weight decay."""
+        """Return optimiser groups for the proxies: ``proxy_lr_factor`` times the base rate, no weight decay."""
         return [{"params": [self.proxies], "lr": lr * proxy_lr_factor, "weight_decay": 0.0}]
 
     def extra_repr(self) -> str:
-        """Sizes and options."""
+        """Show sizes and options."""
         sizes = f"num_classes={self.num_classes}, embedding_size={self.embedding_size}"
         if self.proxies_per_class > 1:
             sizes += f", proxies_per_class={self.proxies_per_class}"
         return f"{sizes}, {show_options(self.options)}"
 
     def _ready_proxies(self) -> Tensor:
-        """The proxies for a forward pass."""
+        """Return the proxies for a forward pass."""
         if self._awaits_class_means:
             raise RuntimeError("proxy_init='class_mean': call init_proxies_from(embeddings, labels) before training")
         proxies = self.proxies
@@ -336,7 +336,7 @@ class ProxyLoss(LossModule):
         return type(self).function(embeddings, labels, proxies, proxy_labels=proxy_labels, **options)
 
     def _try_options(self) -> None:
-        """Evaluate two samples, so that a wrong option raises where it was written."""
+        """Evaluate a few samples, so that a wrong option raises at construction."""
         resolve(self.options["backend"], self.proxies.device.type)
         labels = torch.tensor([0, 1, 0])
         proxies = torch.eye(2).repeat_interleave(self.proxies_per_class, dim=0)

@@ -16,7 +16,7 @@ def joined(
     sample_weight: Tensor | None,  # (B,)
     ignore_index: int,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # (B + M, D), (B + M,), (B + M,)
-    """Concatenate a batch and further samples, of which those that are in the batch already are ignored.
+    """Concatenate a batch and further samples; label as ignored those that the batch has already.
 
     pytorch-metric-learning's ``CrossBatchMemory`` stores a batch before it asks for the loss, so that its memory holds
     the batch again.
@@ -41,7 +41,7 @@ def joined(
 
 
 def _row_hash(vectors: Tensor, labels: Tensor) -> Tensor:  # (N,) int64
-    """64 bits of each labelled vector; equal rows have equal hashes, others but for a chance of 2^-64."""
+    """Hash each labelled vector to 64 bits: equal rows collide always, others with probability 2^-64."""
     integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[vectors.element_size()]
     words = vectors.detach().contiguous().view(integers).long()
     places = torch.arange(1, words.shape[1] + 2, device=words.device)

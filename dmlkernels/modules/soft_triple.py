@@ -34,7 +34,7 @@ class SoftTripleLoss(ProxyLoss):
         super().__init__(num_classes, embedding_size, proxies_per_class=centers_per_class, **options)
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
-        """Scaled class similarities of embeddings (B, D), without margin; for metrics, not for training."""
+        """Compute scaled class similarities of embeddings (B, D), without margin, for inference and metrics."""
         return super().get_logits(embeddings)
 
     def _class_scores(self, cosines: Tensor) -> Tensor:

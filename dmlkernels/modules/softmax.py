@@ -38,7 +38,7 @@ class NormalizedSoftmaxLoss(TensorOptions):
         super().__init__(num_classes, embedding_size, learnable=learnable, **options)
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
-        """Scaled cosines of embeddings (B, D) with the classes, without margin; for metrics, not for training.
+        """Compute scaled cosines of embeddings (B, D) with the classes, without margin, for inference and metrics.
 
         Float32 or wider, also under autocast. If a class has several proxies, the log-sum-exp over them. This makes a
         B x C matrix: it is what was asked for. With sharded proxies it is a DTensor, as ``ProxyLoss.get_logits`` says.

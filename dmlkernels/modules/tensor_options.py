@@ -39,8 +39,8 @@ class TensorOptions(ProxyLoss):
             self._keep(name, value, name in learnable)
 
     def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
-        """Optimiser groups: proxies at ``proxy_lr_factor`` times the base rate, learnable options at the base rate;
-        neither with weight decay."""
+        """Return optimiser groups without weight decay: proxies at ``proxy_lr_factor`` times the base rate, learnable
+        options at the base rate."""
         groups = super().param_groups(lr, proxy_lr_factor)
         learnt = [value for name, value in self._tensors().items() if isinstance(value, nn.Parameter)]
         return groups + ([{"params": learnt, "lr": lr, "weight_decay": 0.0}] if learnt else [])
@@ -95,7 +95,7 @@ class TensorOptions(ProxyLoss):
 
 
 def learnable_names(**flags: bool) -> tuple[str, ...]:
-    """Options whose flag ``learnable_<option>`` is set."""
+    """Return the options whose flag ``learnable_<option>`` is set."""
     for name, flag in flags.items():
         check_flag(f"learnable_{name}", flag)
     return tuple(name for name, flag in flags.items() if flag)

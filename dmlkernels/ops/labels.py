@@ -1,4 +1,4 @@
-"""Labels checked and made uniform, opaquely to torch.compile and without ever making a GPU's host wait."""
+"""Labels checked and made uniform, opaquely to torch.compile and without ever synchronising with a GPU."""
 
 from __future__ import annotations
 

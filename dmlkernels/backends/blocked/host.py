@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether the host can look at values without waiting for a device."""
+    """Return whether the host can read values without synchronising."""
     return tensor.device.type == "cpu"
 
 

@@ -12,7 +12,7 @@ from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedP
 def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
     """``positives`` and ``not_negatives`` (see Tile) of a block of row labels and a block of column labels.
 
-    On a CPU the pairs are listed, since they are few; elsewhere masked, since listing would make the host wait.
+    On a CPU the pairs are listed, since they are few; elsewhere masked, since listing would synchronise.
 
     Args:
         columns: labels, or a range if columns have consecutive classes.

@@ -18,7 +18,7 @@ class Rows:
     """Unit rows in blocks, and the way back to the order in which they came.
 
     On a CPU ignored rows are dropped, and points that meet each other are sorted by class within their segment, so
-    that positive pairs gather in few tiles. Elsewhere that would make the host wait: rows stay, ignored ones as zeros.
+    that positive pairs gather in few tiles. Elsewhere that would synchronise: rows stay, ignored ones as zeros.
     """
 
     def __init__(self, pairs: Pairs, norms: Norms) -> None:
