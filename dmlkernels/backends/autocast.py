@@ -1,10 +1,11 @@
-"""Autocast switched off where it would round scores and statistics to half precision."""
+"""What autocast means here: products of halves where it was given halves, everything else as it is without."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -12,3 +13,22 @@ def without_autocast(device_type: str) -> AbstractContextManager[object]:
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
+
+
+def operands(rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """What is multiplied: as given, but under autocast float32 beside a half type is rounded to that, differentiably.
+
+    That is autocast's own rule for a product of the two. Where both are float32 none was asked for: whatever made them
+    so, such as a normalisation at the end of a network, runs in float32 under autocast for a reason.
+    """
+    if columns is None or rows.dtype == columns.dtype or not _is_under_autocast(rows.device.type):
+        return rows, columns
+    if rows.dtype.itemsize == 2 and columns.dtype == torch.float32:
+        return rows, columns.to(rows.dtype)
+    if columns.dtype.itemsize == 2 and rows.dtype == torch.float32:
+        return rows.to(columns.dtype), columns
+    return rows, columns
+
+
+def _is_under_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

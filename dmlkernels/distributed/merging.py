@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 from dmlkernels import backends
+from dmlkernels.backends.autocast import operands
 from dmlkernels.distributed.collectives import all_gather, exchange
 from dmlkernels.ops.pairs import pair_backward, pair_forward
 from dmlkernels.statistics import IGNORED, Statistic
@@ -84,8 +85,18 @@ def merged_statistics(
         group: of the ranks that have parts of the columns.
     """
     backend = backends.resolve(backend, rows.device.type, statistic.name)
+    scored, scored_columns = operands(rows, columns)
     return _Merged.apply(
-        rows, columns, row_values, statistic, group, tuple(sizes), row_labels, column_labels, column_weights, backend
+        scored,
+        scored_columns,
+        row_values,
+        statistic,
+        group,
+        tuple(sizes),
+        row_labels,
+        column_labels,
+        column_weights,
+        backend,
     )
 
 

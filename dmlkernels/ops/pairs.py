@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
+from dmlkernels.backends.autocast import operands
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.ops.library import first_order, register
 from dmlkernels.statistics import Statistic, build
@@ -75,9 +76,11 @@ def pair_statistics(
 ) -> Tensor:
     """Compute the ``(R, width)`` statistics of the cosine scores, differentiably.
 
-    Arguments as in ``Pairs``; ``backend`` as losses take it.
+    Arguments as in ``Pairs``; ``backend`` as losses take it. Under autocast see ``operands``.
     """
     backend = backends.resolve(backend, rows.device.type, statistic.name)
+    if not within:  # points among points are one matrix, whose distances are float32
+        rows, columns = operands(rows, columns)
     statistics: Tensor = pair_forward(
         rows, columns, row_values, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
         statistic.name, [float(value) for value in statistic.parameters()], backend,

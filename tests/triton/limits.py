@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.triton.compiling import Compiled
+from tests.triton.compiling import TARGETS, Compiled
 from tests.triton.launches import MOST_CENTERS
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def wanted_unit(configuration: Configuration) -> str | None:
     """The tensor-core instruction that scores must use, if any."""
     if configuration.operands in ("bfloat16", "float16"):
         return HALF_UNIT[configuration.target]
+    if configuration.operands == "bfloat16 x float32" and TARGETS[configuration.target][1].vendor != "hip":
+        return FLOAT_UNIT[configuration.target]
     if configuration.operands != "float64" and configuration.precision == "high":
         return FLOAT_UNIT[configuration.target]
     return None

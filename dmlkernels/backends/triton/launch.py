@@ -45,7 +45,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
         rows.size, columns.size, rows.stride, columns.stride, problem.borders, problem.hyper,
         FOLD=epilogue.fold, MERGE=epilogue.merge, HAS_GRAD=epilogue.has_grad, EMPTY=epilogue.empty,
         WEIGHTS=int(epilogue.weighted), WITHIN=pairs.within, GROUP=problem.group,
-        PRECISION=first_precision(epilogue, arch),
+        PRECISION=first_precision(epilogue, arch, problem.mixed),
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
@@ -104,7 +104,8 @@ def _gradient(
         own.vectors, other.vectors, partial, own.numbers, other.numbers, own.labels, other.labels, flags,
         own.size, other.size, own.stride, other.stride, borders, problem.hyper,
         SLOPE=epilogue.slope, NUMBERS=(epilogue.num_values, int(epilogue.weighted)), SIDE=side, GROUP=problem.group,
-        SPARSE=flags is not None, PARTIAL=count > 1, PRECISION=second_precision(epilogue, problem.operand, arch),
+        SPARSE=flags is not None, PARTIAL=count > 1,
+        PRECISION=second_precision(epilogue, problem.operand, arch, problem.mixed),
         DIM=dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D, SLICE=tiles.SLICE,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

@@ -13,20 +13,26 @@ _FAST = {"cuda": "tf32", "hip": "bf16x3", "interpreter": "ieee"}
 _EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 
 
-def first_precision(epilogue: Epilogue, arch: Architecture) -> str:
-    """Of the scores."""
+def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool) -> str:
+    """Of the scores. ``mixed``: halves meet float32, as mixed precision has them; see ``is_mixed``."""
     if _wants_float32():
-        return "ieee"
+        return _EXACT[arch.vendor] if mixed else "ieee"
     # Several bfloat16 products add up in another order with the operands exchanged.
     exact = epilogue.exact_scores or (epilogue.same_scores and arch.vendor == "hip")
     return (_EXACT if exact else _FAST)[arch.vendor]
 
 
-def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture) -> str:
+def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture, mixed: bool) -> str:
     """Of scores and gradient in backward. For float16 the gradient alone: its slopes are float32, see slope_type."""
     if operand == torch.float16:
         return _FAST[arch.vendor]
-    return first_precision(epilogue, arch)
+    return first_precision(epilogue, arch, mixed)
+
+
+def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
+    """Whether halves meet float32. Then a product of float32 is worth no more than three of tf32, which keep 21 bits of
+    every factor and run on tensor cores; that is as good as float32 sums are (tests/triton/test_precision.py)."""
+    return {rows.itemsize, columns.itemsize} == {2, 4}
 
 
 def _wants_float32() -> bool:

@@ -12,6 +12,7 @@ from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
 from dmlkernels.backends.triton.plan import Work
+from dmlkernels.backends.triton.precision import is_mixed
 
 
 class Vectors(NamedTuple):
@@ -75,6 +76,10 @@ class Problem:
             layout.split_numbers(epilogue.hyper(statistic)),
             torch.promote_types(rows.dtype, columns.dtype) if rows.dtype == columns.dtype else pairs.dtype,
         )
+
+    @property
+    def mixed(self) -> bool:
+        return is_mixed(self.rows.dtype, self.columns.dtype)
 
     def work(self) -> Work:
         """What tile sizes follow from."""

@@ -1,0 +1,71 @@
+"""What the kernels' products may lose: three tf32 products for one of float32, emulated since the interpreter has no
+tf32, and half products under autocast against dense autocast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from benchmarks.harness.precision import matmul_precision
+from dmlkernels.backends.triton.epilogues.field import FIELD
+from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
+from dmlkernels.backends.triton.plan import Architecture
+from dmlkernels.backends.triton.precision import first_precision, is_mixed, second_precision
+
+HOPPER = Architecture("cuda", 90)
+
+
+def tf32(x: Tensor) -> Tensor:
+    """Rounded to 11 bits."""
+    bits = x.view(torch.int32)
+    return ((bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+def product(a: Tensor, b: Tensor, parts: int) -> Tensor:
+    """``a @ b.T`` of one or three tf32 products, summed in float32 as a tensor core does."""
+    a_high, b_high = tf32(a), tf32(b)
+    found = a_high @ b_high.T
+    if parts == 3:
+        a_low, b_low = tf32(a - a_high), tf32(b - b_high)
+        found = (a_low @ b_high.T + a_high @ b_low.T) + found
+    return found
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dim", [128, 512])
+@pytest.mark.parametrize("common", [0.0, 3.0], ids=["spread", "collapsed"])
+def test_three_tf32_products_are_as_good_as_float32(half: torch.dtype, dim: int, common: float) -> None:
+    """Of half embeddings, normalised, with float32 proxies: cosines to within what summation in float32 costs."""
+    generator = torch.Generator().manual_seed(dim)
+    shared = common * torch.randn(1, dim, generator=generator)
+    x = (torch.randn(200, dim, generator=generator) + shared).to(half)
+    w = F.normalize(torch.randn(300, dim, generator=generator) + shared)
+    true = F.normalize(x.double()) @ w.double().T
+    unit = (x.double() / x.double().norm(dim=1, keepdim=True)).float()
+    errors = {
+        "float32": (unit @ w.T - true).abs(),
+        "three": (product(unit, w, 3) - true).abs(),
+        "one": (product(unit, w, 1) - true).abs(),
+    }
+    mean = {name: error.mean().item() for name, error in errors.items()}
+    assert mean["three"] <= 1.5 * mean["float32"] + 1e-8
+    assert errors["three"].max() <= 1.5 * errors["float32"].max() + 1e-7
+    assert mean["one"] > 20 * mean["three"]
+
+
+def test_mixed_operands_run_on_tensor_cores() -> None:
+    mixed = is_mixed(torch.bfloat16, torch.float32)
+    assert mixed and is_mixed(torch.float32, torch.float16)
+    assert not any(is_mixed(one, one) for one in (torch.bfloat16, torch.float32, torch.float64))
+    assert not is_mixed(torch.float32, torch.float64) and not is_mixed(torch.bfloat16, torch.float16)
+    with matmul_precision("highest"):
+        assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32x3"
+        assert second_precision(LOGSUMEXP, torch.float32, HOPPER, mixed) == "tf32x3"
+        assert first_precision(LOGSUMEXP, HOPPER, False) == "ieee"
+    with matmul_precision("high"):
+        assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32"
+        assert first_precision(FIELD, HOPPER, mixed) == "tf32x3"
