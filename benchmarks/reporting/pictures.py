@@ -12,7 +12,7 @@ from benchmarks.harness.steps import BOTH
 from benchmarks.reporting.markdown import measurements
 
 _BARS_SHAPE = "faces128"
-_INK = "#808890"  # contrast above 3 with white and with GitHub's dark grey
+INK = "#808890"  # contrast above 3 with white and with GitHub's dark grey
 _COLOURS = {
     "ours, native": "#e8663c",
     "ours, torch": "#d19a00",
@@ -21,10 +21,10 @@ _COLOURS = {
     "plain PyTorch": "#2fa37c",
     "pytorch-metric-learning": "#b06fd8",
 }
-_STYLE: Any = {
+STYLE: Any = {
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
-    "legend.labelcolor": _INK, "grid.color": _INK, "grid.alpha": 0.25, "axes.grid": True, "font.size": 11,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "legend.labelcolor": INK, "grid.color": INK, "grid.alpha": 0.25, "axes.grid": True, "font.size": 11,
     "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 2, "figure.dpi": 110,
 }  # fmt: skip
 
@@ -39,7 +39,7 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
 
     folder.mkdir(parents=True, exist_ok=True)
     growth = [record for record in records if record["kind"] == "growth" and "median_s" in record]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
         if _bars(axes, records):
             yield _save(figure, folder / f"{prefix}-highlights.png")
@@ -105,7 +105,7 @@ def _lines(axis: Any, records: Sequence[Record], key: str, scale: float, label: 
         found = [record for record in records if record["variant"] == variant and record[key]]
         sizes, values = [record["value"] for record in found], [record[key] / scale for record in found]
         name = f"{variant}  ^{exponent(sizes[1:], values[1:]):.2f}"
-        axis.loglog(sizes, values, marker="o", markersize=4, color=_COLOURS.get(variant, _INK), label=name)
+        axis.loglog(sizes, values, marker="o", markersize=4, color=_COLOURS.get(variant, INK), label=name)
     ticks = sorted({record["value"] for record in records})
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_xticks([], minor=True)
@@ -118,7 +118,7 @@ def _training(axes: Any, records: Sequence[Record]) -> None:
         found = [record for record in records if record["variant"] == variant]
         axes[0].plot(
             [record["value"] for record in found], [record["median_s"] for record in found],
-            marker="o", markersize=4, color=_COLOURS.get(variant, _INK), label=variant,
+            marker="o", markersize=4, color=_COLOURS.get(variant, INK), label=variant,
         )  # fmt: skip
     shares = {record["value"]: 100 * record["skipped"] for record in records}
     axes[1].plot(list(shares), list(shares.values()), marker="o", markersize=4, color=_COLOURS["ours, native"])

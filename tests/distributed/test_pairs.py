@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 import dmlkernels as dml
+from benchmarks.harness.traffic import Traffic
 from dmlkernels.distributed import pairwise
 from dmlkernels.distributed.meetings import Meeting
 from tests.distributed.evaluate import part_sizes, placed
-from tests.distributed.traffic import Traffic
 from tests.distributed.world import Place, World
 
 Given = dict[str, Any]

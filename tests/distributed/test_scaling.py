@@ -1,0 +1,37 @@
+"""The traffic that docs/scaling.md gives is what is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from benchmarks.harness.traffic import Call
+from benchmarks.scaling.__main__ import DOCS, with_tables
+from benchmarks.scaling.count import ALONE, OPTIONS, count
+from benchmarks.scaling.traffic import Step, calls
+from tests.distributed.world import Place, World
+
+SIZES = [(24, 24, 4), (48, 24, 4), (24, 48, 4), (24, 24, 8)]
+
+
+def counted(place: Place, step: Step) -> dict[str, list[Call]]:
+    names = (name for name in OPTIONS if not (step.sharded and name in ALONE))
+    return {name: count(name, step, place.rank, place.group, place.mesh) for name in names}
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_formulas_are_what_is_counted(world: World, ranks: int, sharded: bool) -> None:
+    for rows, columns, dim in SIZES:
+        step = Step(ranks, rows, columns, dim, sharded)
+        for found in world.run(ranks, counted, step):
+            for name, made in found.items():
+                expected = Counter((call.operation, call.num_bytes) for call in calls(name, step))
+                assert Counter((call.operation, call.num_bytes) for call in made) == expected, (name, step)
+                assert {call.ranks for call in made} == {ranks}
+
+
+def test_the_page_has_the_tables_of_the_formulas() -> None:
+    page = (DOCS / "scaling.md").read_text(encoding="utf-8")
+    assert with_tables(page) == page
