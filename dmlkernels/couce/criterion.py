@@ -131,13 +131,20 @@ class CouCE(nn.Module):
         self.epoch.fill_(epoch)
         self.ramp.fill_(ramp)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CouCE:
+        super()._apply(fn, recurse)
+        if not self.ramp.is_meta:
+            self._move_schedule(self._epoch)  # to_empty leaves whatever was in memory
+        return self
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         key = f"{prefix}epoch"
         if key not in state_dict:
             state_dict = {**state_dict, key: torch.full_like(self.epoch, self._epoch, device="cpu")}
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         loaded = state_dict[key]
-        # The ramp is not in the state: after a module was made on the meta device it holds whatever was in memory.
+        if self.ramp.is_meta:  # not in the state, so not assigned with it
+            self.ramp = torch.empty_like(self.epoch)
         self._move_schedule(self._epoch if loaded.is_meta or loaded.dim() else float(loaded))
 
     def forward(

@@ -334,6 +334,24 @@ def test_the_schedule_resumes_where_it_was(epoch: float) -> None:
         assert torch.equal(resumed(*batch()), saved(*batch()))
 
 
+@pytest.mark.parametrize("epoch", [None, 3.0])
+def test_the_ramp_is_never_what_was_in_memory(epoch: float | None) -> None:
+    """Assigned to, or made empty, on a module from the meta device."""
+    saved = CouCE(PlainLoss())
+    if epoch is not None:
+        saved.set_epoch(epoch)
+    with torch.device("meta"):
+        assigned, emptied = CouCE(PlainLoss()), CouCE(PlainLoss())
+    assigned.load_state_dict(saved.state_dict(), assign=True)
+    assert torch.equal(assigned.ramp, saved.ramp) and torch.equal(assigned.epoch, saved.epoch)
+    if epoch is not None:
+        emptied.set_epoch(epoch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty_like", lambda x, **options: torch.full(x.shape, torch.nan, **options))
+        emptied.to_empty(device="cpu")
+    assert torch.equal(emptied.ramp, saved.ramp) and torch.equal(emptied.epoch, saved.epoch)
+
+
 def test_a_state_without_the_schedule_leaves_it() -> None:
     """As states had it before the epoch was in them."""
     loss, saved = CouCE(PlainLoss()), CouCE(PlainLoss())
