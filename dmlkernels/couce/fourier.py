@@ -78,7 +78,7 @@ def fourier_intervention(
         >>> torch.allclose(unchanged, features, atol=1e-6)
         True
     """
-    check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain)
+    check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain, generator=generator)
     maps = channels_first("feature_map", feature_map, layout)
     if feature_map.numel() == 0 or (mode == "mix" and feature_map.shape[0] == 1):
         return feature_map
@@ -134,7 +134,13 @@ def radial_bands(
 
 
 def check_intervention(
-    *, edges: Sequence[float], eta: Sequence[float], mode: str, sigma: float, max_gain: float
+    *,
+    edges: Sequence[float],
+    eta: Sequence[float],
+    mode: str,
+    sigma: float,
+    max_gain: float,
+    generator: torch.Generator | None,
 ) -> None:
     """The options make an intervention."""
     _check_edges(edges)
@@ -144,6 +150,8 @@ def check_intervention(
     check_choice("mode", mode, MODES)
     check_number("sigma", sigma, at_least=0)
     check_number("max_gain", max_gain, at_least=1)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator: got {type(generator).__name__}, expected a torch.Generator or None")
 
 
 def _check_numbers(name: str, values: object) -> None:

@@ -52,7 +52,7 @@ class FourierIntervention(nn.Module):
         layout: str | None = None,
     ) -> None:
         super().__init__()
-        check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain)
+        check_intervention(edges=edges, eta=eta, mode=mode, sigma=sigma, max_gain=max_gain, generator=generator)
         check_layout(layout)
         self.edges, self.eta = tuple(edges), tuple(eta)
         self.mode, self.sigma, self.max_gain, self.generator = mode, sigma, max_gain, generator

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from dmlkernels.backends import resolve
 from dmlkernels.distributed.group import Ranks, is_dtensor, local_tensor, mesh_of, ranks_of_mesh
 from dmlkernels.distributed.layout import check_mesh, common_seed, from_rows, own_slice, rows_like, rows_of
-from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
+from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.cosines import cosines, unit_rows
 from dmlkernels.modules.extension import extend_state
 from dmlkernels.modules.forgotten import Watch
@@ -144,6 +144,8 @@ class ProxyLoss(LossModule):
             if labels is None:
                 raise ValueError("labels: got None, expected (N,) classes of the embeddings")
             batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
+        elif labels is not None or not isinstance(embeddings, Iterable):
+            raise TypeError(f"embeddings: got {type(embeddings).__name__}, expected a tensor, or batches without labels")
         else:
             batches = embeddings
         directions, found = self._class_directions(self._checked_batches(batches))
@@ -261,6 +263,8 @@ class ProxyLoss(LossModule):
         """
         if is_dtensor(self.proxies):
             return sharded_scores(embeddings, self.proxies, self.proxies_per_class, self._class_scores)
+        check_vectors("embeddings", embeddings, allow_empty=True)
+        check_same_space("proxies", self.proxies, embeddings)
         grouped = cosines(embeddings, self.proxies).unflatten(1, (self.num_classes, self.proxies_per_class))
         return self._class_scores(grouped)
 

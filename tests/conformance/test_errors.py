@@ -108,6 +108,23 @@ def test_vectors(loss: Loss, bad: Bad, backend: str) -> None:
             spoil(loss, name, name, bad, backend)
 
 
+ENTRY_POINTS: dict[str, Callable[[Any], Any]] = {
+    "logits": lambda x: dml.PDLoss(5, 8).get_logits(x),
+    "logits of SoftTriple": lambda x: dml.SoftTripleLoss(5, 8).get_logits(x),
+    "class means": lambda x: dml.PDLoss(5, 8).init_proxies_from(x, torch.arange(12) % 5),
+    "dictionary": lambda x: dml.BackgroundDictionary(3, 8)(x),
+    "CouCE": lambda x: dml.CouCE(dml.PDLoss(5, 8))(x, torch.arange(12) % 5),
+}
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD_VECTORS if bad.kind != "no_rows"], ids=str)
+@pytest.mark.parametrize("entry", ENTRY_POINTS.values(), ids=ENTRY_POINTS)
+def test_vectors_given_to_modules(entry: Callable[[Any], Any], bad: Bad) -> None:
+    came = f"({bad.came})|(got .* dimensions, expected 8)" if bad.kind == "no_columns" else bad.came
+    with pytest.raises(bad.error, match=f"^(embeddings|proxies|atoms): .*{came}"):
+        entry(bad.change(torch.randn(12, 8)))
+
+
 @pytest.mark.parametrize("bad", BAD_BESIDE_EMBEDDINGS, ids=str)
 @every_loss
 def test_vectors_beside_embeddings(loss: Loss, bad: Bad, backend: str) -> None:

@@ -290,6 +290,19 @@ def test_bad_options(options: dict[str, Any], argument: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"eta": None}, {"eta": (None, 1.0, 1.0)}, {"edges": 0.5}, {"sigma": None}, {"max_gain": "10"}, {"generator": 7}],
+    ids=str,
+)
+def test_options_of_another_type(options: dict[str, Any]) -> None:
+    (argument,) = options
+    with pytest.raises(TypeError, match=f"^{argument}: got .* expected"):
+        fourier_intervention(random_map(2, 3, 4, 4), **options)
+    with pytest.raises(TypeError, match=f"^{argument}: got .* expected"):
+        FourierIntervention(**options)
+
+
+@pytest.mark.parametrize(
     ("features", "error"),
     [
         (torch.zeros(3, 4, 4), ValueError),
