@@ -77,6 +77,7 @@ def proxy_anchor_loss(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group,
+        labels_proxies=True,
     )  # fmt: skip
     statistics = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha))
     formula = Formula("anchor", (alpha * margin,))

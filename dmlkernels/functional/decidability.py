@@ -18,7 +18,7 @@ from dmlkernels.functional.checks import (
 )
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_pair_labels
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import Moments
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ def decidability_loss(
     check_labels("labels", labels, embeddings, "embeddings")
     check_integer("ignore_index", ignore_index)
     device = embeddings.device.type
-    resolved, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), True, correction)
+    resolved, poison = resolve_sample_labels(
+        labels, ignore_index, should_check(device, validate), True, correction, backend
+    )
     moments = pair_statistics(Moments(), embeddings, backend=backend, row_labels=resolved, within=True)
     formula = Formula(f"decidability_{form}", (1.0, correction, min_gap, eps, 2.0))
     if evaluates(formula, moments, backend):

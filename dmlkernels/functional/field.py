@@ -20,7 +20,7 @@ from dmlkernels.functional.checks import (
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_pair_labels
+from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
@@ -115,7 +115,9 @@ def potential_field_loss(
         check_labels("labels", labels, embeddings, "embeddings")
         check_integer("ignore_index", ignore_index)
         device = embeddings.device.type
-        point_labels, poison = resolve_pair_labels(labels, ignore_index, should_check(device, validate), False, 0)
+        point_labels, poison = resolve_sample_labels(
+            labels, ignore_index, should_check(device, validate), False, 0, backend
+        )
         energies = pair_statistics(
             statistic,
             embeddings,
@@ -127,6 +129,7 @@ def potential_field_loss(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
+        labels_proxies=True,
     )  # fmt: skip
     points, point_labels = joined_points(inputs)
     energies = pair_statistics(
@@ -177,11 +180,11 @@ def _field_of_ranks(
 
 def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor]:
     """Samples above proxies, and the labels of both."""
-    proxy_labels = inputs.proxy_labels
-    if proxy_labels is None:
-        proxy_labels = torch.arange(inputs.proxies.shape[0], device=inputs.proxies.device)
+    labels = inputs.point_labels
+    if labels is None:
+        labels = torch.cat((inputs.labels, inputs.labels_of_proxies))
     # cat promotes: half samples beside float32 proxies become float32, which rounds nothing.
-    return torch.cat((inputs.embeddings, inputs.proxies)), torch.cat((inputs.labels, proxy_labels))
+    return torch.cat((inputs.embeddings, inputs.proxies)), labels
 
 
 def count_points(labels: Tensor) -> Tensor:

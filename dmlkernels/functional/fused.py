@@ -98,7 +98,7 @@ def fused_objective(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         needs_samples=bool(pd_weight or odba_weight), needs_impostors=bool(pd_weight),
-        correction=correction if pd_weight else 0, process_group=process_group,
+        correction=correction if pd_weight else 0, process_group=process_group, labels_proxies=bool(field_weight),
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_labels
+from dmlkernels.ops import pair_statistics, resolve_proxy_labels
 from dmlkernels.statistics import IGNORED, Statistic
 
 if TYPE_CHECKING:
@@ -35,11 +35,21 @@ class ProxyInputs:
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
+    point_labels: Tensor | None = field(default=None, kw_only=True)  # (B + C,), of samples and proxies, if made at once
 
     @property
     def valid(self) -> Tensor:  # (B,) bool
         """Rows that take part."""
         return self.labels != IGNORED
+
+    @property
+    def labels_of_proxies(self) -> Tensor:  # (C,)
+        """Their classes, also where proxy j has class j."""
+        if self.proxy_labels is not None:
+            return self.proxy_labels
+        if self.point_labels is not None:
+            return self.point_labels[self.labels.shape[0] :]
+        return class_range(self.proxies)
 
     @property
     def num_proxies(self) -> int:
@@ -70,7 +80,7 @@ class ProxyInputs:
             self.proxies,
             self.embeddings,
             backend=self.backend,
-            row_labels=class_range(self.proxies) if self.proxy_labels is None else self.proxy_labels,
+            row_labels=self.labels_of_proxies,
             column_labels=self.labels,
         )
 
@@ -98,6 +108,7 @@ def proxy_inputs(
     proxies_name: str = "proxies",
     proxies_per_label: int = 1,
     process_group: ProcessGroup | Step | None = None,
+    labels_proxies: bool = False,
 ) -> ProxyInputs:
     """Check the common arguments of a proxy loss and resolve its labels.
 
@@ -108,6 +119,7 @@ def proxy_inputs(
         proxies_name: what the loss calls its proxies, for messages.
         proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
         process_group: a ``Step`` if the batch is spread over ranks, see ``across_ranks``.
+        labels_proxies: whether the loss will ask for the labels of proxies as tensors.
     """
     if isinstance(process_group, Step):
         from dmlkernels.functional.parts import part_inputs  # only here: one process does without all of it
@@ -124,7 +136,7 @@ def proxy_inputs(
         proxy_labels = proxy_labels.long()
     check_integer("ignore_index", ignore_index)
     device = embeddings.device.type
-    resolved, poison = resolve_labels(
+    resolved, poison, point_labels = resolve_proxy_labels(
         labels,
         proxy_labels,
         proxies.shape[0] // proxies_per_label,
@@ -133,5 +145,7 @@ def proxy_inputs(
         needs_samples,
         needs_impostors,
         correction,
+        backend,
+        labels_proxies,
     )
-    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backend)
+    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backend, point_labels=point_labels)

@@ -3,6 +3,7 @@
 from dmlkernels.ops.classes import class_index
 from dmlkernels.ops.formulas import Formula, evaluate, evaluates
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
+from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 
@@ -15,4 +16,6 @@ __all__ = [
     "pair_statistics",
     "resolve_labels",
     "resolve_pair_labels",
+    "resolve_proxy_labels",
+    "resolve_sample_labels",
 ]

@@ -12,6 +12,7 @@ NEED_KERNELS = [
     "test_flags.py",
     "test_formulas.py",
     "test_guards.py",
+    "test_labels.py",
     "test_losses.py",
     "test_same_scores.py",
     "test_shapes.py",

@@ -28,7 +28,7 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.backends.registry import Availability
 from dmlkernels.backends.triton import run
 from dmlkernels.backends.triton.plan import Architecture
-from dmlkernels.ops import formulas, labels, pairs, spread
+from dmlkernels.ops import formulas, labels, labels_at_once, pairs, spread
 
 # Copy, indices and the sort itself; linear indices (3), their sort (3), and the sums.
 SEVERAL = {"sort": 3, "index_put": 7, "index_put_": 7}
@@ -37,6 +37,7 @@ _METADATA = {"_unsafe_view", "detach", "alias", "is_same_size", "lift_fresh", "d
 _IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "resolve_labels": labels._resolve_labels,
     "resolve_pair_labels": labels._resolve_pair_labels,
+    "labels_at_once": labels_at_once._resolve,
     "pair_forward": pairs._forward,
     "pair_backward": pairs._backward,
     "formula_forward": formulas._forward,

@@ -16,19 +16,19 @@ from tests.triton.counted import LARGE, SMALL, Shape, count_loss
 from tests.triton.counting import count
 
 MOST = {  # small, large
-    "pd": (34, 222),
-    "decidability": (50, 51),
-    "field": (55, 53),
-    "field_alone": (45, 46),
+    "pd": (26, 214),
+    "decidability": (44, 45),
+    "field": (45, 43),
+    "field_alone": (39, 40),
     "odba": (16, 16),
     "symmetric_kl": (28, 29),
-    "fused": (77, 75),
-    "anchor": (25, 24),
-    "softmax": (30, 30),
-    "nca": (30, 30),
-    "cosface": (30, 30),
-    "arcface": (30, 30),
-    "soft_triple": (87, 137),
+    "fused": (67, 65),
+    "anchor": (16, 15),
+    "softmax": (22, 22),
+    "nca": (22, 22),
+    "cosface": (22, 22),
+    "arcface": (22, 22),
+    "soft_triple": (79, 129),
 }
 
 

@@ -1,0 +1,63 @@
+"""Labels as int64 with one mark for ignored rows, and whether any is no class."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from dmlkernels.backends.triton.kernels.scalars import loop_bound
+
+IGNORED = tl.constexpr(-(2**63))
+
+
+@triton.jit
+def load_labels(label_p, place, inside, ignore_index):
+    label = tl.load(label_p + place, mask=inside, other=0).to(tl.int64)
+    return label, inside & (label == ignore_index)
+
+
+@triton.jit(do_not_specialize=["count", "num_classes", "ignore_index"])
+def labels_kernel(
+    label_p, class_p, out_p, poison_p, count, num_classes, ignore_index,
+    CLASSES: tl.constexpr, JOINED: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """CLASSES: "counted" from 0, "given" by ``class_p``, or "any". The first two of these let the first program look at
+    all labels and write ``poison``; if they are given each looks at its own, and ``poison`` is zero before. JOINED
+    writes the classes behind the labels."""
+    place = tl.program_id(0) * M + tl.arange(0, M)
+    inside = place < count
+    label, ignored = load_labels(label_p, place, inside, ignore_index)
+    tl.store(out_p + place, tl.where(ignored, IGNORED, label), mask=inside)
+    if JOINED:
+        column = place - count
+        behind = (column >= 0) & (column < num_classes)
+        classes = column.to(tl.int64)
+        if class_p is not None:
+            classes = tl.load(class_p + column, mask=behind, other=0).to(tl.int64)
+        tl.store(out_p + place, classes, mask=behind)
+    one = tl.arange(0, 1)
+    if CLASSES == "given":
+        known = tl.zeros([M], tl.int32)
+        bad = tl.zeros([M], tl.int32)
+        for start in tl.range(0, loop_bound(num_classes), N):
+            column = start + tl.arange(0, N)
+            there = column < num_classes
+            classes = tl.load(class_p + column, mask=there, other=IGNORED + 1).to(tl.int64)
+            same = (label[:, None] == classes[None, :]) & there[None, :]
+            known = tl.maximum(known, tl.max(same.to(tl.int32), 1))
+            reserved = (classes == IGNORED) & there
+            bad = tl.maximum(bad, tl.max(reserved.to(tl.int32), 0))
+        bad = tl.maximum(bad, ((known == 0) & inside & (ignored == 0)).to(tl.int32))
+        poisoned = tl.full([1], float("nan"), tl.float32)
+        tl.store(poison_p + one, poisoned, mask=(tl.max(bad, 0) > 0) & (one == 0))
+    elif tl.program_id(0) == 0:
+        bad = tl.zeros([M], tl.int32)
+        for start in tl.range(0, loop_bound(count), M):
+            row = start + tl.arange(0, M)
+            label, ignored = load_labels(label_p, row, row < count, ignore_index)
+            wrong = label == IGNORED
+            if CLASSES == "counted":
+                wrong = (label < 0) | (label >= num_classes)
+            bad = tl.maximum(bad, (wrong & (row < count) & (ignored == 0)).to(tl.int32))
+        poison = tl.where(tl.max(bad, 0) > 0, float("nan"), 0.0)
+        tl.store(poison_p + one, poison + tl.zeros([1], tl.float32))
