@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from benchmarks.reporting.markdown import measurements
 
 _BARS_SHAPE = "faces128"
 INK = "#808890"  # contrast above 3 with white and with GitHub's dark grey
-_COLOURS = {
+COLOURS = {
     "ours, native": "#e8663c",
     "ours, torch": "#d19a00",
     "ours, triton": "#e8663c",
@@ -42,7 +42,7 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
         if _bars(axes, records):
-            yield _save(figure, folder / f"{prefix}-highlights.png")
+            yield save(figure, folder / f"{prefix}-highlights.png")
         plt.close(figure)
         for loss in dict.fromkeys(record["loss"] for record in growth):
             of_loss = [record for record in growth if record["loss"] == loss and record["axis"] != "progress"]
@@ -54,14 +54,49 @@ def draw(records: Sequence[Record], folder: Path, prefix: str) -> Iterator[Path]
                 _lines(axes[1][column], found, "extra_bytes", 2**20, "extra MiB" if column == 0 else "")
                 axes[0][column].set_title(sweep.replace("against", "vs"), fontsize=11)
                 axes[1][column].set_xlabel(found[0]["axis"])
-            yield _save(figure, folder / f"{prefix}-growth-{loss}.png")
+            yield save(figure, folder / f"{prefix}-growth-{loss}.png")
             plt.close(figure)
         progress = [record for record in growth if record["axis"] == "progress"]
         if progress:
             figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
             _training(axes, progress)
-            yield _save(figure, folder / f"{prefix}-field-training.png")
+            yield save(figure, folder / f"{prefix}-field-training.png")
             plt.close(figure)
+
+
+def accuracy(
+    results: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], noise: Sequence[float], path: Path
+) -> None:
+    """A panel per loss: errors of gradients, and dotted of values, against noise, the end of training on the right."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns, names = 5, {}
+    with plt.rc_context(STYLE | {"font.size": 9, "lines.linewidth": 1.5}):
+        rows = -(-len(results) // columns)
+        figure, axes = plt.subplots(rows, columns, figsize=(12, 2.5 * rows), sharex=True, sharey=True, squeeze=False)
+        for axis, (loss, variants) in zip(axes.flat, results.items(), strict=False):
+            for variant, errors in variants.items():
+                colour = COLOURS["reference" if not variant.startswith("ours") else ", ".join(variant.split(", ")[:2])]
+                marker = "s" if "closed" in variant else "o"
+                for place, style in enumerate((":", "-")):
+                    values = [max(error[place], 1e-9) for error in errors]
+                    (line,) = axis.loglog(noise, values, style, color=colour, marker=marker, markersize=3)
+                names[variant] = line
+            axis.set_title(loss.replace("_", " "), fontsize=9)
+        axes[0][0].invert_xaxis()
+        for axis in axes.flat[len(results) :]:
+            axis.set_axis_off()
+        legend = axes.flat[-1] if len(results) < axes.size else axes.flat[0]
+        legend.legend(names.values(), names.keys(), fontsize=8, loc="center")
+        for axis in axes[-1][: len(results) - columns * (rows - 1)]:
+            axis.set_xlabel("noise")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("error")
+        save(figure, path)
+        plt.close(figure)
 
 
 def _bars(axes: Any, records: Sequence[Record]) -> bool:
@@ -78,7 +113,7 @@ def _bars(axes: Any, records: Sequence[Record]) -> bool:
         mine, members = losses[loss]
         bars = [("ours", mine), *((name, members[name]) for name in compared if name in members)]
         for place, (name, record) in enumerate(bars):
-            colour = _COLOURS["ours, native" if name == "ours" else name]
+            colour = COLOURS["ours, native" if name == "ours" else name]
             values = (record["median_s"] / mine["median_s"], record["extra_bytes"] / 2**20)
             for axis, value, unit in zip(axes, values, ("x", " MiB"), strict=True):
                 axis.barh(row - 0.27 * (place - 1), value, 0.25, color=colour, label=name if row == 0 else None)
@@ -105,7 +140,7 @@ def _lines(axis: Any, records: Sequence[Record], key: str, scale: float, label: 
         found = [record for record in records if record["variant"] == variant and record[key]]
         sizes, values = [record["value"] for record in found], [record[key] / scale for record in found]
         name = f"{variant}  ^{exponent(sizes[1:], values[1:]):.2f}"
-        axis.loglog(sizes, values, marker="o", markersize=4, color=_COLOURS.get(variant, INK), label=name)
+        axis.loglog(sizes, values, marker="o", markersize=4, color=COLOURS.get(variant, INK), label=name)
     ticks = sorted({record["value"] for record in records})
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_xticks([], minor=True)
@@ -118,10 +153,10 @@ def _training(axes: Any, records: Sequence[Record]) -> None:
         found = [record for record in records if record["variant"] == variant]
         axes[0].plot(
             [record["value"] for record in found], [record["median_s"] for record in found],
-            marker="o", markersize=4, color=_COLOURS.get(variant, INK), label=variant,
+            marker="o", markersize=4, color=COLOURS.get(variant, INK), label=variant,
         )  # fmt: skip
     shares = {record["value"]: 100 * record["skipped"] for record in records}
-    axes[1].plot(list(shares), list(shares.values()), marker="o", markersize=4, color=_COLOURS["ours, native"])
+    axes[1].plot(list(shares), list(shares.values()), marker="o", markersize=4, color=COLOURS["ours, native"])
     for axis, label in zip(axes, ("seconds", "% of the tiles skipped in backward"), strict=True):
         axis.set_xlabel("training: all points together (0), classes apart (1)")
         axis.set_ylabel(label)
@@ -129,7 +164,7 @@ def _training(axes: Any, records: Sequence[Record]) -> None:
     axes[0].legend(fontsize=8)
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
     figure.tight_layout()
     figure.savefig(path, transparent=True)
     return path

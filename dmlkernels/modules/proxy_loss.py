@@ -145,7 +145,7 @@ class ProxyLoss(LossModule):
                 raise ValueError("labels: got None, expected (N,) classes of the embeddings")
             batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
         elif labels is not None or not isinstance(embeddings, Iterable):
-            raise TypeError(f"embeddings: got {type(embeddings).__name__}, expected a tensor, or batches without labels")
+            raise TypeError(f"embeddings: got {type(embeddings).__name__}, expected a tensor, or batches and no labels")
         else:
             batches = embeddings
         directions, found = self._class_directions(self._checked_batches(batches))
