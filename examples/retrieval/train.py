@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from retrieval_lib.checkpoint import checkpoints
 from retrieval_lib.config import Config, check
 from retrieval_lib.config_file import read_config
 from retrieval_lib.data import read_task
@@ -89,10 +90,9 @@ def configured(options: argparse.Namespace) -> Config:
 
 def run(job: Job, task: Task, world: World, stop: StopRequest, options: argparse.Namespace) -> dict[str, Any]:
     """Train and test one job, or take what it left if it was finished before."""
-    started = world.from_main(job.folder.exists() and any(job.folder.iterdir()))
-    if started and not options.resume:
-        raise CheckpointError(f"{job.folder}: holds a run; --resume goes on with it, --out names another folder")
     finished = world.from_main(job.result())
+    if not options.resume and world.from_main(finished is not None or bool(checkpoints(job.checkpoints))):
+        raise CheckpointError(f"{job.folder}: holds a run; --resume goes on with it, --out names another folder")
     if finished is not None:
         job.check_identity(finished["identity"], job.folder)
         return finished

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 
 import torch
@@ -109,10 +110,7 @@ def _loaded(backbone: Backbone, weights: str) -> Backbone:
     """With the weights of a file in the model's own state-dict format; those of a classifier are left out."""
     if not weights:
         return backbone
-    try:
-        state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"model.weights: {weights} cannot be read ({error.strerror})") from error
+    state = _read_weights(Path(weights).expanduser())
     target = backbone.body.model if isinstance(backbone.body, _Timm) else backbone.body
     state = state.get("state_dict", state)
     wanted = target.state_dict()
@@ -126,3 +124,16 @@ def _loaded(backbone: Backbone, weights: str) -> Backbone:
     target.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
     backbone.origin += f", weights of {Path(weights).name}"
     return backbone
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise ConfigError(f"model.weights: {path} needs the package safetensors") from error
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise ConfigError(f"model.weights: {path} cannot be read ({error})") from error

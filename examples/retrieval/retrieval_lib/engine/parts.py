@@ -65,7 +65,7 @@ class Parts:
         trained = [one for one in module.parameters() if one.requires_grad]
         if not trained or (module is self.objective and self.config.distributed.shard_proxies):
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False)
+        return DistributedDataParallel(module)
 
     def share_buffers(self) -> None:
         """Running statistics are those of rank 0 for everyone, who will evaluate a part of the images each."""

@@ -23,6 +23,7 @@ th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(-
 th { color: var(--soft); font-weight: 600; }
 tr:last-child td { border-bottom: none; }
 .number { text-align: right; white-space: nowrap; }
+.tight th, .tight td { padding-left: .25rem; padding-right: .25rem; white-space: nowrap; }
 .compact td { white-space: nowrap; padding: .22rem .7rem; }
 .compact td:last-child { white-space: normal; color: var(--soft); }
 .picture { display: block; max-width: 100%; height: auto; margin: 0 auto; }

@@ -15,9 +15,9 @@ def metric_names(results: Results) -> list[str]:
 
 
 def title_of(metric: str) -> str:
-    """recall_at_1 -> Recall@1 (%)."""
+    """recall_at_1 -> R@1 (%)."""
     known = {"map_at_r": "MAP@R (%)", "nmi": "NMI (%)", "decidability": "d'", "accuracy": "accuracy (%)"}
-    return known.get(metric) or f"Recall@{metric.rpartition('_')[2]} (%)"
+    return known.get(metric) or f"R@{metric.rpartition('_')[2]} (%)"
 
 
 def scale_of(metric: str) -> float:

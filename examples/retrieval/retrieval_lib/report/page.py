@@ -65,7 +65,7 @@ def _runs(results: Results) -> str:
     if "accuracy" in names:
         error = results[0]["final"]["accuracy_standard_error"]
         note += f" Standard error over the ten folds, first run: {100 * error:.1f}."
-    return panel("Our results", table(headings, rows, first_numeric=0), note)
+    return panel("Our results", table(headings, rows, first_numeric=0, kind="tight"), note)
 
 
 def _published(results: Results) -> str:
