@@ -63,7 +63,7 @@ class World:
 
 @contextmanager
 def start_world(device: str) -> Iterator[World]:
-    """Join the other processes if torchrun started this one.
+    """Join the other processes if torchrun started this one; a process group that is there already is used.
 
     Args:
         device: "cpu", "cuda", "cuda:1", or "" for a GPU where there is one.
@@ -76,10 +76,13 @@ def start_world(device: str) -> Iterator[World]:
     if device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         size = dist.get_world_size()
         control = dist.new_group(backend="gloo") if size > 1 else None
         yield World(dist.get_rank(), size, torch.device(device), control)
     finally:
-        dist.destroy_process_group()
+        if ours:
+            dist.destroy_process_group()
