@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.triton import formulas
+from dmlkernels.backends.triton import formulas, labels
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS
 from dmlkernels.functional.decidability import FORMS
 from tests.losses import LOSSES, Loss
@@ -39,7 +41,7 @@ def test_launches_of_a_step(loss: Loss, shape: Shape) -> None:
     assert found.total <= MOST[loss.name][shape is LARGE], str(found)
 
 
-@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+@pytest.mark.parametrize("target", ["sm_80"])
 def test_formulas_compile(target: str) -> None:
     numbers = (1.0, 0.0, 0.01, 1e-6, 1.0, 1.0, 1.0, 1.0, 3.0)
     given = [(name, 2, numbers[:4]) for name in ROW_FORMULAS]
@@ -63,6 +65,15 @@ def test_the_rule() -> None:
     found = count(step)
     assert found.forward == ["mul", "sum"]
     assert found.backward == ["ones_like", "mul", "select_backward"]  # the first is the gradient of the loss
+
+
+@pytest.mark.parametrize("target", ["sm_90"])
+def test_labels_compile(target: str) -> None:
+    with compiled(target) as found:
+        for dtype, classes in product((torch.int64, torch.uint8), (None, torch.empty(7, dtype=torch.int64))):
+            given = None if classes is None else classes.to("meta")
+            labels.resolve(torch.empty(9, dtype=dtype, device="meta"), given, 7, -100, True)
+    assert len(found) == 4 and not any(one.spilled for one in found)
 
 
 def test_a_step_that_waits_for_the_device_is_an_error() -> None:

@@ -31,21 +31,21 @@ def labels_kernel(
     if JOINED:
         column = place - count
         behind = (column >= 0) & (column < num_classes)
-        classes = column.to(tl.int64)
         if class_p is not None:
-            classes = tl.load(class_p + column, mask=behind, other=0).to(tl.int64)
-        tl.store(out_p + place, classes, mask=behind)
+            tl.store(out_p + place, tl.load(class_p + column, mask=behind, other=0).to(tl.int64), mask=behind)
+        else:
+            tl.store(out_p + place, column.to(tl.int64), mask=behind)
     one = tl.arange(0, 1)
     if CLASSES == "given":
         known = tl.zeros([M], tl.int32)
         bad = tl.zeros([M], tl.int32)
         for start in tl.range(0, loop_bound(num_classes), N):
-            column = start + tl.arange(0, N)
-            there = column < num_classes
-            classes = tl.load(class_p + column, mask=there, other=IGNORED + 1).to(tl.int64)
-            same = (label[:, None] == classes[None, :]) & there[None, :]
+            other = start + tl.arange(0, N)
+            there = other < num_classes
+            known_class = tl.load(class_p + other, mask=there, other=0).to(tl.int64)
+            same = (label[:, None] == known_class[None, :]) & there[None, :]
             known = tl.maximum(known, tl.max(same.to(tl.int32), 1))
-            reserved = (classes == IGNORED) & there
+            reserved = (known_class == IGNORED) & there
             bad = tl.maximum(bad, tl.max(reserved.to(tl.int32), 0))
         bad = tl.maximum(bad, ((known == 0) & inside & (ignored == 0)).to(tl.int32))
         poisoned = tl.full([1], float("nan"), tl.float32)
