@@ -248,3 +248,42 @@ def break_one(place: Place, name: str, fault: str, layout: str) -> str:
 def test_a_fault_reaches_every_rank(world: World, name: str, fault: str, message: str) -> None:
     for text in world.run(3, break_one, name, fault, "replicated"):
         assert message in text
+
+
+def new_module(name: str, **options: Any) -> Any:
+    kind: Any = getattr(dml, name)
+    if name == "DecidabilityLoss":
+        return kind(**options)
+    own: Given = {"proxies_per_class": 2} if name == "PotentialFieldLoss" else {"field_weight": 0.5}
+    return kind(
+        5, 6, proxy_init=whole(10 if own.get("proxies_per_class") else 5)["embeddings"], **own, **WIDE, **options
+    )
+
+
+def with_module(place: Place, name: str, layout: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    given = part(place, whole(), "replicated", "uneven")
+    shards = name != "DecidabilityLoss" and layout != "replicated"
+    options = (
+        {"device_mesh": place.table if layout == "table" else place.mesh} if shards else {"process_group": place.group}
+    )
+    module = new_module(name, **options)
+    loss = module(given["embeddings"], given["labels"])
+    loss.backward()
+    return loss.detach(), given["embeddings"].grad, _full(getattr(module, "proxies", torch.zeros(())).grad)
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded", "table"])
+@pytest.mark.parametrize("name", ["DecidabilityLoss", "PotentialFieldLoss", "FusedObjective"])
+def test_modules(world: World, name: str, layout: str) -> None:
+    ranks = world.run(4, with_module, name, layout)
+    given, module = whole(), new_module(name)
+    truth = module(given["embeddings"], given["labels"])
+    truth.backward()
+    for loss, _, _ in ranks:
+        assert torch.equal(loss, ranks[0][0])
+        torch.testing.assert_close(loss, truth.detach(), rtol=1e-12, atol=1e-12)
+    rows = torch.cat([found[1] for found in ranks]) / 4
+    torch.testing.assert_close(rows, given["embeddings"].grad, rtol=1e-9, atol=1e-11)
+    if name != "DecidabilityLoss":
+        mean = sum((found[2] for found in ranks), torch.zeros(())) / 4
+        torch.testing.assert_close(mean, module.proxies.grad, rtol=1e-9, atol=1e-11)
