@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dmlkernels.couce.dictionary import BackgroundDictionary
+from dmlkernels.distributed.group import is_dtensor, ranks_of
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 def gaussian_ramp(epoch: float, *, ramp_epochs: float, warmup_epochs: float = 0.0) -> float:
@@ -56,6 +60,8 @@ class CouCE(nn.Module):
         proxies: a callable that returns the (C, D) proxies of ``base_loss``. Default: its ``.proxies`` (C, D), else the
             transpose of its ``.W`` or ``.fc`` (D, C), the names in pytorch-metric-learning.
         backend: of MSRCI: "auto", "torch", "triton" or "native".
+        process_group: of both terms, for parts of one batch on several ranks. Default: that of ``base_loss``, or the
+            ranks of its sharded proxies.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -95,8 +101,10 @@ class CouCE(nn.Module):
         detach_proxies: bool = True,
         proxies: Callable[[], Tensor] | None = None,
         backend: str = "auto",
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
+        self.process_group = process_group
         if not callable(base_loss):
             raise TypeError(f"base_loss: got {type(base_loss).__name__}, expected a callable (embeddings, labels)")
         if dictionary is not None and not isinstance(dictionary, BackgroundDictionary):
@@ -177,7 +185,8 @@ class CouCE(nn.Module):
         parts: dict[str, Tensor] = {"base": base.detach()}
         terms: list[Tensor] = []
         if not self.warming_up and self.odba_weight and self.dictionary is not None:
-            odba = self.dictionary(embeddings)
+            group = self._group()
+            odba = self.dictionary(embeddings) if group is None else self.dictionary(embeddings, process_group=group)
             parts["odba"] = odba.detach()
             terms.append(self.odba_weight * odba)
         if not self.warming_up and self.invariance_weight and intervened is not None:
@@ -188,6 +197,7 @@ class CouCE(nn.Module):
                 temperature=self.temperature,
                 detach_proxies=self.detach_proxies,
                 backend=self.backend,
+                process_group=self._group(),
             )
             parts["invariance"] = invariance.detach()
             terms.append(self.invariance_weight * invariance)
@@ -197,6 +207,13 @@ class CouCE(nn.Module):
         ramp = self.ramp.clone()  # autograd keeps it, and set_epoch may come before backward
         parts["ramp"] = ramp
         return base + ramp * sum(terms[1:], terms[0])
+
+    def _group(self) -> ProcessGroup | None:
+        """Of the ranks whose parts make the batch, as the base loss has it."""
+        proxies = getattr(self.base_loss, "proxies", None)
+        if self.process_group is None and is_dtensor(proxies):
+            return ranks_of(None, proxies).group
+        return self.process_group or getattr(self.base_loss, "process_group", None)
 
     def _proxies(self) -> Tensor:  # (C, D)
         if self.proxies_of is not None:

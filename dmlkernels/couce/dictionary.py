@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from dmlkernels.functional.checks import (
 )
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.odba import REDUCTIONS, odba_penalty
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 BUFFERS = ("atoms", "counts", "sums")
 
@@ -57,6 +60,9 @@ class BackgroundDictionary(nn.Module):
         device: of the buffers.
         dtype: of the buffers, float32 or float64. Conversions to half precision leave it float32, because a moving
             average stands still in half precision.
+        process_group: ranks that each have a part of one batch: ``forward`` gives the penalty of the whole batch, and
+            ``update`` learns from it. None: the penalty is of this rank's samples alone, and ``update`` learns from
+            the batches of all ranks.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -65,9 +71,9 @@ class BackgroundDictionary(nn.Module):
     Gradients: of the embeddings in ``forward``; none in ``update``.
 
     Memory and determinism: O(K D), in buffers of the state dict; no parameters. Repeatable bit for bit on one device.
-        ``update`` never synchronises. With torch.distributed initialised it must be called on
-        every rank: K candidates a rank are gathered for re-seeding and the additions are summed, so that all ranks
-        keep equal atoms; batches may differ in size.
+        ``update`` never synchronises. With torch.distributed initialised it must be called on every rank (of
+        ``process_group``): K candidates a rank are gathered for re-seeding and the additions are summed, so that all
+        ranks keep equal atoms; batches may differ in size.
 
     Example:
         >>> import torch
@@ -96,8 +102,10 @@ class BackgroundDictionary(nn.Module):
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
+        self.process_group = process_group
         for name, size in (("num_atoms", num_atoms), ("embedding_size", embedding_size)):
             check_integer(name, size, at_least=1)
         for name, value in (("momentum", momentum), ("starved_share", starved_share)):
@@ -151,7 +159,13 @@ class BackgroundDictionary(nn.Module):
         descriptors = self._descriptors(features, head, layout)
         with torch.autocast(descriptors.device.type, enabled=False):
             state = DictionaryState(self.atoms, self.counts, self.sums)
-            state = updated_dictionary(state, descriptors, momentum=self.momentum, starved_share=self.starved_share)
+            state = updated_dictionary(
+                state,
+                descriptors,
+                momentum=self.momentum,
+                starved_share=self.starved_share,
+                process_group=self.process_group,
+            )
         self.atoms.copy_(state.atoms)
         self.counts.copy_(state.counts)
         self.sums.copy_(state.sums)
@@ -175,8 +189,8 @@ class BackgroundDictionary(nn.Module):
         check_device("features", descriptors, self.atoms, "the atoms")
         return unit_rows(descriptors).to(self.atoms.dtype)
 
-    def forward(self, embeddings: Tensor) -> Tensor:  # (B, D) -> scalar
-        """The penalty; 0 while no atom is active."""
+    def forward(self, embeddings: Tensor, process_group: ProcessGroup | None = None) -> Tensor:  # (B, D) -> scalar
+        """The penalty; 0 while no atom is active. ``process_group`` takes the place of the module's own."""
         return odba_penalty(
             embeddings,
             self.atoms.clone(),  # an update may follow before backward
@@ -184,6 +198,7 @@ class BackgroundDictionary(nn.Module):
             active=self.active,
             reduction=self.reduction,
             backend=self.backend,
+            process_group=process_group or self.process_group,
         )
 
     def extra_repr(self) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.distributed.collectives import all_gather
 from dmlkernels.functional.cosines import unit_rows
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 UNREACHABLE = -2.0  # below every cosine
 
@@ -27,12 +31,14 @@ def updated_dictionary(
     *,
     momentum: float,
     starved_share: float,
+    process_group: ProcessGroup | None = None,
 ) -> DictionaryState:
     """Decay, re-seed the starved atoms, assign every descriptor to its most similar atom, add, renormalise.
 
-    A collective call when torch.distributed is initialised: every rank ends with the same state, that of one process
-    with all the descriptors, up to rounding. Nothing waits for the device.
+    A collective call of the group, or of all ranks when torch.distributed is initialised: every rank ends with the same
+    state, that of one process with all the descriptors, up to rounding. Nothing waits for the device.
     """
+    group = process_group or _everyone()
     num_atoms = state.atoms.shape[0]
     valid = descriptors.isfinite().all(1) & descriptors.any(1)
     descriptors = descriptors.where(valid.unsqueeze(1), 0.0)
@@ -40,7 +46,7 @@ def updated_dictionary(
 
     limit = starved_share * counts.sum() / num_atoms
     starved = counts <= limit
-    seeds, usable = _least_explained(descriptors, valid, state.atoms, starved)
+    seeds, usable = _least_explained(descriptors, valid, state.atoms, starved, group)
     nth_starved = starved.cumsum(0) - 1
     turn = nth_starved.clamp_min(0)
     seeded = starved & usable[turn]
@@ -55,14 +61,14 @@ def updated_dictionary(
     members = (nearest.unsqueeze(1) == torch.arange(num_atoms, device=nearest.device)) & valid.unsqueeze(1)
     # A product instead of index_add: repeatable on a GPU.
     added = members.to(sums.dtype).T @ torch.cat((descriptors, valid.to(sums.dtype).unsqueeze(1)), 1)
-    if _num_ranks() > 1:
-        distributed.all_reduce(added)
+    if group is not None:
+        distributed.all_reduce(added, group=group)
     counts, sums = counts + added[:, -1], sums + added[:, :-1]
     return DictionaryState(unit_rows(sums), counts, sums)
 
 
 def _least_explained(
-    descriptors: Tensor, valid: Tensor, atoms: Tensor, starved: Tensor
+    descriptors: Tensor, valid: Tensor, atoms: Tensor, starved: Tensor, group: ProcessGroup | None
 ) -> tuple[Tensor, Tensor]:  # (K, D), (K,) bool
     """The K descriptors of all ranks that are least similar to any atom that stays, worst first, and which are real."""
     num_atoms = atoms.shape[0]
@@ -71,9 +77,8 @@ def _least_explained(
     candidates = torch.cat((descriptors, similarity.unsqueeze(1)), 1)
     padding = candidates.new_full((num_atoms, candidates.shape[1]), torch.inf)
     candidates = _worst(torch.cat((candidates, padding)), num_atoms)
-    if _num_ranks() > 1:
-        everyone = candidates.new_empty(_num_ranks() * num_atoms, candidates.shape[1])
-        distributed.all_gather_into_tensor(everyone, candidates)
+    if group is not None:
+        everyone = all_gather(candidates, group, [num_atoms] * distributed.get_world_size(group))
         candidates = _worst(everyone, num_atoms)
     return candidates[:, :-1], candidates[:, -1].isfinite()
 
@@ -82,5 +87,8 @@ def _worst(candidates: Tensor, number: int) -> Tensor:
     return candidates[candidates[:, -1].argsort(stable=True)[:number]]
 
 
-def _num_ranks() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+def _everyone() -> ProcessGroup | None:
+    """The default group, if there is one of several ranks."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return None
+    return distributed.group.WORLD

@@ -174,3 +174,49 @@ def test_what_cannot_be_sharded(world: World) -> None:
     messages = ("mesh: got str", "no parameter .proxies", "centers:", "sharded")
     for found in world.run(2, refused):
         assert all(message in text for text, message in zip(found, messages, strict=True))
+
+
+def new_couce(base: Any) -> dml.CouCE:
+    generator = torch.Generator().manual_seed(6)
+    dictionary = dml.BackgroundDictionary(3, DIM, momentum=0.5, dtype=torch.float64)
+    couce = dml.CouCE(base, dictionary=dictionary, detach_proxies=False)
+    dictionary.atoms.copy_(torch.randn(3, DIM, dtype=torch.float64, generator=generator))
+    dictionary.counts.fill_(1)
+    return couce
+
+
+def couce_across_ranks(place: Place, sharded: bool) -> list[Tensor]:
+    base = new_module(process_group=None if sharded else place.group)
+    couce = new_couce(base)
+    couce.dictionary.process_group = place.group
+    if sharded:
+        dml.shard_proxies(couce, place.mesh)
+    number = place.rank + 2  # uneven parts
+    embeddings, labels = samples(place.rank, number)
+    embeddings.requires_grad_()
+    loss = couce(embeddings, labels, embeddings * 0.5 + 0.3 * samples(place.rank + 10, number)[0])
+    loss.backward()
+    couce.dictionary.update(embeddings.detach())
+    gradient: Any = base.proxies.grad
+    return [
+        loss.detach(), embeddings.grad / place.size, gradient.full_tensor() if sharded else gradient,
+        couce.dictionary.atoms,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_couce_across_ranks(world: World, sharded: bool) -> None:
+    couce = new_couce(new_module())
+    parts = [(samples(rank, rank + 2), samples(rank + 10, rank + 2)[0]) for rank in range(3)]
+    embeddings = torch.cat([x for (x, _), _ in parts]).requires_grad_()
+    views = embeddings * 0.5 + 0.3 * torch.cat([view for _, view in parts])
+    loss = couce(embeddings, torch.cat([y for (_, y), _ in parts]), views)
+    loss.backward()
+    couce.dictionary.update(embeddings.detach())
+    found = world.run(3, couce_across_ranks, sharded)
+    gradients = torch.stack([proxies for _, _, proxies, _ in found]).mean(0)
+    torch.testing.assert_close(gradients, couce.base_loss.proxies.grad, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(torch.cat([rows for _, rows, _, _ in found]), embeddings.grad, rtol=1e-9, atol=1e-11)
+    for value, _, _, atoms in found:
+        torch.testing.assert_close(value, loss.detach(), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(atoms, couce.dictionary.atoms, rtol=1e-10, atol=1e-10)
