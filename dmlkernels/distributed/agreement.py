@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active")  # parts of all else may differ in length
-MAY_DIFFER = ("process_group", "backend", "validate", "generator")
+MAY_DIFFER = ("process_group", "backend", "validate", "sample_generator")
 SHARDABLE = ("proxies", "centers")
 
 

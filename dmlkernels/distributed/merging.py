@@ -23,15 +23,6 @@ from dmlkernels.statistics import IGNORED, Statistic
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-OUTSIDE = -1  # a row whose class is on another rank
-
-
-def shard_labels(labels: Tensor, first_class: int, num_classes: int) -> Tensor:  # (B,) int64
-    """Labels relative to a shard, so that column j of it has class j; OUTSIDE for other classes."""
-    shifted = labels - first_class
-    inside = (labels >= first_class) & (shifted < num_classes)
-    return torch.where(labels == IGNORED, IGNORED, torch.where(inside, shifted, OUTSIDE))
-
 
 class _Merged(torch.autograd.Function):
     @staticmethod

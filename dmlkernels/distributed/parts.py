@@ -11,8 +11,9 @@ from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.collectives import all_gather, gather_rows, sum_over_ranks
 from dmlkernels.distributed.group import Ranks
-from dmlkernels.distributed.merging import merged_statistics, shard_labels
+from dmlkernels.distributed.merging import merged_statistics
 from dmlkernels.distributed.shards import first_row
+from dmlkernels.ops.relabel import places_among, shard_labels
 from dmlkernels.statistics import Statistic
 
 
@@ -25,6 +26,7 @@ class Shard:
     columns: int  # proxies of this shard
     group: int = 1  # neighbouring proxies that one label stands for
     labels: Tensor | None = None  # (B,), of the line; int64, IGNORED allowed
+    chosen: Tensor | None = None  # (S,), ascending: the columns that take part; None: all
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -46,10 +48,9 @@ class Shard:
         assert self.ranks.shards is not None
         return all_gather(labels, self.ranks.shards, self.sizes)
 
-    def relative_labels(self) -> Tensor:
-        """Labels of the line as numbers of this shard's own columns, so that column j has class j."""
-        assert self.labels is not None
-        return shard_labels(self.labels, self.first // self.group, self.columns // self.group)
+    def relative(self, labels: Tensor) -> Tensor:
+        """Labels as numbers of this shard's own columns, so that column j has class j."""
+        return shard_labels(labels, self.first // self.group, self.columns // self.group)
 
     def check(self, name: str, number: int) -> None:
         """The shards of the line make up all proxies."""
@@ -71,7 +72,10 @@ class Shard:
         assert self.ranks.shards is not None
         labels = None
         if statistic.reads_labels:
-            labels = self.relative_labels() if column_labels is None else self.labels
+            assert self.labels is not None
+            labels = self.labels if column_labels is not None else self.relative(self.labels)
+            if self.chosen is not None:
+                labels = places_among(self.chosen, labels)
         return merged_statistics(
             statistic, rows, columns, self.ranks.shards, self.sizes,
             row_labels=labels, column_labels=column_labels, row_values=row_values, backend=backend,

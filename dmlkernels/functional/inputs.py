@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
+from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_proxy_labels
+from dmlkernels.ops.relabel import places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
 if TYPE_CHECKING:
@@ -71,6 +73,13 @@ class ProxyInputs:
             row_values=row_values,
             row_labels=self.labels,
             column_labels=self.proxy_labels,
+        )
+
+    def sampled(self, fraction: float, generator: torch.Generator | None, sparse: bool) -> ProxyInputs:
+        """With a part of the proxies, drawn anew: those of the batch's classes, and others, a fraction together."""
+        chosen = draw_classes(self.labels, self.num_proxies, fraction, generator)
+        return replace(
+            self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=places_among(chosen, self.labels)
         )
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:  # (C, width)

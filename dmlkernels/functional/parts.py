@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,16 +11,18 @@ from torch import Tensor, distributed
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
-from dmlkernels.distributed.collectives import all_reduce
+from dmlkernels.distributed.collectives import all_gather, all_reduce
 from dmlkernels.distributed.group import is_dtensor
 from dmlkernels.distributed.merging import even_sizes, merged_statistics
 from dmlkernels.distributed.parts import Parts, Shard
 from dmlkernels.distributed.shards import check_placements, check_whole_groups, local_shard
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.inputs import ProxyInputs, class_range
+from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels import raise_if_too_few
+from dmlkernels.ops.relabel import places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
 
@@ -87,6 +89,29 @@ class PartInputs(ProxyInputs):
             statistic, shard.gather(self.embeddings), self.proxies,
             column_labels=self.proxy_labels, row_values=row_values, backend=self.backend,
         )  # fmt: skip
+
+    def sampled(self, fraction: float, generator: torch.Generator | None, sparse: bool) -> PartInputs:
+        """Every rank that has the same proxies draws the same ones, with a seed of the first rank."""
+        if sparse and self.step.ranks.shards is not None:
+            raise ValueError("sparse: got True with sharded proxies, whose gradient is a DTensor and so is dense")
+        device = "cpu" if generator is None else generator.device
+        seed = int(torch.randint(2**62, (), generator=generator, device=device))
+        agreed = self.__dict__["parts"] = replace(self, numbers=self.numbers._replace(seed=seed)).parts
+        ranks, shard = agreed.ranks, agreed.shard
+        everyone = all_gather(self.labels, ranks.group, [told.rows for told in agreed.everyone])
+        seed, labels = agreed.everyone[0].seed, self.labels
+        if shard is not None and ranks.shards is not None:
+            seed += distributed.get_rank(ranks.shards)
+            everyone = shard.relative(everyone)
+        source = torch.Generator(labels.device).manual_seed(seed % 2**63)
+        chosen = draw_classes(everyone, self.proxies.shape[0], fraction, source)
+        if shard is None:
+            labels = places_among(chosen, labels)
+        else:
+            shard = replace(shard, chosen=chosen)
+        inputs = replace(self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=labels)
+        inputs.__dict__["parts"] = replace(agreed, shard=shard)  # these have agreed
+        return inputs
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:
         """Of this rank's proxies: its shard, or where several ranks have the same, a part of it for each."""

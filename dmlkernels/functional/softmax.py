@@ -14,6 +14,7 @@ from dmlkernels.functional.checks import check_flag
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import check_reduction, reduce_statistics
+from dmlkernels.functional.sampling import Sampling, checked_sampling
 from dmlkernels.ops import Formula
 from dmlkernels.statistics import LogSumExp, RowLogSumExp
 
@@ -35,6 +36,9 @@ def normalized_softmax_loss(
     backend: str = "auto",
     validate: bool = False,
     process_group: ProcessGroup | None = None,
+    sample_classes: float | None = None,
+    sample_generator: torch.Generator | None = None,
+    sparse: bool = False,
 ) -> Tensor:
     """Normalised softmax: cross-entropy of scaled cosines with the proxies.
 
@@ -57,6 +61,14 @@ def normalized_softmax_loss(
         backend: "auto", "torch", "triton" or "native".
         validate: check the labels on a GPU too, which synchronises; see ``validation``.
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
+        sample_classes: fraction of the classes that take part in a step, above 0 and at most 1: all of the batch, and
+            others drawn anew. With sharded proxies a fraction of each shard. An et al., Killing Two Birds with One
+            Stone: Efficient and Robust Training of Face Recognition CNNs by Partial FC, CVPR 2022, arXiv 2203.15565.
+            None: all classes.
+        sample_generator: for the draw.
+        sparse: with ``sample_classes``, the gradient of the proxies is a sparse tensor of the rows that took part, for
+            ``torch.optim.SparseAdam``, ``Adagrad`` and ``SGD``, which leave all other rows and their state as they
+            are. Not with sharded proxies, whose gradient has zeros there: plain ``SGD`` leaves such rows as they are.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64. A sample whose own probability
@@ -79,13 +91,16 @@ def normalized_softmax_loss(
         tensor(0.3133)
     """
     scale = check_option("scale", scale, above=0)
+    sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
     formula = _formula("cross_entropy", 0.0)
-    return reduce_statistics(formula, _cross_entropy, _class_scores(inputs, scale), inputs, sample_weight, reduction)
+    return reduce_statistics(
+        formula, _cross_entropy, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction
+    )
 
 
 @across_ranks
@@ -103,6 +118,9 @@ def proxy_nca_loss(
     backend: str = "auto",
     validate: bool = False,
     process_group: ProcessGroup | None = None,
+    sample_classes: float | None = None,
+    sample_generator: torch.Generator | None = None,
+    sparse: bool = False,
 ) -> Tensor:
     """Proxy-NCA++, and the original Proxy-NCA with ``include_positive=False``.
 
@@ -115,7 +133,8 @@ def proxy_nca_loss(
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         include_positive: count the own class in the denominator.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
+            sample_generator, sparse: as in
             ``normalized_softmax_loss``.
 
     Returns:
@@ -134,6 +153,7 @@ def proxy_nca_loss(
     """
     check_flag("include_positive", include_positive)
     scale = check_option("scale", scale, above=0)
+    sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group, needs_impostors=not include_positive,
@@ -142,7 +162,7 @@ def proxy_nca_loss(
     formula, losses = _formula("cross_entropy", 0.0), _cross_entropy
     if not include_positive:
         formula, losses = _formula("difference"), _difference
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -160,6 +180,9 @@ def cosface_loss(
     backend: str = "auto",
     validate: bool = False,
     process_group: ProcessGroup | None = None,
+    sample_classes: float | None = None,
+    sample_generator: torch.Generator | None = None,
+    sparse: bool = False,
 ) -> Tensor:
     """CosFace: normalised softmax with ``s_y - margin`` for the own class.
 
@@ -169,7 +192,8 @@ def cosface_loss(
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: taken off the own cosine: one number, or a tensor of a shape that ``scale`` may have.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
+            sample_generator, sparse: as in
             ``normalized_softmax_loss``.
 
     Returns:
@@ -189,6 +213,7 @@ def cosface_loss(
     """
     margin = check_option("margin", margin)
     scale = check_option("scale", scale, above=0)
+    sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
@@ -200,7 +225,7 @@ def cosface_loss(
         return _cross_entropy(positive - scale * margin, negative)
 
     formula = _formula("cross_entropy", scale * margin)
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
 
 
 @across_ranks
@@ -218,6 +243,9 @@ def arcface_loss(
     backend: str = "auto",
     validate: bool = False,
     process_group: ProcessGroup | None = None,
+    sample_classes: float | None = None,
+    sample_generator: torch.Generator | None = None,
+    sparse: bool = False,
 ) -> Tensor:
     """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the own class.
 
@@ -231,7 +259,8 @@ def arcface_loss(
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
             or a tensor of a shape that ``scale`` may have, whose values nobody checks.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
+        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
+            sample_generator, sparse: as in
             ``normalized_softmax_loss``. If several proxies share a class the margin goes on their joint score,
             logsumexp(scale s) / scale (ours).
 
@@ -251,6 +280,7 @@ def arcface_loss(
     """
     margin = check_angle("margin", margin)
     scale = check_option("scale", scale, above=0)
+    sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = _inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
         process_group,
@@ -262,7 +292,7 @@ def arcface_loss(
         return _cross_entropy(scale * add_angle(positive / scale, margin), negative)
 
     formula = _formula("angle", scale, *angle_numbers(margin))
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale), inputs, sample_weight, reduction)
+    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
 
 
 def _inputs(
@@ -292,8 +322,10 @@ def _formula(name: str, *numbers: float | Tensor) -> Formula | None:
     return Formula(name, known) if len(known) == len(numbers) else None
 
 
-def _class_scores(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (B, 2)
+def _class_scores(inputs: ProxyInputs, scale: float | Tensor, sampling: Sampling | None) -> Tensor:  # (B, 2)
     """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives."""
+    if sampling is not None:
+        inputs = inputs.sampled(*sampling)
     if not isinstance(scale, Tensor):
         return inputs.statistics(LogSumExp(scale, scale))
     scale = scale.expand(inputs.labels.shape)

@@ -344,7 +344,8 @@ class ProxyLoss(LossModule):
         resolve(self.options["backend"], self.proxies.device.type)
         labels = torch.tensor([0, 1, 0])
         proxies = torch.eye(2).repeat_interleave(self.proxies_per_class, dim=0)
-        proxy_labels = torch.tensor([0, 1]).repeat_interleave(self.proxies_per_class)
+        several = self.proxies_per_class > 1
+        proxy_labels = torch.tensor([0, 1]).repeat_interleave(self.proxies_per_class) if several else None
         self._call(torch.eye(2)[labels], labels, proxies, proxy_labels, {**self.options, "backend": "torch"})
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:

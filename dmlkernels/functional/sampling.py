@@ -1,0 +1,58 @@
+"""A part of the classes for a step: those of the batch, and others drawn at random (partial FC)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmlkernels.functional.checks import check_flag, check_number
+
+
+class Sampling(NamedTuple):
+    """How classes are drawn."""
+
+    fraction: float
+    generator: torch.Generator | None
+    sparse: bool
+
+
+def checked_sampling(
+    fraction: float | None, generator: torch.Generator | None, sparse: bool, proxy_labels: Tensor | None
+) -> Sampling | None:
+    """The options of class sampling; None where all classes take part."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"sample_generator: got {type(generator).__name__}, expected a torch.Generator or None")
+    check_flag("sparse", sparse)
+    if fraction is None:
+        if sparse:
+            raise ValueError("sparse: got True without sample_classes: every row has a gradient")
+        return None
+    fraction = check_number("sample_classes", fraction, above=0)
+    if fraction > 1:
+        raise ValueError(f"sample_classes: got {fraction}, expected a fraction of the classes, at most 1")
+    if proxy_labels is not None:
+        raise ValueError("sample_classes: came with proxy_labels, expected one proxy for each class")
+    return Sampling(fraction, generator, sparse)
+
+
+def draw_classes(labels: Tensor, total: int, fraction: float, generator: torch.Generator | None) -> Tensor:  # (S,)
+    """Classes 0 to total - 1, ascending: all that are in ``labels`` and random ones, a fraction of all together.
+
+    How many depends on shapes alone, so that nothing waits for a GPU: more than there are labels, in any case.
+    """
+    number = min(total, max(math.ceil(fraction * total), labels.shape[0] + 1))
+    device = labels.device if generator is None else generator.device
+    turn = torch.rand(total, generator=generator, device=device).to(labels.device)
+    if total:
+        present = (labels >= 0) & (labels < total)
+        turn.scatter_reduce_(0, labels.clamp(0, total - 1), torch.where(present, 2.0, 0.0), "amax")
+    return turn.topk(number).indices.sort().values
+
+
+def chosen_rows(rows: Tensor, chosen: Tensor, sparse: bool) -> Tensor:
+    """Some of the rows; the gradient of all has zeros in the others, or with ``sparse`` does not store them."""
+    return F.embedding(chosen, rows, sparse=sparse)
