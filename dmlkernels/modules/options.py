@@ -8,8 +8,6 @@ from typing import Any
 
 _PER_CALL = ("proxy_labels", "sample_weight", "prior", "active", "centers_per_class", "validate", "process_group")
 
-_RARE = ("sample_classes", "sample_generator", "sparse")
-
 
 def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of ``function`` that are fixed for a module, with defaults filled in."""
@@ -25,5 +23,5 @@ def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> 
 
 
 def show_options(options: Mapping[str, Any]) -> str:
-    """Format options for ``repr``; what few have is shown where it is set."""
-    return ", ".join(f"{name}={value!r}" for name, value in options.items() if name not in _RARE or value)
+    """Format options for ``repr``."""
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
