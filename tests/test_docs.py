@@ -101,3 +101,30 @@ def test_pictures_are_linked() -> None:
     there = {path.resolve() for path in (DOCS / "images").iterdir()}
     assert {path.name for path in there - linked} == set()
     assert {path.name for path in linked - there} == set()
+
+
+def test_the_page_of_ranges_is_that_of_its_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its introduction, with the numbers of pixels and the untrained network; and the tables are made, on little."""
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(DOCS))
+    import sweep
+
+    introduction = next(sweep.report(seeds=3, epochs=sweep.EPOCHS))
+    assert (DOCS / "ranges.md").read_text(encoding="utf-8").startswith(introduction)
+    name, (loss, fixed, option, values) = next(iter(sweep.OPTIONS.items()))
+    monkeypatch.setattr(sweep, "OPTIONS", {name: (loss, fixed, option, values[:1])})
+    monkeypatch.setattr(sweep, "OPTIMISERS", {"AdamW, 1e-3": sweep.OPTIMISERS["AdamW, 1e-3"]})
+    monkeypatch.setattr(sweep, "FACTORS", (1.0,))
+    sweep.main(["--seeds", "1", "--epochs", "1", "--out", str(tmp_path / "ranges.md")])
+    rows = [line for line in (tmp_path / "ranges.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 1 + 2 + 3
+
+
+def test_pictures_are_those_of_their_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(DOCS))
+    import pictures
+
+    assert {name for name in pictures.PICTURES if not (DOCS / "images" / name).is_file()} == set()
+    pictures.draw(["loss-potential-field.png"], tmp_path)
+    assert (tmp_path / "loss-potential-field.png").read_bytes().startswith(b"\x89PNG")

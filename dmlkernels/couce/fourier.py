@@ -211,5 +211,6 @@ class _Intervention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (gain,) = ctx.saved_tensors
-        spectrum = torch.fft.rfft2(grad, norm="ortho")
+        # An expanded gradient is one that torch 2.6 does not transform on a CPU.
+        spectrum = torch.fft.rfft2(grad.contiguous(), norm="ortho")
         return _filtered(spectrum, gain, grad.shape[2], grad.shape[3]), None, None, None

@@ -31,20 +31,21 @@ class Fused(Statistic):
 
     def __init__(self, alpha: float, delta_att: float, delta_rep: float, d_min: float, unit_depth: float) -> None:
         self._field = Field(alpha, delta_att, delta_rep, d_min, unit_depth)
-        self._segments: dict[Statistic, set[tuple[int, int]]] = {
-            Moments(): {(SAMPLES, PROXIES)},
-            self._field: {(row, column) for row in _POINTS for column in _POINTS},
-            Square(): {(SAMPLES, ATOMS)},
-        }
+        # No dict: its keys would be objects, which torch.compile of torch 2.6 does not trace.
+        self._segments: tuple[tuple[Statistic, list[tuple[int, int]]], ...] = (
+            (Moments(), [(SAMPLES, PROXIES)]),
+            (self._field, [(row, column) for row in _POINTS for column in _POINTS]),
+            (Square(), [(SAMPLES, ATOMS)]),
+        )
 
     def parameters(self) -> list[float]:
         return self._field.parameters()
 
     def meets(self, row_segment: int, column_segment: int) -> bool:
-        return any((row_segment, column_segment) in segments for segments in self._segments.values())
+        return any((row_segment, column_segment) in segments for _, segments in self._segments)
 
     def empty(self, num_rows: int, like: Tensor) -> State:
-        return sum((term.empty(num_rows, like) for term in self._segments), ())
+        return sum((term.empty(num_rows, like) for term, _ in self._segments), ())
 
     def fold(self, tile: Tile) -> State:
         rows = tile.scores.shape[0]
@@ -104,11 +105,11 @@ class Fused(Statistic):
     def _parts(self) -> Iterator[tuple[Statistic, slice]]:
         """Each term with its columns, which are also its places in the state."""
         start = 0
-        for term in self._segments:
+        for term, _ in self._segments:
             yield term, slice(start, start + term.width)
             start += term.width
 
     def terms(self, row_segment: int, column_segment: int) -> Iterator[Term]:
         segments, mirrored = (row_segment, column_segment), (column_segment, row_segment)
-        for term, part in self._parts():
-            yield Term(term, part, segments in self._segments[term], mirrored in self._segments[term])
+        for (term, part), (_, where) in zip(self._parts(), self._segments, strict=True):
+            yield Term(term, part, segments in where, mirrored in where)
