@@ -95,9 +95,9 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
 
 def _jit_functions() -> Iterator[JITFunction]:
     from dmlkernels.backends.triton.formulas import decidability, rows
-    from dmlkernels.backends.triton.kernels import backward, forward, labels, norms
+    from dmlkernels.backends.triton.kernels import backward, forward, labels, norms, order
 
-    for module in (backward, forward, labels, norms, decidability, rows):
+    for module in (backward, forward, labels, norms, order, decidability, rows):
         for value in vars(module).values():
             if isinstance(value, JITFunction):
                 yield value

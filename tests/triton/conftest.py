@@ -14,6 +14,7 @@ NEED_KERNELS = [
     "test_guards.py",
     "test_labels.py",
     "test_losses.py",
+    "test_order.py",
     "test_same_scores.py",
     "test_shapes.py",
     "test_statistics.py",

@@ -9,28 +9,31 @@ import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.triton import formulas, labels
+from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.triton import formulas, labels, layout
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS
 from dmlkernels.functional.decidability import FORMS
+from dmlkernels.statistics import Fused
 from tests.losses import LOSSES, Loss
 from tests.triton.compiling import compiled
 from tests.triton.counted import LARGE, SMALL, Shape, count_loss
 from tests.triton.counting import count
+from tests.triton.launches import FIELD
 
 MOST = {  # small, large
-    "pd": (26, 214),
-    "decidability": (44, 45),
-    "field": (45, 43),
-    "field_alone": (39, 40),
+    "pd": (22, 214),
+    "decidability": (26, 27),
+    "field": (23, 43),
+    "field_alone": (21, 22),
     "odba": (16, 16),
     "symmetric_kl": (28, 29),
-    "fused": (67, 65),
+    "fused": (41, 65),
     "anchor": (16, 15),
-    "softmax": (22, 22),
-    "nca": (22, 22),
-    "cosface": (22, 22),
-    "arcface": (22, 22),
-    "soft_triple": (79, 129),
+    "softmax": (18, 18),
+    "nca": (18, 18),
+    "cosface": (18, 18),
+    "arcface": (18, 18),
+    "soft_triple": (75, 125),
 }
 
 
@@ -73,7 +76,12 @@ def test_labels_compile(target: str) -> None:
         for dtype, classes in product((torch.int64, torch.uint8), (None, torch.empty(7, dtype=torch.int64))):
             given = None if classes is None else classes.to("meta")
             labels.resolve(torch.empty(9, dtype=dtype, device="meta"), given, 7, -100, True)
-    assert len(found) == 4 and not any(one.spilled for one in found)
+        points = torch.empty(9, 4, device="meta")
+        for classes in (None, torch.empty(9, dtype=torch.int64, device="meta")):
+            pairs = Pairs(Fused(*FIELD), points, points, classes, classes, within=True)
+            layout._sort(pairs, torch.empty(9, dtype=torch.int64, device="meta"))
+        layout.small_labels(torch.empty(9, dtype=torch.int64, device="meta"), 5)
+    assert len(found) == 7 and not any(one.spilled for one in found)
 
 
 def test_a_step_that_waits_for_the_device_is_an_error() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import triton
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import class_order, unit_stride
 from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.triton.kernels.order import order_kernel, small_labels_kernel
 from dmlkernels.statistics import IGNORED
 
 NOWHERE = 2**31 - 1  # a border that no index reaches
 INT32_IGNORED = torch.iinfo(torch.int32).min
+MOST_COUNTED = 2**13  # points that a kernel puts in order: its work grows as their square
 
 
 def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
@@ -32,17 +35,31 @@ def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None,
 
 def _points(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     assert pairs.row_labels is not None, "points that meet each other have labels"
-    order = class_order(pairs.row_labels, pairs.row_boundaries)
-    columns, labels = pairs.rows.index_select(0, order), pairs.row_labels.index_select(0, order)
-    column_labels = labels
+    order, column_labels = _sort(pairs, pairs.row_labels)
+    columns = pairs.rows.index_select(0, order)
     if pairs.columns is not None:
-        more = pairs.column_labels
-        if more is None:
-            more = torch.arange(pairs.num_columns, device=labels.device)
-        columns, column_labels = torch.cat((columns, pairs.columns)), torch.cat((labels, more))
-    column_labels = ranks(column_labels)
-    labels = column_labels[: pairs.num_rows]
-    return columns[: pairs.num_rows], columns, labels, column_labels, order
+        columns = torch.cat((columns, pairs.columns))
+    return columns[: pairs.num_rows], columns, column_labels[: pairs.num_rows], column_labels, order
+
+
+def _sort(pairs: Pairs, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each of the points sorted by class comes from, and small labels of these and of the columns."""
+    more = None if pairs.columns is None else pairs.column_labels
+    count = pairs.num_rows + pairs.num_columns
+    if count <= MOST_COUNTED and len(pairs.row_boundaries) <= 1:
+        order = labels.new_empty(pairs.num_rows, dtype=torch.int64)
+        small = labels.new_empty(count, dtype=torch.int32)
+        border = pairs.row_boundaries[0] if pairs.row_boundaries else NOWHERE
+        order_kernel[(triton.cdiv(count, 32),)](
+            labels, more, order, small, pairs.num_rows, pairs.num_columns, border, M=32, N=64
+        )
+        return order, small
+    order = class_order(labels, pairs.row_boundaries)
+    labels = labels.index_select(0, order)
+    if pairs.columns is not None:
+        more = torch.arange(pairs.num_columns, device=labels.device) if more is None else more
+        labels = torch.cat((labels, more))
+    return order, ranks(labels)
 
 
 def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
@@ -61,7 +78,9 @@ def side_by_side(rows: Tensor) -> Tensor:
 
 def small_labels(labels: Tensor, num_columns: int) -> Tensor:
     """Labels to compare with column numbers, in 32 bits: what is no column's number stays none."""
-    return labels.clamp(-1, num_columns).to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
+    out = torch.empty_like(labels, dtype=torch.int32)
+    small_labels_kernel[(triton.cdiv(labels.shape[0], 1024),)](labels, out, labels.shape[0], num_columns, M=1024)
+    return out
 
 
 def ranks(labels: Tensor) -> Tensor:
