@@ -54,13 +54,15 @@ void set_terms(Tile& tile, const std::vector<Term>& terms) {
 
 void define_tile(py::module_& module) {
     py::enum_<Kind>(module, "Kind")
+        .value("circle", Kind::circle)
         .value("divergence", Kind::divergence)
         .value("field", Kind::field)
         .value("logsumexp", Kind::logsumexp)
         .value("moments", Kind::moments)
         .value("row_logsumexp", Kind::row_logsumexp)
         .value("soft_triple", Kind::soft_triple)
-        .value("square", Kind::square);
+        .value("square", Kind::square)
+        .value("sub_center", Kind::sub_center);
     py::class_<Term>(module, "Term")
         .def(py::init<>())
         .def_readwrite("kind", &Term::kind)

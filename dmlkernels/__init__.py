@@ -8,16 +8,24 @@ from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.couce.fourier import fourier_intervention
 from dmlkernels.couce.intervention import FourierIntervention
 from dmlkernels.couce.second_view import captured, intervened_forward
+from dmlkernels.functional.adacos import adacos_scale
 from dmlkernels.functional.anchor import proxy_anchor_loss
+from dmlkernels.functional.circle import circle_loss
+from dmlkernels.functional.class_size import class_size_margins
+from dmlkernels.functional.curricular import curricularface_loss
 from dmlkernels.functional.decidability import decidability, decidability_loss, pd_loss
 from dmlkernels.functional.field import potential_field, potential_field_loss
 from dmlkernels.functional.fused import fused_objective
+from dmlkernels.functional.norm_margin import adaface_loss, magface_loss
 from dmlkernels.functional.odba import odba_penalty
 from dmlkernels.functional.soft_triple import soft_triple_loss
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss
+from dmlkernels.functional.sub_center import sub_center_arcface_loss
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 from dmlkernels.functional.validation import validation
+from dmlkernels.modules.adaptive import AdaCosLoss, AdaFaceLoss, CurricularFaceLoss, MagFaceLoss
 from dmlkernels.modules.anchor import ProxyAnchorLoss
+from dmlkernels.modules.circle import CircleLoss
 from dmlkernels.modules.decidability import DecidabilityLoss, PDLoss
 from dmlkernels.modules.field import PotentialFieldLoss
 from dmlkernels.modules.fused import FusedObjective
@@ -27,6 +35,7 @@ from dmlkernels.modules.proxy_loss import ProxyLoss
 from dmlkernels.modules.sharding import shard_proxies
 from dmlkernels.modules.soft_triple import SoftTripleLoss
 from dmlkernels.modules.softmax import ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss, ProxyNCALoss
+from dmlkernels.modules.sub_center import SubCenterArcFaceLoss
 
 try:
     __version__ = version("dmlkernels")
@@ -34,15 +43,20 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "unknown"
 
 __all__ = [
+    "AdaCosLoss",
+    "AdaFaceLoss",
     "ArcFaceLoss",
     "BackgroundDictionary",
+    "CircleLoss",
     "CosFaceLoss",
     "CouCE",
     "CrossBatchMemory",
+    "CurricularFaceLoss",
     "DecidabilityLoss",
     "FourierIntervention",
     "FusedObjective",
     "LossModule",
+    "MagFaceLoss",
     "NormalizedSoftmaxLoss",
     "PDLoss",
     "PotentialFieldLoss",
@@ -50,15 +64,22 @@ __all__ = [
     "ProxyLoss",
     "ProxyNCALoss",
     "SoftTripleLoss",
+    "SubCenterArcFaceLoss",
+    "adacos_scale",
+    "adaface_loss",
     "arcface_loss",
     "available_backends",
     "captured",
+    "circle_loss",
+    "class_size_margins",
     "cosface_loss",
+    "curricularface_loss",
     "decidability",
     "decidability_loss",
     "fourier_intervention",
     "fused_objective",
     "intervened_forward",
+    "magface_loss",
     "normalized_softmax_loss",
     "odba_penalty",
     "pd_loss",
@@ -68,6 +89,7 @@ __all__ = [
     "proxy_nca_loss",
     "shard_proxies",
     "soft_triple_loss",
+    "sub_center_arcface_loss",
     "symmetric_kl_loss",
     "use_backend",
     "validation",

@@ -34,12 +34,14 @@ class Loss:
     holds_targets: bool = False  # the gradient is not that of the value: part of it is held fixed
     meets_itself: bool = False  # points meet points: gradients of one group alone are not half of the work
     applies: Callable[[Case], bool] = lambda case: True
+    reads_norms: bool = False  # not only directions count
+    needs: str | None = None  # the statistic, where some backend lacks it
     tolerance: float = 1e-9  # in float64, against the reference
 
     @property
     def statistic(self) -> str | None:
-        """Name of the statistic, where some backend may lack it."""
-        return "row_logsumexp" if any("scale" in name for name in self.keywords.values()) else None
+        """Name of the statistic, where some backend lacks it."""
+        return "row_logsumexp" if any("scale" in name for name in self.keywords.values()) else self.needs
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -55,12 +57,9 @@ class Loss:
         return self._call(reference, problem, options)
 
     def branch(self, suffix: str, keywords: Mapping[str, str] | None = None, **options: Any) -> Loss:
-        return replace(
-            self,
-            name=f"{self.name}_{suffix}",
-            keywords={**self.keywords, **(keywords or {})},
-            options={**self.options, **options},
-        )
+        keywords = {**self.keywords, **(keywords or {})}
+        kept = {name: value for name, value in self.options.items() if name not in keywords}
+        return replace(self, name=f"{self.name}_{suffix}", keywords=keywords, options={**kept, **options})
 
     def _call(self, where: Any, problem: Problem, options: Mapping[str, Any]) -> Tensor:
         given = [getattr(problem, name) for name in self.inputs]
@@ -106,6 +105,20 @@ SOFTMAX = Loss("softmax", "normalized_softmax_loss")
 NCA = Loss("nca", "proxy_nca_loss")
 COSFACE = Loss("cosface", "cosface_loss")
 ARCFACE = Loss("arcface", "arcface_loss", applies=_turns)
+SUB_CENTER = Loss(
+    "sub_center", "sub_center_arcface_loss", (*_SAMPLES, "centers"), {},
+    {"centers_per_class": CENTERS_PER_CLASS, "scale": 16.0}, applies=lambda case: _in_order(case) and _turns(case),
+    needs="sub_center",
+)  # fmt: skip
+ADAFACE = Loss("adaface", "adaface_loss", options={"scale": 16.0}, holds_targets=True, applies=_turns, reads_norms=True)
+MAGFACE = Loss(
+    "magface", "magface_loss", options={"scale": 16.0, "lower_norm": 0.5, "upper_norm": 1.5}, applies=_turns,
+    reads_norms=True,
+)  # fmt: skip
+CURRICULAR = Loss(
+    "curricular", "curricularface_loss", options={"scale": 16.0, "hardness": 0.3}, applies=_turns, needs="row_logsumexp"
+)
+CIRCLE = Loss("circle", "circle_loss", options={"scale": 32.0}, holds_targets=True, needs="circle")
 SOFT_TRIPLE = Loss(
     "soft_triple", "soft_triple_loss", (*_SAMPLES, "centers"), {}, {"centers_per_class": CENTERS_PER_CLASS},
     applies=_in_order,
@@ -113,6 +126,7 @@ SOFT_TRIPLE = Loss(
 
 LOSSES = (
     PD, DECIDABILITY, FIELD, FIELD_ALONE, ODBA, KL, FUSED, ANCHOR, SOFTMAX, NCA, COSFACE, ARCFACE, SOFT_TRIPLE,
+    SUB_CENTER, ADAFACE, MAGFACE, CURRICULAR, CIRCLE,
 )  # fmt: skip
 
 _WIDE = {"delta_att": 0.6, "delta_rep": 1.1}
@@ -144,18 +158,33 @@ BRANCHES = (
     SOFTMAX.branch("learnt", {"scale": "scale"}),
     SOFTMAX.branch("samples", {"scale": "sample_scale", **_WEIGHTED}),
     NCA.branch("learnt", {"scale": "scale"}, include_positive=False),
+    SOFTMAX.branch("smoothed", label_smoothing=0.1),
+    SOFTMAX.branch("classes_weighed", {"class_weights": "class_weights", **_WEIGHTED}),
+    NCA.branch("classes_weighed", {"class_weights": "class_weights"}, include_positive=False),
     SOFTMAX.branch("none", _WEIGHTED, reduction="none"),
     NCA.branch("original", include_positive=False),
     COSFACE.branch("soft", scale=8.0, margin=0.1),
     COSFACE.branch("samples", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
     COSFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
     COSFACE.branch("learnt", {"margin": "class_margin", "scale": "scale"}),
+    COSFACE.branch(
+        "smoothed",
+        {"class_weights": "class_weights", "margin": "sample_margin", "scale": "scale", **_WEIGHTED},
+        label_smoothing=0.2,
+    ),
     COSFACE.branch("class_scales", {"scale": "class_scale"}),
     ARCFACE.branch("soft", scale=8.0),
     ARCFACE.branch("wide", scale=8.0, margin=1.5),
     ARCFACE.branch("samples", {"margin": "sample_margin"}, scale=8.0),
     ARCFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
+    ARCFACE.branch("smoothed", {"class_weights": "class_weights"}, label_smoothing=0.1, reduction="none"),
     ARCFACE.branch("learnt", {"margin": "sample_margin", "scale": "sample_scale"}),
+    SUB_CENTER.branch("weighed", {"class_weights": "class_weights", "margin": "class_margin", **_WEIGHTED}),
+    SUB_CENTER.branch("one", centers_per_class=1),
+    ADAFACE.branch("given", {"scale": "scale", **_WEIGHTED}, norm_mean=1.0, norm_std=0.3, margin=0.9),
+    MAGFACE.branch("weighed", {"class_weights": "class_weights", "scale": "sample_scale"}, reduction="none"),
+    CURRICULAR.branch("learnt", {"scale": "scale", "margin": "sample_margin", **_WEIGHTED}, hardness=-0.2),
+    replace(CIRCLE, holds_targets=False).branch("exact", _WEIGHTED, detach_weights=False, scale=8.0, margin=0.4),
     SOFT_TRIPLE.branch("free", tau=0.0, gamma=0.5, scale=5.0),
     SOFT_TRIPLE.branch("none", _WEIGHTED, reduction="none"),
     SOFT_TRIPLE.branch("one", centers_per_class=1, margin=0.1),

@@ -31,6 +31,7 @@ class Problem:
     active: Tensor  # (C,) bool
     prior: Tensor  # (C,)
     weight: Tensor  # (B,)
+    class_weights: Tensor  # (classes,)
     sample_margin: Tensor  # (B, 1)
     class_margin: Tensor  # (1, classes)
     sample_scale: Tensor  # (B, 1)
@@ -86,6 +87,7 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         torch.arange(len(proxies)) % 3 != 1,
         prior,
         weight,
+        normal(case.num_classes).exp(),
         margins(len(embeddings), 1),
         margins(1, case.num_classes),
         *(scales(*shape) for shape in ((len(embeddings), 1), (1, case.num_classes), ())),

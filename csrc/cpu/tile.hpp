@@ -8,7 +8,7 @@
 
 namespace dml::cpu {
 
-enum class Kind { divergence, field, logsumexp, moments, row_logsumexp, soft_triple, square };
+enum class Kind { circle, divergence, field, logsumexp, moments, row_logsumexp, soft_triple, square, sub_center };
 
 // One statistic and which of a tile's pairs it counts.
 struct Term {

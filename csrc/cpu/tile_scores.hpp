@@ -7,6 +7,7 @@
 #include "cpu/parallel.hpp"
 #include "cpu/product.hpp"
 #include "cpu/tile.hpp"
+#include "statistics/circle.hpp"
 #include "statistics/divergence.hpp"
 #include "statistics/field.hpp"
 #include "statistics/logsumexp.hpp"
@@ -14,6 +15,7 @@
 #include "statistics/row_logsumexp.hpp"
 #include "statistics/soft_triple.hpp"
 #include "statistics/square.hpp"
+#include "statistics/sub_center.hpp"
 
 namespace dml::DML_ISA {
 
@@ -50,6 +52,7 @@ void parallel(std::int64_t size, std::int64_t parts, int threads, const Body& bo
 template <class Real, class Body>
 DML_INLINE bool with_statistic(const Term& term, const Body& body) {
     switch (term.kind) {
+        case Kind::circle: return body(Circle<Real>(term));
         case Kind::divergence: return body(Divergence<Real>(term));
         case Kind::field: return body(Field<Real>(term));
         case Kind::logsumexp: return body(LogSumExp<Real>(term));
@@ -57,6 +60,7 @@ DML_INLINE bool with_statistic(const Term& term, const Body& body) {
         case Kind::row_logsumexp: return body(RowLogSumExp<Real>(term));
         case Kind::soft_triple: return body(SoftTriple<Real>(term));
         case Kind::square: return body(Square<Real>(term));
+        case Kind::sub_center: return body(SubCenter<Real>(term));
     }
     return true;
 }
@@ -77,8 +81,8 @@ class TileScores {
           labels_count_(tile.columns.size / tile.group),
           row_slivers_(slivers(tile.rows.size, sliver_rows)),
           padded_rows_(row_slivers_ * sliver_rows),
-          soft_(tile.terms[0].kind == Kind::soft_triple),
-          stride_(padded(tile.columns.size, sliver_columns<Real>) + (soft_ ? sliver_columns<Real> : 0)),
+          pooled_(tile.terms[0].kind == Kind::soft_triple || tile.terms[0].kind == Kind::sub_center),
+          stride_(padded(tile.columns.size, sliver_columns<Real>) + (pooled_ ? sliver_columns<Real> : 0)),
           threads_(rows_ * columns_ * tile.dim * tile.views < serial_products ? 1 : tile.threads),
           parts_(smaller(row_slivers_, threads_ == 1 ? 1 : parts_per_thread * threads_)) {
         for (int k = 0; k < tile.term_count; ++k) {
@@ -161,7 +165,7 @@ class TileScores {
     DML_INLINE void for_stretches(std::int64_t sliver, std::int64_t i, const Part& memory, const Body& body) const {
         const std::int64_t index = sliver * sliver_rows + i;
         const auto* labels = address<std::int64_t>(tile_.rows.labels);
-        const std::int64_t length = soft_ ? labels_count_ : stretch;
+        const std::int64_t length = pooled_ ? labels_count_ : stretch;
         const std::int64_t first = first_column(sliver);
         if (triangle()) {
             const std::int64_t end = smaller((sliver + 1) * sliver_rows, labels_count_);
@@ -171,7 +175,7 @@ class TileScores {
         }
         for (std::int64_t j = first; j < labels_count_; j += length) {
             body(Row<Real>{memory.scores + i * stride_ + j,
-                           soft_ ? labels_count_ : sliver_rows * stride_,
+                           pooled_ ? labels_count_ : sliver_rows * stride_,
                            smaller(length, labels_count_ - j),
                            (tile_.diagonal ? memory.labels : labels_) + j,
                            weights_ + j,
@@ -185,7 +189,7 @@ class TileScores {
     const Tile& tile_;
     Workspace& workspace_;
     const std::int64_t rows_, columns_, labels_count_, row_slivers_, padded_rows_;
-    const bool soft_;
+    const bool pooled_;  // groups of columns are first pooled to one score
     const std::int64_t stride_;
     const int threads_;
     const std::int64_t parts_;
@@ -215,7 +219,7 @@ class TileScores {
     void allot_parts() {
         scores_size_ = tile_.views * sliver_rows * stride_;
         left_size_ = sliver_rows * tile_.dim;
-        scratch_size_ = soft_ ? larger(stride_, tile_.group * lanes<Real>) : 0;
+        scratch_size_ = pooled_ ? larger(stride_, tile_.group * lanes<Real>) : 0;
         part_size_ = padded((scores_size_ + left_size_ + scratch_size_) * sizeof(Real) +
                                 (stride_ + 1) * sizeof(Label<Real>), 64);
         memory_ = static_cast<unsigned char*>(workspace_.room(Workspace::parts, parts_ * part_size_));

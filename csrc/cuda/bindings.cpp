@@ -24,6 +24,7 @@ void define_enumerations(py::module_& module) {
         .value("float32", Type::float32)
         .value("float64", Type::float64);
     py::enum_<Kind>(module, "Kind", py::module_local())
+        .value("circle", Kind::circle)
         .value("divergence", Kind::divergence)
         .value("field", Kind::field)
         .value("fused", Kind::fused)
@@ -31,7 +32,8 @@ void define_enumerations(py::module_& module) {
         .value("moments", Kind::moments)
         .value("row_logsumexp", Kind::row_logsumexp)
         .value("soft_triple", Kind::soft_triple)
-        .value("square", Kind::square);
+        .value("square", Kind::square)
+        .value("sub_center", Kind::sub_center);
     py::enum_<Role>(module, "Role", py::module_local())
         .value("rows", Role::rows)
         .value("columns", Role::columns)

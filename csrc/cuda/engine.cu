@@ -3,6 +3,7 @@
 
 namespace dml::cuda {
 
+template <class Real> class Circle;
 template <class Real> class Divergence;
 template <class Real> class Field;
 template <class Real> class Fused;
@@ -11,7 +12,9 @@ template <class Real> class Moments;
 template <class Real> class RowLogSumExp;
 template <class Real> class SoftTriple;
 template <class Real> class Square;
+template <class Real> class SubCenter;
 
+extern template struct Run<Circle>;
 extern template struct Run<Divergence>;
 extern template struct Run<Field>;
 extern template struct Run<Fused>;
@@ -20,6 +23,7 @@ extern template struct Run<Moments>;
 extern template struct Run<RowLogSumExp>;
 extern template struct Run<SoftTriple>;
 extern template struct Run<Square>;
+extern template struct Run<SubCenter>;
 
 namespace {
 
@@ -27,6 +31,7 @@ namespace {
 template <class Body>
 void with_kind(Kind kind, const Body& body) {
     switch (kind) {
+        case Kind::circle: return body(Run<Circle>{});
         case Kind::divergence: return body(Run<Divergence>{});
         case Kind::field: return body(Run<Field>{});
         case Kind::fused: return body(Run<Fused>{});
@@ -35,6 +40,7 @@ void with_kind(Kind kind, const Body& body) {
         case Kind::row_logsumexp: return body(Run<RowLogSumExp>{});
         case Kind::soft_triple: return body(Run<SoftTriple>{});
         case Kind::square: return body(Run<Square>{});
+        case Kind::sub_center: return body(Run<SubCenter>{});
     }
 }
 

@@ -10,7 +10,7 @@
 namespace dml::cuda {
 
 enum class Type { float16, bfloat16, float32, float64 };
-enum class Kind { divergence, field, fused, logsumexp, moments, row_logsumexp, soft_triple, square };
+enum class Kind { circle, divergence, field, fused, logsumexp, moments, row_logsumexp, soft_triple, square, sub_center };
 
 // Rows or columns. Those before `border` are points, the others columns; each kind has its own memory. Zero stands for
 // "none" in every address.

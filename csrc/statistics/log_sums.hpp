@@ -17,4 +17,10 @@ DML_HD Real shift_for(Real highest, State<Real> state) {
     return finite_shift(larger(static_cast<Real>(state), highest));
 }
 
+// state = log(e^state + sum e^shift)
+template <class Real>
+DML_HD void add_sum(State<Real> sum, State<Real> shift, State<Real>& state) {
+    if (sum != 0) state = shift + std::log(std::exp(state - shift) + sum);
+}
+
 }  // namespace dml::DML_ISA

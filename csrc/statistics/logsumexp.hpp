@@ -34,8 +34,8 @@ class LogSumExp {
             positive_sum.add(positive, weight);
             negative_sum.add(negative, weight);
         }
-        add(positive_sum.total(), positive_shift, to.state[0]);
-        add(negative_sum.total(), negative_shift, to.state[1]);
+        add_sum<Real>(positive_sum.total(), positive_shift, to.state[0]);
+        add_sum<Real>(negative_sum.total(), negative_shift, to.state[1]);
         return true;
     }
 
@@ -74,11 +74,6 @@ class LogSumExp {
     }
 
   private:
-    // state = log(e^state + sum e^shift)
-    DML_HD static void add(State<Real> sum, State<Real> shift, State<Real>& state) {
-        if (sum != 0) state = shift + std::log(std::exp(state - shift) + sum);
-    }
-
     Pack<Real> positive_scale_, negative_scale_;
 };
 

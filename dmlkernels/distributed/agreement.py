@@ -23,7 +23,8 @@ from dmlkernels.distributed.group import Ranks, host_group, is_dtensor
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active")  # parts of all else may differ in length
+# Parts of all else may differ in length.
+WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active", "class_weights")
 MAY_DIFFER = ("process_group", "backend", "validate", "sample_generator")
 SHARDABLE = ("proxies", "centers")
 

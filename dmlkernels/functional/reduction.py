@@ -22,8 +22,14 @@ def check_reduction(reduction: str, sample_weight: Tensor | None, embeddings: Te
         check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
 
 
-def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduce the losses of samples to that of the batch."""
+def reduce_samples(
+    losses: Tensor,  # (B,)
+    inputs: ProxyInputs,
+    sample_weight: Tensor | None,  # (B,)
+    reduction: str,
+    in_losses: Tensor | None = None,  # (B,), weights that the losses have already
+) -> Tensor:
+    """Reduce the losses of samples to that of the batch; the mean divides by the sum of all weights."""
     valid = inputs.valid
     losses = torch.where(valid, losses, 0)
     weight = valid.to(losses.dtype)
@@ -32,6 +38,8 @@ def reduce_samples(losses: Tensor, inputs: ProxyInputs, sample_weight: Tensor | 
         losses = losses * weight
     if reduction == "none":
         return losses + inputs.poison
+    if in_losses is not None:
+        weight = weight * torch.where(valid, in_losses, 0)
     loss, total = inputs.totals(losses.sum(), weight.sum())
     return (loss if reduction == "sum" else loss / total) + inputs.poison
 

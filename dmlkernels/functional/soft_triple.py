@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -89,10 +89,7 @@ def soft_triple_loss(
     tau = check_number("tau", tau, at_least=0)
     margin = check_number("margin", margin)
     check_centers_per_class(centers_per_class)
-    if isinstance(centers, Tensor) and centers.dim() == 2 and centers.shape[0] % centers_per_class:
-        raise ValueError(
-            f"centers: got {centers.shape[0]} rows, expected a multiple of centers_per_class={centers_per_class}"
-        )
+    check_centers(centers, centers_per_class)
     check_reduction(reduction, sample_weight, embeddings)
     inputs = proxy_inputs(
         embeddings, labels, centers, None, ignore_index=ignore_index, backend=backend, validate=validate,
@@ -118,3 +115,11 @@ def soft_triple_loss(
 def check_centers_per_class(centers_per_class: int) -> None:
     """A whole number of at least 1."""
     check_integer("centers_per_class", centers_per_class, at_least=1)
+
+
+def check_centers(centers: Any, centers_per_class: int) -> None:
+    """As many for every class."""
+    if isinstance(centers, Tensor) and centers.dim() == 2 and centers.shape[0] % centers_per_class:
+        raise ValueError(
+            f"centers: got {centers.shape[0]} rows, expected a multiple of centers_per_class={centers_per_class}"
+        )

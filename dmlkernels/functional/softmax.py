@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
 from dmlkernels.functional.checks import check_flag
-from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
+from dmlkernels.functional.cross_entropy import (
+    class_scores,
+    cross_entropy,
+    cross_entropy_loss,
+    of_own_class,
+    softmax_inputs,
+)
 from dmlkernels.functional.per_sample import check_option, per_sample
-from dmlkernels.functional.reduction import check_reduction, reduce_statistics
-from dmlkernels.functional.sampling import Sampling, checked_sampling
+from dmlkernels.functional.reduction import reduce_samples, reduce_statistics
+from dmlkernels.functional.sampling import checked_sampling
+from dmlkernels.functional.smoothing import check_smoothing
 from dmlkernels.ops import Formula
-from dmlkernels.statistics import LogSumExp, RowLogSumExp
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -31,6 +36,8 @@ def normalized_softmax_loss(
     scale: float | Tensor = 20.0,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
     backend: str = "auto",
@@ -55,7 +62,10 @@ def normalized_softmax_loss(
             for samples, (C,) or (1, C) for classes of samples; of one dimension only where B and C differ. Nobody
             checks the values of a tensor, which would synchronise.
         proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
-        sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
+        sample_weight: (B,) weight of each sample, floats; the mean divides by the sum of all weights.
+        class_weights: (C,) weight of each class, floats, held fixed; as in ``torch.nn.functional.cross_entropy``.
+        label_smoothing: part of the target that all proxies share alike, at least 0 and below 1; as there. Not for
+            proxies that are sharded over ranks, nor with ``sample_classes``.
         reduction: "mean", "sum", or "none" for (B,) losses, 0 for ignored rows.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
@@ -91,16 +101,20 @@ def normalized_softmax_loss(
         tensor(0.3133)
     """
     scale = check_option("scale", scale, above=0)
+    label_smoothing = check_smoothing(label_smoothing, sample_classes)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
-    inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
-        process_group,
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    formula = _formula("cross_entropy", 0.0)
-    return reduce_statistics(
-        formula, _cross_entropy, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction
-    )
+    weights = of_own_class(inputs, class_weights)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale, sampling), lambda positive: positive,
+        formula=_formula("cross_entropy", 0.0), scale=scale, label_smoothing=label_smoothing,
+        weights=weights, class_weights=class_weights, sample_weight=sample_weight,
+        reduction=reduction,
+    )  # fmt: skip
 
 
 @across_ranks
@@ -113,6 +127,7 @@ def proxy_nca_loss(
     include_positive: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
     reduction: str = "mean",
     ignore_index: int = -100,
     backend: str = "auto",
@@ -133,9 +148,8 @@ def proxy_nca_loss(
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         include_positive: count the own class in the denominator.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
-            sample_generator, sparse: as in
-            ``normalized_softmax_loss``.
+        proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate,
+            process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -154,15 +168,18 @@ def proxy_nca_loss(
     check_flag("include_positive", include_positive)
     scale = check_option("scale", scale, above=0)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
-    inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
-        process_group, needs_impostors=not include_positive,
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group, needs_impostors=not include_positive,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    formula, losses = _formula("cross_entropy", 0.0), _cross_entropy
+    weights, statistics = of_own_class(inputs, class_weights), class_scores(inputs, scale, sampling)
+    formula, losses = _formula("cross_entropy", 0.0), cross_entropy
     if not include_positive:
         formula, losses = _formula("difference"), _difference
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
+    if weights is None:
+        return reduce_statistics(formula, losses, statistics, inputs, sample_weight, reduction)
+    return reduce_samples(losses(*statistics.unbind(1)) * weights, inputs, sample_weight, reduction, weights)
 
 
 @across_ranks
@@ -175,6 +192,8 @@ def cosface_loss(
     margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
     backend: str = "auto",
@@ -192,9 +211,8 @@ def cosface_loss(
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: taken off the own cosine: one number, or a tensor of a shape that ``scale`` may have.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
-            sample_generator, sparse: as in
-            ``normalized_softmax_loss``.
+        proxy_labels, sample_weight, class_weights, label_smoothing, reduction, ignore_index, backend, validate,
+            process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -213,19 +231,21 @@ def cosface_loss(
     """
     margin = check_option("margin", margin)
     scale = check_option("scale", scale, above=0)
+    label_smoothing = check_smoothing(label_smoothing, sample_classes)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
-    inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
-        process_group,
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-
-    def losses(positive: Tensor, negative: Tensor) -> Tensor:
-        return _cross_entropy(positive - scale * margin, negative)
-
-    formula = _formula("cross_entropy", scale * margin)
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
+    weights = of_own_class(inputs, class_weights)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale, sampling), lambda positive: positive - scale * margin,
+        formula=_formula("cross_entropy", scale * margin), scale=scale, label_smoothing=label_smoothing,
+        weights=weights, class_weights=class_weights, sample_weight=sample_weight,
+        reduction=reduction,
+    )  # fmt: skip
 
 
 @across_ranks
@@ -238,6 +258,8 @@ def arcface_loss(
     margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
     backend: str = "auto",
@@ -259,10 +281,9 @@ def arcface_loss(
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
             or a tensor of a shape that ``scale`` may have, whose values nobody checks.
-        proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group, sample_classes,
-            sample_generator, sparse: as in
-            ``normalized_softmax_loss``. If several proxies share a class the margin goes on their joint score,
-            logsumexp(scale s) / scale (ours).
+        proxy_labels, sample_weight, class_weights, label_smoothing, reduction, ignore_index, backend, validate,
+            process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``. If
+            several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
@@ -280,39 +301,20 @@ def arcface_loss(
     """
     margin = check_angle("margin", margin)
     scale = check_option("scale", scale, above=0)
+    label_smoothing = check_smoothing(label_smoothing, sample_classes)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
-    inputs = _inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, reduction, ignore_index, backend, validate,
-        process_group,
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-
-    def losses(positive: Tensor, negative: Tensor) -> Tensor:
-        return _cross_entropy(scale * add_angle(positive / scale, margin), negative)
-
-    formula = _formula("angle", scale, *angle_numbers(margin))
-    return reduce_statistics(formula, losses, _class_scores(inputs, scale, sampling), inputs, sample_weight, reduction)
-
-
-def _inputs(
-    embeddings: Tensor,
-    labels: Tensor,
-    proxies: Tensor,
-    proxy_labels: Tensor | None,
-    sample_weight: Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    backend: str,
-    validate: bool,
-    process_group: ProcessGroup | None,
-    needs_impostors: bool = False,
-) -> ProxyInputs:
-    check_reduction(reduction, sample_weight, embeddings)
-    return proxy_inputs(
-        embeddings, labels, proxies, proxy_labels,
-        ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=needs_impostors,
-        process_group=process_group,
+    weights = of_own_class(inputs, class_weights)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale, sampling), lambda positive: scale * add_angle(positive / scale, margin),
+        formula=_formula("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,
+        weights=weights, class_weights=class_weights, sample_weight=sample_weight,
+        reduction=reduction,
     )  # fmt: skip
 
 
@@ -322,21 +324,5 @@ def _formula(name: str, *numbers: float | Tensor) -> Formula | None:
     return Formula(name, known) if len(known) == len(numbers) else None
 
 
-def _class_scores(inputs: ProxyInputs, scale: float | Tensor, sampling: Sampling | None) -> Tensor:  # (B, 2)
-    """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives."""
-    if sampling is not None:
-        inputs = inputs.sampled(*sampling)
-    if not isinstance(scale, Tensor):
-        return inputs.statistics(LogSumExp(scale, scale))
-    scale = scale.expand(inputs.labels.shape)
-    row_values = torch.stack((scale, torch.full_like(scale, torch.inf), torch.zeros_like(scale)), dim=1)
-    return inputs.statistics(RowLogSumExp(), row_values)[:, :2]
-
-
 def _difference(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
     return negative - positive
-
-
-def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
-    """-(positive - logsumexp(positive, negative)), exact also where the probability is 0 or 1 in floating point."""
-    return F.softplus(negative - positive, threshold=50)

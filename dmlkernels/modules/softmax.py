@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,8 @@ class NormalizedSoftmaxLoss(TensorOptions):
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
         scale: one number, or a () tensor, which becomes a buffer, or a parameter if it is one.
         learnable_scale: make it a parameter, ``.scale``, starting from the scale given.
-        reduction, ignore_index, backend: as in ``normalized_softmax_loss``.
+        class_weights: None, or a (num_classes,) tensor, which becomes a buffer.
+        label_smoothing, reduction, ignore_index, backend: as in ``normalized_softmax_loss``.
 
     Example:
         >>> import torch
@@ -29,9 +31,10 @@ class NormalizedSoftmaxLoss(TensorOptions):
         torch.Size([4, 3])
     """
 
-    function = staticmethod(normalized_softmax_loss)
+    function: Callable[..., Any] = staticmethod(normalized_softmax_loss)
     foreign_names: ClassVar[tuple[str, ...]] = ("W", "proxies")
     numbers: ClassVar[tuple[str, ...]] = ("scale",)
+    of_classes: ClassVar[tuple[str, ...]] = ("class_weights",)
 
     def __init__(self, num_classes: int, embedding_size: int, *, learnable_scale: bool = False, **options: Any) -> None:
         learnable = (*options.pop("learnable", ()), *learnable_names(scale=learnable_scale))
@@ -55,7 +58,7 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
         scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
-        include_positive, reduction, ignore_index, backend: as in ``proxy_nca_loss``.
+        include_positive, class_weights, reduction, ignore_index, backend: as in ``proxy_nca_loss``.
 
     Example:
         >>> import torch
@@ -71,8 +74,8 @@ class ProxyNCALoss(NormalizedSoftmaxLoss):
 class MarginLoss(NormalizedSoftmaxLoss):
     """What softmax losses with a margin share: it may be learnt."""
 
-    numbers = ("scale", "margin")
-    numbers_of_classes = ("margin",)
+    numbers: ClassVar[tuple[str, ...]] = ("scale", "margin")
+    of_classes = ("margin", "class_weights")
 
     def __init__(
         self, num_classes: int, embedding_size: int, *, learnable_margin: bool = False, **options: Any
@@ -86,7 +89,7 @@ class CosFaceLoss(MarginLoss):
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
         scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
-        reduction, ignore_index, backend: as in ``cosface_loss``.
+        class_weights, label_smoothing, reduction, ignore_index, backend: as in ``NormalizedSoftmaxLoss``.
         margin: one number, or a () or (num_classes,) tensor, which becomes a buffer, or a parameter if it is one.
         learnable_margin: make it a parameter, ``.margin``, starting from the margin given.
 
@@ -108,7 +111,7 @@ class ArcFaceLoss(MarginLoss):
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
         scale, learnable_scale: as in ``NormalizedSoftmaxLoss``.
         margin, learnable_margin: as in ``CosFaceLoss``.
-        reduction, ignore_index, backend: as in ``arcface_loss``.
+        class_weights, label_smoothing, reduction, ignore_index, backend: as in ``NormalizedSoftmaxLoss``.
 
     Example:
         >>> import torch

@@ -26,12 +26,13 @@ class TensorOptions(ProxyLoss):
     """
 
     numbers: ClassVar[tuple[str, ...]] = ()  # options that may be 0-dimensional tensors
-    numbers_of_classes: ClassVar[tuple[str, ...]] = ()  # options that may be (num_classes,) tensors too
+    of_classes: ClassVar[tuple[str, ...]] = ()  # options that may be (num_classes,) tensors
 
     def __init__(
         self, num_classes: int, embedding_size: int, *, learnable: tuple[str, ...] = (), **options: Any
     ) -> None:
-        tensors = {name: value for name, value in options.items() if name in self.numbers and isinstance(value, Tensor)}
+        may_be = {*self.numbers, *self.of_classes}
+        tensors = {name: value for name, value in options.items() if name in may_be and isinstance(value, Tensor)}
         super().__init__(num_classes, embedding_size, **{k: v for k, v in options.items() if k not in tensors})
         for name in (*tensors, *(name for name in learnable if name not in tensors)):
             value = tensors.get(name, self.options[name])
@@ -70,18 +71,20 @@ class TensorOptions(ProxyLoss):
         return ", ".join((super().extra_repr(), *tensors))
 
     def _call_options(self) -> dict[str, Any]:
-        """What ``function`` is given: values of classes as (1, num_classes), which no batch size makes unclear."""
-        tensors = {name: value[None] if value.dim() else value for name, value in self._tensors().items()}
-        return {**self.options, **tensors}
+        """What ``function`` is given: what may be for samples too as (1, num_classes), clear in any batch."""
+        tensors = self._tensors()
+        unclear = {name: tensors[name][None] for name in self.numbers if name in tensors and tensors[name].dim()}
+        return {**self.options, **tensors, **unclear}
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in self.numbers if hasattr(self, name)}
+        names = dict.fromkeys((*self.numbers, *self.of_classes))
+        return {name: getattr(self, name) for name in names if name not in self.options}
 
     def _keep(self, name: str, value: float | Tensor, learnable: bool) -> None:
         if not isinstance(value, Tensor):
             value = torch.tensor(value)
         check_option(name, value)
-        shapes = ((), (self.num_classes,)) if name in self.numbers_of_classes else ((),)
+        shapes = ((),) * (name in self.numbers) + ((self.num_classes,),) * (name in self.of_classes)
         if value.shape not in shapes:
             raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {' or '.join(map(str, shapes))}")
         if isinstance(value, nn.Parameter):

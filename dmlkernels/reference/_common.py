@@ -55,11 +55,12 @@ def reduce_rows(
     keep: Tensor,  # (B,) bool
     sample_weight: Tensor | None,  # (B,)
     reduction: str,
+    in_rows: Tensor | None = None,  # (number of kept samples,), weights that the rows have already
 ) -> Tensor:
     """Weighted mean or sum of the samples' losses, or each sample's own, 0 where ignored."""
     weight = torch.ones_like(rows) if sample_weight is None else sample_weight[keep].to(rows.dtype)
     if reduction == "mean":
-        return (weight * rows).sum() / weight.sum()
+        return (weight * rows).sum() / (weight if in_rows is None else weight * in_rows).sum()
     if reduction == "sum":
         return (weight * rows).sum()
     if reduction == "none":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ def normalized_softmax_loss(
     scale: float | Tensor = 20.0,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
@@ -25,7 +28,11 @@ def normalized_softmax_loss(
     keep = kept_rows(labels, ignore_index)
     scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
+    rows, weights = _weighted_rows(
+        embeddings[keep], labels[keep], proxies, proxy_labels, scale, positive, positive, negative,
+        label_smoothing, class_weights,
+    )  # fmt: skip
+    return reduce_rows(rows, keep, sample_weight, reduction, weights)
 
 
 def proxy_nca_loss(
@@ -37,6 +44,7 @@ def proxy_nca_loss(
     include_positive: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
@@ -47,7 +55,8 @@ def proxy_nca_loss(
     if not include_positive and negative.isneginf().any():
         raise ValueError("the impostor set is empty: all proxies are of one class")
     rows = _cross_entropy(positive, negative) if include_positive else negative - positive
-    return reduce_rows(rows, keep, sample_weight, reduction)
+    weights = None if class_weights is None else class_weights[labels[keep].long()]
+    return reduce_rows(rows if weights is None else rows * weights, keep, sample_weight, reduction, weights)
 
 
 def cosface_loss(
@@ -59,6 +68,8 @@ def cosface_loss(
     margin: float | Tensor = 0.35,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
@@ -66,8 +77,12 @@ def cosface_loss(
     keep = kept_rows(labels, ignore_index)
     scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    positive = positive - scale * per_sample(margin, labels, keep)
-    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
+    moved = positive - scale * per_sample(margin, labels, keep)
+    rows, weights = _weighted_rows(
+        embeddings[keep], labels[keep], proxies, proxy_labels, scale, positive, moved, negative,
+        label_smoothing, class_weights,
+    )  # fmt: skip
+    return reduce_rows(rows, keep, sample_weight, reduction, weights)
 
 
 def arcface_loss(
@@ -79,6 +94,8 @@ def arcface_loss(
     margin: float | Tensor = 0.5,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
@@ -86,8 +103,12 @@ def arcface_loss(
     keep = kept_rows(labels, ignore_index)
     scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
-    positive = scale * add_angle(positive / scale, per_sample(margin, labels, keep))
-    return reduce_rows(_cross_entropy(positive, negative), keep, sample_weight, reduction)
+    moved = scale * add_angle(positive / scale, per_sample(margin, labels, keep))
+    rows, weights = _weighted_rows(
+        embeddings[keep], labels[keep], proxies, proxy_labels, scale, positive, moved, negative,
+        label_smoothing, class_weights,
+    )  # fmt: skip
+    return reduce_rows(rows, keep, sample_weight, reduction, weights)
 
 
 def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
@@ -107,14 +128,45 @@ def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
 
 
 def _class_scores(
-    embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, scale: float | Tensor
+    embeddings: Tensor,
+    labels: Tensor,
+    proxies: Tensor,
+    proxy_labels: Tensor | None,
+    scale: float | Tensor,
+    harder: Callable[[Tensor], Tensor] = lambda scores: scores,
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
-    """Log-sum-exp of scale * s over the proxies of the own class, and over all others."""
+    """Log-sum-exp of scale * s over the proxies of the own class, and over all others, there of ``harder`` scores."""
     same = same_class(labels, classes_of(proxies, proxy_labels))
-    logits = torch.as_tensor(scale)[..., None] * cosines(embeddings, proxies)
-    positive = logits.masked_fill(~same, -torch.inf).logsumexp(dim=1)
-    negative = logits.masked_fill(same, -torch.inf).logsumexp(dim=1)
+    scores, scale = cosines(embeddings, proxies), torch.as_tensor(scale)[..., None]
+    positive = (scale * scores).masked_fill(~same, -torch.inf).logsumexp(dim=1)
+    negative = (scale * harder(scores)).masked_fill(same, -torch.inf).logsumexp(dim=1)
     return positive, negative
+
+
+def _weighted_rows(
+    embeddings: Tensor,
+    labels: Tensor,
+    proxies: Tensor,
+    proxy_labels: Tensor | None,
+    scale: float | Tensor,
+    positive: Tensor,
+    moved: Tensor,
+    negative: Tensor,
+    label_smoothing: float,
+    class_weights: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:  # (B,), (B,)
+    """(1 - smoothing) w_y loss + smoothing / C sum_j w_j (-log p_j), p_j the part of proxy j; and w_y."""
+    rows = _cross_entropy(moved, negative)
+    classes = classes_of(proxies, proxy_labels)
+    weights = None if class_weights is None else class_weights[labels.long()].to(rows.dtype)
+    weighted = rows if weights is None else weights * rows
+    if label_smoothing == 0:
+        return weighted, weights
+    logits = torch.as_tensor(scale)[..., None] * cosines(embeddings, proxies)
+    logits = torch.where(same_class(labels, classes), logits + (moved - positive)[:, None], logits)
+    of_proxies = 1 if class_weights is None else class_weights[classes].to(rows.dtype)
+    uniform = (of_proxies * -logits.log_softmax(dim=1)).mean(dim=1)
+    return (1 - label_smoothing) * weighted + label_smoothing * uniform, weights
 
 
 def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)

@@ -7,6 +7,7 @@ is known below this layer.
 
 from dmlkernels.statistics.base import Statistic, Term
 from dmlkernels.statistics.catalogue import CATALOGUE, build
+from dmlkernels.statistics.circle import Circle
 from dmlkernels.statistics.divergence import Divergence
 from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
@@ -15,11 +16,13 @@ from dmlkernels.statistics.moments import Moments, merge_moments
 from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
+from dmlkernels.statistics.sub_center import SubCenter
 from dmlkernels.statistics.tile import IGNORED, Tile
 
 __all__ = [
     "CATALOGUE",
     "IGNORED",
+    "Circle",
     "Divergence",
     "Field",
     "Fused",
@@ -29,6 +32,7 @@ __all__ = [
     "SoftTriple",
     "Square",
     "Statistic",
+    "SubCenter",
     "Term",
     "Tile",
     "build",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from dmlkernels.statistics.base import Statistic
+from dmlkernels.statistics.circle import Circle
 from dmlkernels.statistics.divergence import Divergence
 from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
@@ -14,10 +15,11 @@ from dmlkernels.statistics.moments import Moments
 from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
+from dmlkernels.statistics.sub_center import SubCenter
 
 CATALOGUE: dict[str, type[Statistic]] = {
     statistic.name: statistic
-    for statistic in (Divergence, Field, Fused, LogSumExp, Moments, RowLogSumExp, SoftTriple, Square)
+    for statistic in (Circle, Divergence, Field, Fused, LogSumExp, Moments, RowLogSumExp, SoftTriple, Square, SubCenter)
 }
 
 

@@ -28,6 +28,7 @@ def large_problem(batch: int, classes: int, dim: int, dtype: torch.dtype) -> Pro
         prior=torch.rand(atoms, generator=generator),
         weight=torch.rand(batch, generator=generator),
         sample_margin=torch.rand(batch, 1, generator=generator).to(dtype).requires_grad_(),
+        class_weights=torch.rand(classes, generator=generator),
         sample_scale=(4 + torch.rand(batch, 1, generator=generator)).to(dtype).requires_grad_(),
         class_scale=(4 + torch.rand(1, classes, generator=generator)).to(dtype).requires_grad_(),
         scale=torch.tensor(5.0, dtype=dtype, requires_grad=True),

@@ -12,6 +12,7 @@ from torch import Tensor
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import (
     IGNORED,
+    Circle,
     Divergence,
     Field,
     Fused,
@@ -21,6 +22,7 @@ from dmlkernels.statistics import (
     SoftTriple,
     Square,
     Statistic,
+    SubCenter,
 )
 
 # (rows, columns, dim): one of each; odd sizes; more than one stretch of 512; several row blocks; several column blocks.
@@ -87,10 +89,11 @@ def _two_views(detach: float, d: Drawn) -> Problem:
     return Divergence(10.0, detach), torch.stack((d.rows, d.rows + 0.3 * d.others)), d.columns, {}
 
 
-def _grouped(group: int, d: Drawn) -> Problem:
+def _grouped(statistic: Statistic, d: Drawn) -> Problem:
+    group = statistic.group
     classes = max(1, d.columns.shape[0] // group)
     columns = d.columns if d.columns.shape[0] >= group else d.columns.expand(group, -1)
-    return SoftTriple(20.0, 0.1, group), d.rows, columns[: classes * group], {"row_labels": d.row_labels % classes}
+    return statistic, d.rows, columns[: classes * group], {"row_labels": d.row_labels % classes}
 
 
 def _far_labels(d: Drawn) -> Problem:
@@ -120,11 +123,15 @@ PROBLEMS: dict[str, Callable[[Drawn], Problem]] = {
     "field_within_and_columns": lambda d: _within(_FIELD, d, d.columns, column_labels=d.column_labels),
     "moments": lambda d: _labelled(Moments(), d),
     "moments_within": lambda d: _within(Moments(), d),
+    "circle": lambda d: _labelled(Circle(32.0, 0.25, 1.0), d),
+    "circle_exact": lambda d: _labelled(Circle(8.0, 0.25, 0.0), d),
     "row_logsumexp": lambda d: _with_row_values(RowLogSumExp(), d),
     "square": lambda d: (Square(), d.rows, d.columns, {"column_weights": d.column_weights}),
     "fused": lambda d: _within(Fused(*_FIELD.parameters()), d, d.columns, column_weights=d.column_weights),
-    "soft_triple": lambda d: _grouped(3, d),
-    "soft_triple_of_one": lambda d: _grouped(1, d),
+    "soft_triple": lambda d: _grouped(SoftTriple(20.0, 0.1, 3), d),
+    "soft_triple_of_one": lambda d: _grouped(SoftTriple(20.0, 0.1, 1), d),
+    "sub_center": lambda d: _grouped(SubCenter(20.0, 3), d),
+    "sub_center_of_one": lambda d: _grouped(SubCenter(20.0, 1), d),
 }  # fmt: skip
 
 

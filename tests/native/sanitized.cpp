@@ -68,6 +68,8 @@ const Statistic statistics[] = {
     {Kind::row_logsumexp, {}, 4, 1, 1, -std::numeric_limits<double>::infinity(), 3},
     {Kind::soft_triple, {20, 0.1, 3}, 2, 1, 3, -std::numeric_limits<double>::infinity()},
     {Kind::square, {}, 1, 1, 1, 0},
+    {Kind::circle, {32, 0.25, 1}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
+    {Kind::sub_center, {20, 3}, 2, 1, 3, -std::numeric_limits<double>::infinity()},
 };
 
 template <class Real>

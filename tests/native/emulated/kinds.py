@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.statistics import RowLogSumExp
+from dmlkernels.statistics import Circle, RowLogSumExp, SubCenter
 from tests.triton.common import Maker
 from tests.triton.common import every_kind as of_every_backend
 
@@ -15,6 +15,10 @@ from tests.triton.common import every_kind as of_every_backend
 def every_kind(maker: Maker) -> dict[str, Pairs]:
     return {
         **of_every_backend(maker),
+        "circle": maker.to_columns(Circle(32.0, 0.25, 1.0)),
+        "circle_exact": maker.to_columns(Circle(32.0, 0.25, 0.0), labelled=True),
+        "sub_center": maker.to_columns(SubCenter(20.0, 5.0)),
+        "sub_center_one": maker.to_columns(SubCenter(20.0, 1.0)),
         "row_logsumexp": _with_row_values(maker.to_columns(RowLogSumExp())),
         "row_logsumexp_labelled": _with_row_values(maker.to_columns(RowLogSumExp(), labelled=True)),
     }

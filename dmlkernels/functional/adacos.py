@@ -1,0 +1,68 @@
+"""AdaCos: the scale that a batch asks for."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dmlkernels.functional.cross_entropy import class_scores
+from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
+from dmlkernels.functional.per_sample import check_option, per_sample
+
+
+@torch.no_grad()
+def adacos_scale(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    scale: float | Tensor,  # ()
+    *,
+    proxy_labels: Tensor | None = None,  # (C,)
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:  # ()
+    """Compute the scale of the next step from the scores at the present one.
+
+    ``log(B_avg) / cos(min(pi / 4, theta_med))``, with B_avg the mean over the batch of ``sum exp(scale s)`` over the
+    other classes and theta_med the median of the own angles. Zhang et al., AdaCos: Adaptively Scaling Cosine Logits for
+    Effectively Learning Deep Face Representations, CVPR 2019, arXiv 1905.00292, equation 17. At least 1 (ours): with
+    few classes the logarithm may be negative.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``.
+        scale: the present one: a number above 0, or a () tensor.
+        proxy_labels, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+
+    Returns:
+        () tensor without a gradient, float32, or float64 if an input is float64. Nothing is read on the host.
+
+    Raises:
+        As ``normalized_softmax_loss``.
+
+    Memory and determinism: as ``normalized_softmax_loss``.
+
+    Example:
+        >>> import math, torch
+        >>> from dmlkernels import adacos_scale
+        >>> x = torch.eye(8)
+        >>> adacos_scale(x, torch.arange(8), x, math.sqrt(2) * math.log(7))
+        tensor(2.7519)
+    """
+    scale = check_option("scale", scale, above=0)
+    if isinstance(scale, Tensor) and scale.dim():
+        raise ValueError(f"scale: got shape {tuple(scale.shape)}, expected a number or a () tensor")
+    inputs = proxy_inputs(
+        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate
+    )
+    scale = per_sample("scale", scale, inputs)
+    negative = class_scores(inputs, scale)[:, 1]
+    highest = scale + math.log(inputs.num_proxies)  # no sum is above this
+    log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
+    cosines = torch.where(inputs.valid, own_cosines(inputs, scale), torch.nan)
+    # Of an even number torch takes the lower of the middle two angles, which has the higher cosine.
+    median = -(-cosines).nanmedian()
+    return (log_average / median.clamp(math.sqrt(0.5), 1)).clamp_min(1) + inputs.poison

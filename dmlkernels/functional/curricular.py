@@ -1,0 +1,112 @@
+"""CurricularFace: negatives that are harder than the own class count for more as training goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.functional.angles import add_angle, check_angle
+from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
+from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
+from dmlkernels.functional.per_sample import check_option, per_sample
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+@across_ranks
+def curricularface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float | Tensor = 64.0,
+    margin: float | Tensor = 0.5,
+    hardness: float | Tensor = 0.0,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    """CurricularFace: ArcFace in which a negative cosine s above ``cos(theta_y + margin)`` counts as ``s (t + s)``.
+
+    t, the ``hardness``, is a running mean of the own cosines, which ``CurricularFaceLoss`` keeps. Huang et al.,
+    CurricularFace: Adaptive Curriculum Learning Loss for Deep Face Recognition, CVPR 2020, arXiv 2004.00288. Beyond
+    theta = pi - margin the own score goes on as in ``arcface_loss``.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
+        margin: added to the own angle, as in ``arcface_loss``.
+        hardness: t, one number or a () tensor; held fixed.
+        proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``. If several proxies share a class the own cosine is their joint score,
+            logsumexp(scale s) / scale (ours), which takes one more pass.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises, memory and determinism: as ``normalized_softmax_loss``.
+
+    Gradients: as ``arcface_loss``. Which negatives are hard is held fixed: there the value jumps.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import curricularface_loss
+        >>> x = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+        >>> curricularface_loss(x, torch.tensor([0, 1]), torch.eye(2), scale=1.0, hardness=0.5)
+        tensor(0.6990)
+    """
+    scale = check_option("scale", scale, above=0)
+    margin = check_angle("margin", margin)
+    hardness = check_option("hardness", hardness)
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
+    )  # fmt: skip
+    scale, margin = per_sample("scale", scale, inputs), per_sample("margin", margin, inputs)
+    weights = of_own_class(inputs, class_weights)
+    threshold = _added(own_cosines(inputs, scale), margin)
+    if isinstance(hardness, Tensor):
+        hardness = per_sample("hardness", hardness.detach(), inputs)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale, threshold=threshold, hardness=hardness),
+        lambda positive: scale * add_angle(positive / scale, margin),
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def mean_own_cosine(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    scale: float | Tensor,
+    *,
+    proxy_labels: Tensor | None,  # (C,)
+    ignore_index: int,
+    backend: str,
+) -> Tensor:  # ()
+    """The mean of the own cosines that the hardness follows."""
+    inputs = proxy_inputs(
+        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=False
+    )
+    return mean_over_samples(inputs, own_cosines(inputs, per_sample("scale", scale, inputs))) + inputs.poison
+
+
+@torch.no_grad()
+def _added(cosine: Tensor, margin: float | Tensor) -> Tensor:  # (B,)
+    """cos(theta + margin), also beyond theta = pi - margin."""
+    sine = ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
+    if isinstance(margin, Tensor):
+        return cosine * margin.cos() - sine * margin.sin()
+    return cosine * math.cos(margin) - sine * math.sin(margin)

@@ -1,0 +1,214 @@
+"""Margins that depend on the norm of the embedding: AdaFace and MagFace."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.functional.angles import add_angle
+from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
+from dmlkernels.functional.inputs import ProxyInputs
+from dmlkernels.functional.per_sample import check_option, per_sample
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+_SHORTEST, _LONGEST, _EPS = 1e-3, 100.0, 1e-3  # the authors'
+
+
+@across_ranks
+def adaface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float | Tensor = 64.0,
+    margin: float = 0.4,
+    concentration: float = 0.333,
+    norm_mean: float | Tensor | None = None,  # ()
+    norm_std: float | Tensor | None = None,  # ()
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    """AdaFace: an angular and an additive margin that follow the image's quality, as the embedding's norm tells it.
+
+    With the norm, held between 1e-3 and 100, standardised to ``z = (norm - norm_mean) / (norm_std + 1e-3)`` and
+    ``q = clip(concentration z, -1, 1)``, the own cosine becomes ``cos(theta_y - margin q) - margin (1 + q)``. The angle
+    is held between 1e-3 and pi - 1e-3, as the authors do. Kim et al., AdaFace: Quality Adaptive Margin for Face
+    Recognition, CVPR 2022, arXiv 2204.00964. ``AdaFaceLoss`` keeps the running statistics.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``. The norms must be the network's own.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
+        margin: m, radians, 0 to pi / 2.
+        concentration: h, above 0: within 1 / h standard deviations the margins change.
+        norm_mean, norm_std: of the norms, each one number or a () tensor; default those of the batch.
+        proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises, memory and determinism: as ``normalized_softmax_loss``.
+
+    Gradients: of embeddings and proxies, and of a scale that is a tensor. The margins are held fixed, as the authors
+    do; where the angle is held, the own score has none.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import adaface_loss
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+        >>> adaface_loss(x, torch.tensor([0, 1]), torch.eye(2), scale=1.0)
+        tensor(0.5028)
+    """
+    scale = check_option("scale", scale, above=0)
+    margin = check_number("margin", margin, at_least=0)
+    if margin > math.pi / 2:
+        raise ValueError(f"margin: got {margin}, expected radians from 0 to pi / 2")
+    concentration = check_number("concentration", concentration, above=0)
+    if norm_mean is not None:
+        norm_mean = check_option("norm_mean", norm_mean, above=0)
+    if norm_std is not None:
+        norm_std = check_option("norm_std", norm_std, at_least=0)
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
+    )  # fmt: skip
+    scale = per_sample("scale", scale, inputs)
+    weights = of_own_class(inputs, class_weights)
+    with torch.no_grad():
+        norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
+        if norm_mean is None or norm_std is None:
+            mean, std = spread_of(inputs, norms)
+            norm_mean, norm_std = mean if norm_mean is None else norm_mean, std if norm_std is None else norm_std
+        quality = ((norms - norm_mean) / (norm_std + _EPS) * concentration).clamp(-1, 1)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale),
+        lambda positive: scale * (_turned(positive / scale, -margin * quality) - margin * (1 + quality)),
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip
+
+
+@across_ranks
+def magface_loss(
+    embeddings: Tensor,  # (B, D)
+    labels: Tensor,  # (B,)
+    proxies: Tensor,  # (C, D)
+    *,
+    scale: float | Tensor = 64.0,
+    lower_norm: float = 10.0,
+    upper_norm: float = 110.0,
+    lower_margin: float = 0.45,
+    upper_margin: float = 0.8,
+    regularizer_weight: float = 35.0,
+    proxy_labels: Tensor | None = None,  # (C,)
+    sample_weight: Tensor | None = None,  # (B,)
+    class_weights: Tensor | None = None,  # (C,)
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    backend: str = "auto",
+    validate: bool = False,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    """MagFace: ArcFace whose margin grows with the embedding's norm, and a term that draws norms up.
+
+    With a the norm held between the two bounds, ``m(a)`` the line from ``lower_margin`` at ``lower_norm`` to
+    ``upper_margin`` at ``upper_norm``, and ``g(a) = a / upper_norm^2 + 1 / a``, a sample's loss is that of ``ArcFace``
+    at the margin m(a), plus ``regularizer_weight g(a)``. Meng et al., MagFace: A Universal Representation for Face
+    Recognition and Quality Assessment, CVPR 2021, arXiv 2103.06627.
+
+    Args:
+        embeddings, labels, proxies: as in ``normalized_softmax_loss``. The norms must be the network's own.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
+        lower_norm, upper_norm: bounds of the norm, above 0, the upper one above the lower one.
+        lower_margin, upper_margin: radians, 0 to pi, the upper one at least the lower one.
+        regularizer_weight: lambda_g, at least 0.
+        proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
+            ``normalized_softmax_loss``.
+
+    Returns:
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
+
+    Raises, memory and determinism: as ``normalized_softmax_loss``.
+
+    Gradients: the true derivative, of the embeddings also through their norms; of a norm beyond its bounds none.
+
+    Example:
+        >>> import torch
+        >>> from dmlkernels import magface_loss
+        >>> magface_loss(20 * torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0, regularizer_weight=1.0)
+        tensor(0.3982)
+    """
+    scale = check_option("scale", scale, above=0)
+    lower_norm, upper_norm = (
+        check_number("lower_norm", lower_norm, above=0),
+        check_number("upper_norm", upper_norm, above=0),
+    )
+    if upper_norm <= lower_norm:
+        raise ValueError(f"upper_norm: got {upper_norm}, expected a number above lower_norm={lower_norm}")
+    lower_margin = check_number("lower_margin", lower_margin, at_least=0)
+    upper_margin = check_number("upper_margin", upper_margin, at_least=0)
+    if not lower_margin <= upper_margin <= math.pi:
+        raise ValueError(f"upper_margin: got {upper_margin}, expected radians from lower_margin={lower_margin} to pi")
+    regularizer_weight = check_number("regularizer_weight", regularizer_weight, at_least=0)
+    inputs = softmax_inputs(
+        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
+        validate, process_group,
+    )  # fmt: skip
+    scale = per_sample("scale", scale, inputs)
+    weights = of_own_class(inputs, class_weights)
+    norms = norms_of(inputs).clamp(lower_norm, upper_norm)
+    angle = lower_margin + (upper_margin - lower_margin) / (upper_norm - lower_norm) * (norms - lower_norm)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale), lambda positive: scale * add_angle(positive / scale, angle),
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
+        beside=regularizer_weight * (norms / upper_norm**2 + 1 / norms),
+    )  # fmt: skip
+
+
+def norms_of(inputs: ProxyInputs) -> Tensor:  # (B,)
+    """L2 norms of the embeddings; those of ignored rows, which may hold anything, are 0."""
+    kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0).to(inputs.dtype)
+    return torch.linalg.vector_norm(kept, dim=1)
+
+
+@torch.no_grad()
+def norm_statistics(embeddings: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:  # (), ()
+    """Mean and standard deviation of the norms of a batch as ``adaface_loss`` has them; NaN of an empty one."""
+    dtype = torch.promote_types(embeddings.dtype, torch.float32)
+    kept = labels.long() != ignore_index
+    vectors = torch.where(kept[:, None], embeddings.detach(), 0).to(dtype)
+    norms, count = torch.linalg.vector_norm(vectors, dim=1).clamp(_SHORTEST, _LONGEST), kept.sum()
+    mean = torch.where(kept, norms, 0).sum() / count
+    squares = torch.where(kept, norms - mean, 0).square().sum()
+    return mean, (squares / (count - 1).clamp_min(1)).sqrt()
+
+
+def spread_of(inputs: ProxyInputs, norms: Tensor) -> tuple[Tensor, Tensor]:  # (), ()
+    """Mean and unbiased standard deviation of the norms of the whole batch; of a single one the latter is 0."""
+    valid = inputs.valid.to(norms.dtype)
+    total, count = inputs.totals((norms * valid).sum(), valid.sum())
+    mean = total / count
+    squares, _ = inputs.totals(((norms - mean).square() * valid).sum(), valid.sum())
+    return mean, (squares / (count - 1).clamp_min(1)).sqrt()
+
+
+def _turned(cosine: Tensor, angle: Tensor) -> Tensor:
+    """cos(theta + angle), the sum held between 1e-3 and pi - 1e-3."""
+    squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
+    sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
+    turned = cosine * angle.cos() - sine * angle.sin()
+    theta = torch.atan2(sine, cosine).detach() + angle
+    limit = math.cos(_EPS)
+    return torch.where(theta < _EPS, limit, torch.where(theta > math.pi - _EPS, -limit, turned))

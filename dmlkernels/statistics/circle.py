@@ -1,0 +1,69 @@
+"""Log-sum-exps of circle loss's self-paced logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.statistics.base import State, Statistic, columns_of, finite_shift
+from dmlkernels.statistics.tile import Tile
+
+
+class Circle(Statistic):
+    """Columns: log-sum-exp of ``-scale max(1 + m - s, 0) (s - 1 + m)`` over the positives, and of
+    ``scale max(s + m, 0) (s - m)`` over the negatives.
+
+    The weights max(.., 0) are held fixed in the slope if ``detach``.
+    """
+
+    name = "circle"
+    width = 2
+
+    def __init__(self, scale: float, margin: float, detach: float) -> None:
+        self.scale, self.margin, self.detach = scale, margin, bool(detach)
+
+    def parameters(self) -> list[float]:
+        return [self.scale, self.margin, float(self.detach)]
+
+    def empty(self, num_rows: int, like: Tensor) -> State:
+        lowest = like.new_full((num_rows,), -torch.inf)
+        return lowest, lowest
+
+    def fold(self, tile: Tile) -> State:
+        positives, not_negatives = tile.label_pairs
+        logits = self._logits(1 - positives.gather(tile.scores))
+        highest = finite_shift(positives.row_max(logits))
+        positive_sum = positives.row_sum((logits - positives.broadcast(highest)).exp_())
+
+        logits = self._logits(tile.scores)
+        not_negatives.fill_(logits, -torch.inf)
+        negative_highest = finite_shift(logits.amax(1))
+        negative_sum = logits.sub_(negative_highest[:, None]).exp_().sum(1)
+        return positive_sum.log_().add_(highest), negative_sum.log_().add_(negative_highest)
+
+    def merge(self, first: State, second: State) -> State:
+        return torch.logaddexp(first[0], second[0]), torch.logaddexp(first[1], second[1])
+
+    def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
+        positives, not_negatives = tile.label_pairs
+        positive_lse, negative_lse = columns_of(finite_shift(statistics))
+        distances = 1 - positives.gather(tile.scores)
+        positive_slope = (self._logits(distances) - positives.broadcast(positive_lse[:, 0])).exp_()
+        positive_slope = positive_slope * self._rates(distances) * positives.broadcast(-gradient[:, 0])
+
+        slope = self._logits(tile.scores).sub_(negative_lse).exp_().mul_(gradient[:, 1:])
+        slope.mul_(self._rates(tile.scores))
+        not_negatives.fill_(slope, 0.0)
+        positives.scatter_(slope, positive_slope)
+        return slope
+
+    # A positive score s has the logit that a negative one of 1 - s has.
+
+    def _logits(self, scores: Tensor) -> Tensor:
+        return (scores + self.margin).clamp_min_(0).mul_(scores - self.margin).mul_(self.scale)
+
+    def _rates(self, scores: Tensor) -> Tensor:
+        weights = (scores + self.margin).clamp_min_(0)
+        if not self.detach:
+            weights = torch.where(weights > 0, 2 * scores, weights)
+        return weights.mul_(self.scale)
