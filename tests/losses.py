@@ -34,6 +34,7 @@ class Loss:
     holds_targets: bool = False  # the gradient is not that of the value: part of it is held fixed
     meets_itself: bool = False  # points meet points: gradients of one group alone are not half of the work
     applies: Callable[[Case], bool] = lambda case: True
+    angular: bool = False  # the slope is a cosine over a sine
     reads_norms: bool = False  # not only directions count
     needs: str | None = None  # the statistic, where some backend lacks it
     tolerance: float = 1e-9  # in float64, against the reference
@@ -104,21 +105,23 @@ ANCHOR = Loss("anchor", "proxy_anchor_loss")
 SOFTMAX = Loss("softmax", "normalized_softmax_loss")
 NCA = Loss("nca", "proxy_nca_loss")
 COSFACE = Loss("cosface", "cosface_loss")
-ARCFACE = Loss("arcface", "arcface_loss", applies=_turns)
+ARCFACE = Loss("arcface", "arcface_loss", applies=_turns, angular=True)
 SUB_CENTER = Loss(
-    "sub_center", "sub_center_arcface_loss", (*_SAMPLES, "centers"), {},
-    {"centers_per_class": CENTERS_PER_CLASS, "scale": 16.0}, applies=lambda case: _in_order(case) and _turns(case),
-    needs="sub_center",
+    "sub_center", "sub_center_arcface_loss", (*_SAMPLES, "centers"), {}, {"centers_per_class": CENTERS_PER_CLASS},
+    applies=lambda case: _in_order(case) and _turns(case), angular=True, needs="sub_center",
 )  # fmt: skip
-ADAFACE = Loss("adaface", "adaface_loss", options={"scale": 16.0}, holds_targets=True, applies=_turns, reads_norms=True)
+ADAFACE = Loss(
+    "adaface", "adaface_loss", holds_targets=True, angular=True, reads_norms=True,
+    applies=lambda case: _turns(case) and case.noise > 1e-3,  # there angles are about 1e-3, where they are held
+)  # fmt: skip
 MAGFACE = Loss(
-    "magface", "magface_loss", options={"scale": 16.0, "lower_norm": 0.5, "upper_norm": 1.5}, applies=_turns,
-    reads_norms=True,
+    "magface", "magface_loss", options={"lower_norm": 0.4, "upper_norm": 1.5, "upper_margin": 1.2}, applies=_turns,
+    angular=True, reads_norms=True,
 )  # fmt: skip
 CURRICULAR = Loss(
-    "curricular", "curricularface_loss", options={"scale": 16.0, "hardness": 0.3}, applies=_turns, needs="row_logsumexp"
+    "curricular", "curricularface_loss", options={"hardness": 0.3}, applies=_turns, angular=True, needs="row_logsumexp"
 )
-CIRCLE = Loss("circle", "circle_loss", options={"scale": 32.0}, holds_targets=True, needs="circle")
+CIRCLE = Loss("circle", "circle_loss", holds_targets=True, needs="circle")
 SOFT_TRIPLE = Loss(
     "soft_triple", "soft_triple_loss", (*_SAMPLES, "centers"), {}, {"centers_per_class": CENTERS_PER_CLASS},
     applies=_in_order,
@@ -179,8 +182,8 @@ BRANCHES = (
     ARCFACE.branch("classes", {"margin": "class_margin"}, scale=8.0),
     ARCFACE.branch("smoothed", {"class_weights": "class_weights"}, label_smoothing=0.1, reduction="none"),
     ARCFACE.branch("learnt", {"margin": "sample_margin", "scale": "sample_scale"}),
-    SUB_CENTER.branch("weighed", {"class_weights": "class_weights", "margin": "class_margin", **_WEIGHTED}),
-    SUB_CENTER.branch("one", centers_per_class=1),
+    SUB_CENTER.branch("weighed", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
+    SUB_CENTER.branch("one", centers_per_class=1, scale=8.0),
     ADAFACE.branch("given", {"scale": "scale", **_WEIGHTED}, norm_mean=1.0, norm_std=0.3, margin=0.9),
     MAGFACE.branch("weighed", {"class_weights": "class_weights", "scale": "sample_scale"}, reduction="none"),
     CURRICULAR.branch("learnt", {"scale": "scale", "margin": "sample_margin", **_WEIGHTED}, hardness=-0.2),

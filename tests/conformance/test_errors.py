@@ -171,8 +171,8 @@ def takes_tensor(loss: Loss, option: str) -> bool:
     return "Tensor" in inspect.signature(getattr(dml, loss.function)).parameters[option].annotation
 
 
-NOT_NEGATIVE = {"eps", "tau"}
-ANY_SIGN = {"margin", "pd_weight", "field_weight", "odba_weight"}
+NOT_NEGATIVE = {"eps", "tau", "label_smoothing", "lower_margin", "upper_margin", "regularizer_weight"}
+ANY_SIGN = {"margin", "hardness", "pd_weight", "field_weight", "odba_weight"}
 
 
 @every_loss
@@ -205,7 +205,7 @@ def test_numbers_of_numpy(loss: Loss, backend: str) -> None:
     problem = make_problem("plain", torch.float32)
     for option in numbers_of(loss):
         for kind in (np.float16, np.float32, np.float64, np.int64):
-            value = kind(1 if kind is np.int64 else 0.5)
+            value = kind(option != "label_smoothing" if kind is np.int64 else 0.5)
             expected = loss(problem, backend, **{option: float(value)})
             assert torch.equal(loss(problem, backend, **{option: value}), expected)
 
