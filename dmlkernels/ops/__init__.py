@@ -6,7 +6,7 @@ from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
-from dmlkernels.ops.unit_sum import unit_sum
+from dmlkernels.ops.sums import unit_sum
 
 __all__ = [
     "Formula",

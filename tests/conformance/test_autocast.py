@@ -6,7 +6,22 @@ import pytest
 import torch
 
 from tests.conformance.evaluate import Outcome, errors, evaluate, ours, truth
-from tests.losses import ANCHOR, ARCFACE, COSFACE, FIELD, FUSED, KL, LOSSES, NCA, ODBA, PD, SOFT_TRIPLE, SOFTMAX, Loss
+from tests.losses import (
+    ANCHOR,
+    ARCFACE,
+    COSFACE,
+    FIELD,
+    FUSED,
+    KL,
+    LOSSES,
+    NCA,
+    ODBA,
+    PD,
+    SOFT_TRIPLE,
+    SOFTMAX,
+    SUB_CENTER,
+    Loss,
+)
 from tests.problem import Problem, make_problem
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -39,6 +54,8 @@ def test_no_worse_than_dense_autocast(loss: Loss, case: str, half: torch.dtype, 
     assert error.value <= dense.value + eps / 4
     for name, gradient in found.gradients.items():
         assert gradient.dtype == getattr(problem, name).dtype
+        if loss is SUB_CENTER:  # another centre may be the nearest once they are rounded
+            continue
         assert error.gradients[name] <= dense.gradients[name] + eps, name
 
 

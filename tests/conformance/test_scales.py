@@ -62,7 +62,7 @@ def test_every_power_of_two(way: str, dtype: torch.dtype) -> None:
 
 
 @every_scale
-@every_loss
+@every_directional
 def test_losses(loss: Loss, backend: str, dtype: torch.dtype, scale: float) -> None:
     problem = make_problem("plain", dtype)
     scaled = problem.map(lambda x: x * scale, *loss.leaves, "atoms")
@@ -74,7 +74,7 @@ def test_losses(loss: Loss, backend: str, dtype: torch.dtype, scale: float) -> N
 
 
 @every_scale
-@every_loss
+@every_directional
 def test_one_row_of_another_scale(loss: Loss, backend: str, dtype: torch.dtype, scale: float) -> None:
     plain = make_problem("plain", dtype).map(lambda x: with_row(x, 2, 1.0), "embeddings")
     one = plain.map(lambda x: with_row(x, 2, scale), "embeddings")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import dmlkernels as dml
-from dmlkernels.ops.unit_sum import unit_sum
+from dmlkernels.ops.sums import unit_sum
 from tests.problem import Problem, make_problem
 
 
@@ -74,7 +74,7 @@ def test_modules_keep_class_weights() -> None:
 
 @pytest.mark.parametrize("weighed", [False, True])
 def test_sum_of_unit_vectors(weighed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmlkernels.ops.unit_sum._HOST_ELEMENTS", 20)  # several blocks
+    monkeypatch.setattr("dmlkernels.ops.sums._HOST_ELEMENTS", 20)  # several blocks
     vectors = torch.randn(7, 8, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(7, dtype=torch.float64) if weighed else None
     expected = (F.normalize(vectors) * (1 if weights is None else weights[:, None])).sum(0)
