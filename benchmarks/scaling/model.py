@@ -59,13 +59,13 @@ class Estimate:
         return self.compute + self.update + self.network
 
 
-def estimate(kind: Kind, step: Step, machine: Machine, replicas: int = 1) -> Estimate:
+def estimate(kind: Kind, step: Step, machine: Machine, *, replicas: int = 1, sample_classes: float = 1.0) -> Estimate:
     """What a step costs; with ``replicas`` of the mesh's lines, each of which ``step`` then describes."""
     has_proxies = kind is not Kind.DECIDABILITY
     rows_held = step.own_columns if step.sharded else step.columns
     proxies = rows_held * step.dim * FLOAT if has_proxies else 0
     memory = proxies * (2 + machine.optimiser_copies) + _beside(kind, step)
-    compute = _flops(kind, step, machine) / machine.tile_flops
+    compute = sample_classes * _flops(kind, step, machine) / machine.tile_flops
     update = proxies * (3 + 2 * machine.optimiser_copies) / machine.memory_bytes  # gradient read; the rest both ways
     made = calls(kind.value, step)
     network = sum(seconds_of(call, machine) for call in made if call.operation != SEND)

@@ -62,12 +62,18 @@ def modelled_table(machine: Machine) -> Iterator[str]:
                 found = [estimate(kind, step_of(number, columns, True), machine) for number in GPUS]
                 classes = "any" if kind is Kind.DECIDABILITY else _power(columns)
                 yield f"| {classes} | {name} | " + " | ".join(_cell(one, machine) for one in found) + " |"
-        replicated = [estimate(Kind.SOFTMAX, step_of(number, columns, False), machine) for number in GPUS]
-        cells = " | ".join(_cell(one, machine) for one in replicated)
-        yield f"| {_power(columns)} | *softmax, replicated* | {cells} |"
-        lines = [estimate(Kind.SOFTMAX, step_of(8, columns, True), machine, number // 8) for number in GPUS]
-        cells = " | ".join(_cell(one, machine) for one in lines)
-        yield f"| {_power(columns)} | *softmax, mesh of GPUs / 8 x 8* | {cells} |"
+        softmax = {
+            "sample_classes=0.1": [
+                estimate(Kind.SOFTMAX, step_of(number, columns, True), machine, sample_classes=0.1) for number in GPUS
+            ],
+            "replicated": [estimate(Kind.SOFTMAX, step_of(number, columns, False), machine) for number in GPUS],
+            "mesh of GPUs / 8 x 8": [
+                estimate(Kind.SOFTMAX, step_of(8, columns, True), machine, replicas=number // 8) for number in GPUS
+            ],
+        }
+        for how, found in softmax.items():
+            cells = " | ".join(_cell(one, machine) for one in found)
+            yield f"| {_power(columns)} | *softmax, {how}* | {cells} |"
 
 
 def largest_table(machine: Machine) -> Iterator[str]:
