@@ -1,4 +1,7 @@
-"""Handwritten digits as a zero-shot retrieval task: digits 0-4 to train on, 5-9 to retrieve."""
+"""Every handwritten digit image as a class of its own, seen through random warps: many classes, unseen ones at test.
+
+Pixels are weak here: two views of one image differ more than views of two images of the same digit.
+"""
 
 from __future__ import annotations
 
@@ -10,58 +13,69 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-SIDE = 16  # of an image; a digit is 8 x 8
-TRAIN_CLASSES = 5
+SIDE = 24  # of a view; a digit is 8 x 8
+TRAIN_CLASSES, TEST_CLASSES = 200, 200
+VIEWS = 8  # of each class, in an epoch and at test
 TEXTURES = 5
 BLACK = -1  # no texture
-PIXEL_NOISE = 0.1
+PIXEL_NOISE = 0.05
 CONTRAST = 0.5  # of the stripes, beside 1 for ink
-AGREEMENT = 0.9  # share of the confounded training images whose texture follows the class
+AGREEMENT = 0.9  # share of the confounded training views whose texture follows the class
 
 
 @dataclass(frozen=True)
 class Split:
-    """Digits of some classes, each with the texture behind it."""
+    """Images that are classes, and what stands behind their views."""
 
-    ink: Tensor  # (N, 8, 8), 0 to 1
-    labels: Tensor  # (N,), the digit
-    textures: Tensor  # (N,), what is behind it: 0 to TEXTURES - 1, or BLACK
+    ink: Tensor  # (C, 8, 8), 0 to 1
+    background: str  # "black"; "shuffled": a random texture; "confounded": one that mostly follows the class
 
-    def paint(self, generator: torch.Generator) -> Tensor:  # (N, 1, SIDE, SIDE)
-        """Every digit at a random place in front of its texture, which has a random phase, under pixel noise."""
-        images = placed(self.ink, generator)
-        images = images + (1 - images) * gratings(self.textures, generator)
-        return (images + PIXEL_NOISE * torch.randn(images.shape, generator=generator)).unsqueeze(1)
+    @property
+    def labels(self) -> Tensor:  # (C * VIEWS,)
+        """Class of each view."""
+        return torch.arange(len(self.ink)).repeat(VIEWS)
 
-
-def digits_task(seed: int, background: str = "black") -> tuple[Split, Split]:
-    """Training split (digits 0-4) and test split (5-9).
-
-    Args:
-        seed: of the textures.
-        background: "black"; "shuffled" for a random texture behind every digit; "confounded" for the same at test but,
-            in training, textures that mostly follow the class.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    digits = load_digits()
-    ink = torch.tensor(digits.images / 16, dtype=torch.float32)
-    labels = torch.tensor(digits.target)
-    training = labels < TRAIN_CLASSES
-    textures = torch.randint(TEXTURES, labels.shape, generator=generator)
-    if background == "black":
-        textures = torch.full_like(labels, BLACK)
-    elif background == "confounded":
-        follows = training & (torch.rand(labels.shape, generator=generator) < AGREEMENT)
-        textures = torch.where(follows, labels, textures)
-    train, test = (Split(ink[part], labels[part], textures[part]) for part in (training, ~training))
-    return train, test
+    def views(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # (N, 1, SIDE, SIDE), (N,)
+        """Draw ``VIEWS`` views of each class; also give their textures, BLACK where there are none."""
+        labels = self.labels
+        images = warped(self.ink[labels], generator)
+        textures = torch.randint(TEXTURES, labels.shape, generator=generator)
+        if self.background == "black":
+            textures = torch.full_like(labels, BLACK)
+        elif self.background == "confounded":
+            follows = torch.rand(labels.shape, generator=generator) < AGREEMENT
+            textures = torch.where(follows, labels % TEXTURES, textures)
+        images = images + (1 - images) * gratings(textures, generator)
+        images = images + PIXEL_NOISE * torch.randn(images.shape, generator=generator)
+        return images.unsqueeze(1), textures
 
 
-def placed(ink: Tensor, generator: torch.Generator) -> Tensor:  # (N, 8, 8) -> (N, SIDE, SIDE)
-    """Every digit at a random place of an empty image."""
-    room = SIDE - ink.shape[-1]
-    corners = torch.randint(room + 1, (len(ink), 2), generator=generator).tolist()
-    return torch.stack([F.pad(one, (x, room - x, y, room - y)) for one, (x, y) in zip(ink, corners, strict=True)])
+def instances(seed: int, background: str = "black") -> tuple[Split, Split]:
+    """Training and test classes. At test no texture follows the class."""
+    ink = torch.tensor(load_digits().images / 16, dtype=torch.float32)
+    order = torch.randperm(len(ink), generator=torch.Generator().manual_seed(seed))
+    train, test = ink[order[:TRAIN_CLASSES]], ink[order[TRAIN_CLASSES : TRAIN_CLASSES + TEST_CLASSES]]
+    return Split(train, background), Split(test, "black" if background == "black" else "shuffled")
+
+
+def warped(ink: Tensor, generator: torch.Generator) -> Tensor:  # (N, 8, 8) -> (N, SIDE, SIDE)
+    """Twice the size, rotated by up to 29 degrees, scaled, sheared and moved, in ink of a random strength."""
+    count = len(ink)
+    large = F.pad(F.interpolate(ink[:, None], size=(16, 16), mode="bicubic").clamp(0, 1), (4, 4, 4, 4))
+    angle = 0.5 * uniform(generator, count)
+    scale = (0.25 * uniform(generator, count, 2)).exp()
+    shear, shift = 0.3 * uniform(generator, count), 0.15 * uniform(generator, count, 2, 1)
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(count, 2, 2)
+    stretch = torch.diag_embed(scale)
+    stretch[:, 0, 1] = shear
+    grid = F.affine_grid(torch.cat([rotation @ stretch, shift], 2), [count, 1, SIDE, SIDE], align_corners=False)
+    strength = 0.75 + 0.25 * uniform(generator, count, 1, 1)
+    return F.grid_sample(large, grid, align_corners=False)[:, 0] * strength
+
+
+def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """Numbers from -1 to 1."""
+    return 2 * torch.rand(shape, generator=generator) - 1
 
 
 def gratings(textures: Tensor, generator: torch.Generator) -> Tensor:  # (N,) -> (N, SIDE, SIDE)
@@ -75,7 +89,7 @@ def gratings(textures: Tensor, generator: torch.Generator) -> Tensor:  # (N,) ->
 
 
 def with_noise(labels: Tensor, share: float, seed: int) -> Tensor:  # (N,) -> (N,)
-    """Labels of which a share was flipped to another training class."""
+    """Labels of which a share was flipped to another class."""
     generator = torch.Generator().manual_seed(seed)
     flipped = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     shift = torch.randint(1, TRAIN_CLASSES, flipped.shape, generator=generator)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from digits_lib.data import Split, digits_task, with_noise
+from digits_lib.data import Split, instances, with_noise
 from digits_lib.evaluation import embed, metrics, score_histograms
 from digits_lib.network import ConvNet
 from digits_lib.objectives import CATALOGUE, EMBEDDING_SIZE, Objective
 
-LEARNING_RATE = 1e-3
-PROXY_LR_FACTOR = 10
+LEARNING_RATE = 4e-3  # of the network and of the proxies, which start at class means
 BATCH = 100
 TEST_SEED = 1_000_000  # beyond the seeds of training
 
@@ -27,9 +28,9 @@ class Job:
     loss: str  # a key of CATALOGUE
     seed: int
     epochs: int
-    evaluate_every: int
+    batch: int = BATCH
     noise: float = 0.0  # share of flipped training labels
-    background: str = "black"  # see digits_task
+    background: str = "black"  # see Split
 
 
 @dataclass
@@ -38,55 +39,76 @@ class Run:
 
     job: Job
     raw_pixels: dict[str, float]  # metrics without any network
-    curve: list[dict[str, float]]  # metrics with their "epoch", from before training to the end
+    before: dict[str, float]
+    after: dict[str, float]
     scores_before: dict[str, list[float]]
     scores_after: dict[str, list[float]]
-    seconds: float  # CPU time of training, without evaluation
-
-    @property
-    def before(self) -> dict[str, float]:
-        return self.curve[0]
-
-    @property
-    def after(self) -> dict[str, float]:
-        return self.curve[-1]
+    seconds: float  # CPU time of training
 
 
 def run(job: Job) -> Run:
-    """Train and evaluate. Jobs of equal seed start from equal networks and see equal batches."""
-    train, test = digits_task(job.seed, job.background)
-    images = test.paint(torch.Generator().manual_seed(TEST_SEED + job.seed))
+    """Train and evaluate. Jobs of equal seed start from equal networks and see equal views."""
+    train, test = instances(job.seed, job.background)
+    start, (images, textures) = starting_point(job.seed, job.background), unseen_views(test, job.seed)
     labels = with_noise(train.labels, job.noise, job.seed)
-    torch.manual_seed(job.seed)
-    network = ConvNet(EMBEDDING_SIZE)
-    raw_pixels = metrics(images.flatten(1), test)
+    network = network_of(job.seed)
+    objective = CATALOGUE[job.loss].make()
+    started = time.process_time()
+    for _ in fit(network, objective, train, labels, job):
+        pass
+    seconds = time.process_time() - started
     embeddings = embed(network, images)
-    scores_before = score_histograms(embeddings, test.labels)
-    curve = [{"epoch": 0, **metrics(embeddings, test)}]
-    seconds, started = 0.0, time.process_time()
-    for epoch in fit(network, CATALOGUE[job.loss].make(), train, labels, seed=job.seed, epochs=job.epochs):
-        seconds += time.process_time() - started
-        if epoch % job.evaluate_every == 0 or epoch == job.epochs:
-            embeddings = embed(network, images)
-            curve.append({"epoch": epoch, **metrics(embeddings, test)})
-        started = time.process_time()
-    return Run(job, raw_pixels, curve, scores_before, score_histograms(embeddings, test.labels), seconds)
+    after, scores_after = metrics(embeddings, test.labels, textures), score_histograms(embeddings, test.labels)
+    return Run(job, start.raw_pixels, start.before, after, start.scores, scores_after, seconds)
 
 
-def fit(
-    network: ConvNet, objective: Objective, split: Split, labels: Tensor, *, seed: int, epochs: int
-) -> Iterator[int]:
+class Start(NamedTuple):
+    """Metrics of the unseen classes without training."""
+
+    raw_pixels: dict[str, float]
+    before: dict[str, float]
+    scores: dict[str, list[float]]
+
+
+@cache
+def starting_point(seed: int, background: str) -> Start:
+    """Evaluate raw pixels and the untrained network, once for all losses."""
+    _, test = instances(seed, background)
+    images, textures = unseen_views(test, seed)
+    embeddings = embed(network_of(seed), images)
+    return Start(
+        metrics(images.flatten(1), test.labels, textures),
+        metrics(embeddings, test.labels, textures),
+        score_histograms(embeddings, test.labels),
+    )
+
+
+def network_of(seed: int) -> ConvNet:
+    """The untrained network; the objective draws its random numbers after it."""
+    torch.manual_seed(seed)
+    return ConvNet(EMBEDDING_SIZE)
+
+
+def unseen_views(test: Split, seed: int) -> tuple[Tensor, Tensor]:
+    return test.views(torch.Generator().manual_seed(TEST_SEED + seed))
+
+
+def fit(network: ConvNet, objective: Objective, split: Split, labels: Tensor, job: Job) -> Iterator[int]:
     """Train, and yield the number of epochs done after each."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
-    if proxies := list(objective.parameters()):
-        optimizer.add_param_group({"params": proxies, "lr": PROXY_LR_FACTOR * LEARNING_RATE, "weight_decay": 0.0})
-    draws = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
+    draws = torch.Generator().manual_seed(job.seed)
+    objective.loss.init_proxies_from(embed(network, split.views(draws)[0]), labels)
+    groups = [{"params": network.parameters()}, *objective.loss.param_groups(LEARNING_RATE, proxy_lr_factor=1)]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=1e-4)
+    steps = job.epochs * (len(labels) // job.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    for epoch in range(job.epochs):
         objective.set_epoch(epoch)
-        images = split.paint(draws)  # anew in every epoch: the augmentation
-        for batch in torch.randperm(len(labels), generator=draws).split(BATCH)[: len(labels) // BATCH]:
-            loss = objective(network, images[batch], labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        images, _ = split.views(draws)  # anew in every epoch: the augmentation
+        for batch in torch.randperm(len(labels), generator=draws).split(job.batch)[: len(labels) // job.batch]:
+            if len(labels[batch].unique()) < len(batch):  # else D-Loss has no pair of one class
+                loss = objective(network, images[batch], labels[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            schedule.step()
         yield epoch + 1
