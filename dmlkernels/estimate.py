@@ -30,7 +30,7 @@ _OVERHEAD = 2**20  # of a call: buffers of BLAS, small vectors
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a problem: B samples of C classes with several proxies each, in D dimensions."""
+    """Sizes of a problem: B samples of C classes with several proxies each, in D dimensions."""
 
     batch: int
     classes: int
@@ -102,7 +102,7 @@ def estimate(function: Callable[..., Any], sizes: Sizes, backend: str = "auto") 
 
 
 def flops(pairs: Pairs) -> int:
-    """Of a forward and a backward pass: tiles are scored twice and multiplied for both gradients."""
+    """Count the operations of both passes: tiles are scored twice and multiplied for both gradients."""
     if blocked.is_closed(pairs):
         return 2 * (2 * pairs.num_columns + 3 * pairs.num_rows) * pairs.dim**2
     scored = _pair_count(pairs) // (2 if pairs.within and pairs.statistic.symmetric else 1)

@@ -87,7 +87,7 @@ DML_INLINE Pack<Real> broadcast(Real value) {
     return value - Pack<Real>{};  // not a sum: 0 + x is no x where x is -0, and would be computed
 }
 
-// Of any sign.
+// Values of any sign.
 template <class Real>
 DML_INLINE Bits<Real> shift_left(Bits<Real> bits, int by) {
 #if defined(__GNUC__) && !defined(DML_SCALAR)

@@ -197,7 +197,7 @@ DML_HD void add_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real 
     of.slopes[row.place(j) * row.label_step + k * row.stride] += slope;
 }
 
-// Of a centre, of which only its row has a slope: whatever was there is lost.
+// Overwrites the slope of a centre, which only its row has.
 template <class Real>
 DML_HD void put_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real slope, int k) {
     of.slopes[row.place(j) * row.label_step + k * row.stride] = slope;

@@ -88,7 +88,7 @@ class Field {
     DML_HD static void merge_states(const State<Real>* from, State<Real>* state) { *state += *from; }
 
   private:
-    // Of one potential, sign * (d / unit)^-alpha: the squared distances between which it acts, 1 / unit^2, and the
+    // One potential, sign * (d / unit)^-alpha: the squared distances between which it acts, 1 / unit^2, and the
     // factor of its slope. The unit divides before the power is taken: its positive power may leave the range of Real.
     struct Ends {
         Pack<Real> low, high, scale, sign, rate;

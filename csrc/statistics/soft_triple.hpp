@@ -44,7 +44,7 @@ class SoftTriple {
     }
 
   private:
-    // Of a class: its similarity and the sum of its centres' weights.
+    // Similarity of a class, and the sum of the weights of its centres.
     struct Relaxed {
         Pack<Real> similarity, total;
     };

@@ -35,14 +35,14 @@ DML_INLINE Pack<Real> weight_at(const Row<Real>& row, Index j) {
     return load(row.weights + j);
 }
 
-// Of a view.
+// Adds to the slope of a view.
 template <class Real>
 DML_INLINE void add_slope(const Row<Real>&, const Sloped<Real>& of, Index j, Pack<Real> slope, Index view = 0) {
     Real* const to = of.slopes + view * of.slopes_stride + j;
     store(to, load(to) + slope);
 }
 
-// Of the k-th column of a group: whatever was there is lost.
+// Overwrites the k-th column of a group.
 template <class Real>
 DML_INLINE void put_slope(const Row<Real>& row, const Sloped<Real>& of, Index j, Pack<Real> slope, Index k) {
     store(of.slopes + k * row.stride + j, slope);

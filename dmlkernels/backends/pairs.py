@@ -1,4 +1,4 @@
-"""The one question every backend answers: a statistic of the scores between rows and columns."""
+"""The one interface of every backend: compute a statistic of the scores between rows and columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmlkernels.statistics import Statistic
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which vectors meet which.
+    """Which rows are scored against which columns.
 
     Each row meets every column; with ``within``, it also meets every other row, and is then a column itself: its pair
     with itself does not count, and pairs count for both ends. ``row_boundaries`` and ``column_boundaries`` say where
@@ -46,7 +46,7 @@ class Pairs:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What sums are kept in: float32, or float64 if anything given is."""
+        """Accumulation dtype: float32, or float64 if an operand is float64."""
         dtype = torch.promote_types(self.rows.dtype, torch.float32)
         return dtype if self.columns is None else torch.promote_types(dtype, self.columns.dtype)
 
@@ -59,14 +59,14 @@ class Forward(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of rows and columns, in their dtypes; None where not needed."""
+    """Gradients of rows and columns, in their dtypes; None where not needed."""
 
     rows: Tensor | None
     columns: Tensor | None
 
 
 class Solver(Protocol):
-    """What computes pairs: three functions of them. Shapes must follow from shapes alone."""
+    """Compute the statistics of pairs and their gradients. Output shapes must follow from input shapes alone."""
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]: ...
 
@@ -83,7 +83,7 @@ class Solver(Protocol):
 
 
 class Backend(Solver, Protocol):
-    """What the ops call by name."""
+    """A solver that the ops look up by name."""
 
     def supports(self, statistic: str) -> bool:
         """Whether the backend has the statistic of this name."""

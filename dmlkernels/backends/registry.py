@@ -119,7 +119,7 @@ def _require(name: str, device_type: str | None = None) -> None:
 
 
 def _availability(name: str, device_type: str | None = None) -> Availability:
-    """On this kind of device; None: on any of this machine."""
+    """Whether a backend can run on this kind of device; None stands for any device of this machine."""
     missing = None
     if name == "triton":
         missing = triton.unavailable_reason(device_type)

@@ -209,7 +209,7 @@ class CouCE(nn.Module):
         return base + ramp * sum(terms[1:], terms[0])
 
     def _group(self) -> ProcessGroup | None:
-        """Of the ranks whose parts make the batch, as the base loss has it."""
+        """Process group whose ranks hold the parts of the batch, as the base loss has it."""
         proxies = getattr(self.base_loss, "proxies", None)
         if self.process_group is None and is_dtensor(proxies):
             return ranks_of(None, proxies).group

@@ -50,7 +50,7 @@ def only_mean_matters(output: Any, feature_node: Any) -> bool:
 
 
 def _consumers(last: Any, first: Any) -> dict[Any, list[Any]]:
-    """For each node of the graph between two nodes, those that use its result."""
+    """Map each node of the graph between two nodes to the nodes that use its result."""
     consumers: dict[Any, list[Any]] = defaultdict(list)
     waiting, seen = [last], {last}
     while waiting:

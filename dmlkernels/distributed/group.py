@@ -71,7 +71,7 @@ def ranks_of(process_group: ProcessGroup | None, proxies: Any) -> Ranks:
 
 
 def _sharded_dimension(proxies: Any) -> int | None:
-    """Of the mesh; None if every dimension replicates, or if the placements are none that a loss takes."""
+    """Mesh dimension that shards; None if every dimension replicates, or if a loss does not take the placements."""
     sharded = [i for i, placement in enumerate(proxies.placements) if placement.is_shard(0)]
     return sharded[0] if len(sharded) == 1 else None
 

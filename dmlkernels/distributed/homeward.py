@@ -41,7 +41,7 @@ class Homeward:
         self._theirs = self._zeros(source)
 
     def add(self, step: int, side: Side, gradient: Tensor) -> None:
-        """Of some of the points that met."""
+        """Gradient of some of the points that met."""
         if self._resident is not None and side.kind == PROXIES:
             rank = self._ring.source(step) if side.remote else self._ring.rank
             target = self._resident[self._plan.resident_span(rank)]
@@ -70,7 +70,7 @@ class Homeward:
         return found
 
     def _zeros(self, rank: int) -> list[Tensor]:
-        """For the travelling points of a rank."""
+        """Zero gradients for the travelling points of a rank."""
         return [self._new(kind, self._plan.agenda.sizes[rank][kind]) for kind in self._travelling]
 
     def _new(self, kind: int, size: int) -> Tensor:

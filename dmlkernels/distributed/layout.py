@@ -26,7 +26,7 @@ def check_mesh(name: str, mesh: Any) -> None:
 
 
 def placements_of(mesh: DeviceMesh) -> tuple[Any, ...]:
-    """Of proxies: sharded over classes along the last dimension, copied along the first of two."""
+    """Placements of proxies: sharded over classes along the last mesh dimension, replicated along the first of two."""
     from torch.distributed.tensor import Replicate, Shard
 
     return (Shard(0),) if mesh.ndim == 1 else (Replicate(), Shard(0))

@@ -97,5 +97,5 @@ def own_rows(rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
 
 
 def even_sizes(rows: int, ranks: int) -> list[int]:
-    """As equal a division of rows among ranks as there is."""
+    """Divide rows among ranks as equally as possible."""
     return [(rows * (rank + 1)) // ranks - (rows * rank) // ranks for rank in range(ranks)]

@@ -29,7 +29,7 @@ class Plan:
 
     @property
     def kinds(self) -> tuple[int, ...]:
-        """Of points that there are."""
+        """Number of points that exist."""
         return (SAMPLES, PROXIES)[: len(self.agenda.sizes[0])]
 
     @property
@@ -38,7 +38,7 @@ class Plan:
         return self.kinds if self.proxies_travel else (SAMPLES,)
 
     def ring(self, points: list[Points]) -> Ring:
-        """For the blocks that ``pack`` makes."""
+        """Ring through which the blocks that ``pack`` makes travel."""
         shapes = [
             [
                 torch.Size(shape)

@@ -187,7 +187,7 @@ def _sums_of_ranks(
     field: Field,
     wants_moments: bool,
 ) -> _Sums:
-    """Of the points of all ranks, but for the squares."""
+    """Compute the parts over the points of all ranks, except the squares."""
     from dmlkernels.functional.shared_pairs import shared_pairs  # one process does without
 
     between = Fused(*field.parameters()) if wants_moments else field

@@ -114,7 +114,7 @@ class PartInputs(ProxyInputs):
         return inputs
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:
-        """Of this rank's proxies: its shard, or where several ranks have the same, a part of it for each."""
+        """Statistics of this rank's proxies: its shard, or a part of it where several ranks hold the same shard."""
         ranks, shard = self.parts.ranks, self.parts.shard
         embeddings, labels, first = self.embeddings, self.labels, 0
         if shard is not None:
@@ -191,7 +191,7 @@ def part_inputs(
     proxies_name: str,
     proxies_per_label: int,
 ) -> PartInputs:
-    """As ``proxy_inputs``, with the checks that this rank can make alone."""
+    """Do what ``proxy_inputs`` does, with the checks that this rank can make alone."""
     check_vectors("embeddings", embeddings, allow_empty=True)
     check_labels("labels", labels, embeddings, "embeddings")
     proxies, number = local_proxies(proxies_name, proxies, embeddings, step)

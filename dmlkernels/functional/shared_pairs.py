@@ -36,12 +36,12 @@ class SharedPairs:
 
     @property
     def moments(self) -> Tensor:  # (1, 6)
-        """Of genuine and impostor pairs, each counted once."""
+        """Moments of genuine and impostor pairs, each counted once."""
         return self.totals[None, MOMENTS]
 
     @property
     def energy(self) -> Tensor:
-        """Of all ordered pairs."""
+        """Sum over all ordered pairs."""
         return 2 * self.totals[ENERGY]
 
     @property
@@ -51,7 +51,7 @@ class SharedPairs:
 
     @property
     def poison(self) -> Tensor:
-        """To add to the loss: NaN if ``num_points`` is, else 0."""
+        """NaN if ``num_points`` is NaN, else 0: add it to the loss."""
         return self.num_points * 0
 
 

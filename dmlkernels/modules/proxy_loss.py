@@ -153,7 +153,7 @@ class ProxyLoss(LossModule):
         self._awaits_class_means = False
 
     def _class_directions(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """For each proxy of this rank the mean direction of its class, or one near it, and whether there is one."""
+        """Compute the mean direction of the class of each proxy of this rank, or one near it, and whether it exists."""
         local, per_class, ranks = local_tensor(self.proxies), self.proxies_per_class, self._ranks()
         rows = self._rows()
         classes = range(rows.start // per_class, -(-rows.stop // per_class))
@@ -205,7 +205,7 @@ class ProxyLoss(LossModule):
         return rows_of(self.proxies.shape[0], mesh_of(self.proxies))
 
     def _set_proxies(self, values: Tensor) -> None:
-        """From values of this rank's rows, or of all."""
+        """Set the proxies from values of this rank's rows, or of all rows."""
         if is_dtensor(self.proxies):
             whole = values.shape[0] == self.proxies.shape[0]
             part = values[own_slice(values.shape[0], mesh_of(self.proxies))] if whole else values

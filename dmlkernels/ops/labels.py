@@ -124,7 +124,7 @@ def _count_pairs(present: Tensor) -> tuple[int, int, int]:
 
 
 def raise_if_unpaired(samples: int, genuine: int, impostors: int, needs_pairs: bool, correction: int) -> None:
-    """Of so many samples and pairs that are not ignored."""
+    """Raise if the samples and pairs that are not ignored are too few."""
     if samples == 0:
         raise ValueError("labels: every row is ignored; at least one sample is needed")
     if needs_pairs and impostors == 0:

@@ -1,4 +1,4 @@
-"""What a call dispatches: the package's custom ops with their arguments, and operations that make the host wait."""
+"""What a call dispatches: the custom ops with their arguments, and operations that synchronise with the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by the CouCE tests: a record of everything that would make the host wait for a device."""
+"""Shared by the CouCE tests: a record of everything that would synchronise with a device."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def solver(pairs: Pairs, kernels: Solver, fits: bool) -> Solver:
 
 @contextmanager
 def on_device(device: torch.device) -> Iterator[None]:
-    """On this device, without autocast, which would round statistics."""
+    """Run on this device without autocast, which would round statistics."""
     current: AbstractContextManager[None] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with current, without_autocast(device.type):
         yield

@@ -54,7 +54,7 @@ def suits_labels(pairs: Pairs) -> bool:
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of what forward keeps for backward."""
+    """Shape of what forward saves for backward."""
     return _FORMS[type(pairs.statistic)].saved_shape(pairs)
 
 

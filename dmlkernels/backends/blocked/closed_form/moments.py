@@ -31,12 +31,12 @@ WIDE = torch.float64
 
 
 def dtype(pairs: Pairs) -> torch.dtype:
-    """Of everything in between."""
+    """Dtype of all intermediate values."""
     return WIDE
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of m above K, float64 numbers in the memory of the dtype of the pairs."""
+    """Shape of m above K: float64 values, viewed in the dtype of the pairs."""
     return (pairs.dim + 1, pairs.dim * WIDE.itemsize // pairs.dtype.itemsize)
 
 
@@ -101,12 +101,12 @@ def _widened(pairs: Pairs) -> Pairs:
 
 
 def _blocks(pairs: Pairs) -> list[Block]:
-    """Of columns: units in float64 take twice the memory."""
+    """Column blocks: unit columns in float64 take twice the memory."""
     return unscored_column_blocks(pairs, 2 * pairs.dim)
 
 
 def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """In place, to rows that may repeat, in a fixed order: each of the two ways has one on its device only."""
+    """Add in place to rows that may repeat; each of the two ways is deterministic on one kind of device only."""
     if target.device.type == "cpu":
         return target.index_add_(0, index, rows)
     return target.index_put_((index,), rows, accumulate=True)
@@ -155,7 +155,7 @@ class _Positives(NamedTuple):
         return values if self.valid is None else torch.where(self.valid, values, 0)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Per row."""
+        """Sum the values of each row."""
         if self.valid is not None:
             return self.mask(values)
         return values.new_zeros(self.num_rows).index_add_(0, self.rows, values)

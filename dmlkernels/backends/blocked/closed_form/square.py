@@ -13,12 +13,12 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
 def dtype(pairs: Pairs) -> torch.dtype:
-    """Of everything in between."""
+    """Dtype of all intermediate values."""
     return pairs.dtype
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of M."""
+    """Shape of M."""
     return (pairs.dim, pairs.dim)
 
 

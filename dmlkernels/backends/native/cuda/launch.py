@@ -12,7 +12,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
-    """Of the reciprocal norms of all vectors."""
+    """Shape of the reciprocal norms of all vectors."""
     return (pairs.num_rows * pairs.statistic.views + pairs.num_columns,)
 
 

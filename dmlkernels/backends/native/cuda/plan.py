@@ -23,7 +23,7 @@ class WorkSplit(NamedTuple):
 
 
 def multiprocessors(device: torch.device) -> int:
-    """Of this device."""
+    """Number of multiprocessors of this device."""
     return _multiprocessors(device.index or 0) if device.type == "cuda" else DEFAULT_MULTIPROCESSORS
 
 
