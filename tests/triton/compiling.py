@@ -68,20 +68,19 @@ class _NoDevice:
 
 
 @contextmanager
-def compiled(target: str) -> Iterator[list[Compiled]]:
-    """Within the block launches only compile; the list is what they compiled to."""
-    found: dict[str, Compiled] = {}
+def launched(target: str) -> Iterator[list[tuple[str, Any, dict[str, Any], tuple[int, ...]]]]:
+    """Within the block launches only compile; the list is of their names, kernels, keyword options and grids."""
+    found: dict[str, tuple[str, Any, dict[str, Any], tuple[int, ...]]] = {}
     run = JITFunction.run
 
     def only_compile(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         kernel = run(self, *args, grid=grid, warmup=True, **options)
-        key = kernel.hash
-        if key not in found:
-            found[key] = _describe(self.__name__, target, kernel)
-            results.append(found[key])
+        if kernel.hash not in found:
+            found[kernel.hash] = (self.__name__, kernel, options, grid)
+            results.append(found[kernel.hash])
         return kernel
 
-    results: list[Compiled] = []
+    results: list[tuple[str, Any, dict[str, Any], tuple[int, ...]]] = []
     previous = driver._active
     driver.set_active(_NoDevice(TARGETS[target][0]))
     try:
@@ -93,11 +92,20 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
             name.device_caches.clear()
 
 
+@contextmanager
+def compiled(target: str) -> Iterator[list[Compiled]]:
+    """The same; the list, once the block has ended, is what was compiled."""
+    results: list[Compiled] = []
+    with launched(target) as found:
+        yield results
+        results += [_describe(name, target, kernel) for name, kernel, *_ in found]
+
+
 def _jit_functions() -> Iterator[JITFunction]:
     from dmlkernels.backends.triton.formulas import decidability, rows
-    from dmlkernels.backends.triton.kernels import backward, forward, labels, norms, order
+    from dmlkernels.backends.triton.kernels import backward, forward, gradients, labels, norms, order
 
-    for module in (backward, forward, labels, norms, order, decidability, rows):
+    for module in (backward, forward, gradients, labels, norms, order, decidability, rows):
         for value in vars(module).values():
             if isinstance(value, JITFunction):
                 yield value

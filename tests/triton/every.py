@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.triton.epilogues import epilogue_of
-from dmlkernels.backends.triton.plan import Tiles, Work, backward_tiles, forward_tiles
+from dmlkernels.backends.triton.plan import Work, backward_tiles, forward_tiles
+from dmlkernels.backends.triton.tiles import Tiles
 from tests.triton.compiling import TARGETS, Compiled
 from tests.triton.launches import KINDS, compile_launches, make_pairs
 from tests.triton.limits import complaints
@@ -72,7 +73,8 @@ class Configuration(NamedTuple):
         operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
         pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
         operand = operands.rows if operands.rows == operands.columns else pairs.dtype
-        work = Work(self.dim, operand, epilogue_of(pairs.statistic).live_tiles, pairs.statistic.group)
+        weight, wide = epilogue_of(pairs.statistic).live_tiles, self.precision != "highest"
+        work = Work(self.dim, operand, weight, pairs.statistic.group, wide)
         forward = forward_tiles(work, arch, pairs.num_rows)._replace(SLICE=0)
         return {forward, backward_tiles(work, arch, False), backward_tiles(work, arch, True)}
 

@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.triton.kernels import backward, forward, norms
+from dmlkernels.backends.triton.kernels import backward, forward, gradients, norms
 from tests.triton.compiling import TARGETS
 from tests.triton.every import Configuration, check, sample
 from tests.triton.launches import compile_launches
@@ -38,7 +38,7 @@ def test_odd_vectors(target: str) -> None:
 
 
 def test_parameters_are_few() -> None:
-    for module in (forward, backward, norms):
+    for module in (forward, backward, gradients, norms):
         for name, function in vars(module).items():
             if name.endswith("_kernel"):
                 parameters = inspect.signature(function.fn).parameters.values()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.epilogues import Epilogue, base, register
+from dmlkernels.backends.triton.epilogues.common import cosines
 from dmlkernels.statistics import Statistic, Tile
 from dmlkernels.statistics.base import State
 from tests.conformance.test_saturated import EPSILON, TIMES_DENSE, evaluate
@@ -40,8 +41,11 @@ class Highest(Statistic):
 
 
 @triton.jit
-def fold_highest(scores, own, other, weight, cell, hyper):  # noqa: ANN001, ANN201
-    return (tl.max(tl.where(other, scores, float("-inf")), 1),)
+def fold_highest(state, scores, factor, masks, values, weight, segments, hyper):  # noqa: ANN001, ANN201
+    scores = cosines(scores, factor)
+    if len(masks) > 0:
+        scores = tl.where(masks[1], scores, float("-inf"))
+    return (tl.maximum(state[0], tl.max(scores, 1)),), 0
 
 
 @triton.jit
@@ -50,8 +54,9 @@ def merge_highest(a, b):  # noqa: ANN001, ANN201
 
 
 @triton.jit
-def slope_highest(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):  # noqa: ANN001, ANN201
-    return tl.where(other & (scores == values[0]), 1.0, 0.0)
+def slope_highest(scores, factor, masks, values, weight, segments, hyper):  # noqa: ANN001, ANN201
+    slope = tl.where(cosines(scores, factor) == values[0], 1.0, 0.0)
+    return slope if len(masks) == 0 else tl.where(masks[1], slope, 0.0)
 
 
 @pytest.fixture

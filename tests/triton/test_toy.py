@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dmlkernels import ops
 from dmlkernels.backends.triton.epilogues import Epilogue, base, register
-from dmlkernels.backends.triton.epilogues.square import merge_sum
+from dmlkernels.backends.triton.epilogues.common import cosines, merge_sum
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import CATALOGUE, Statistic, Tile
 from dmlkernels.statistics.base import State
@@ -45,16 +45,21 @@ class Contrastive(Statistic):
 
 
 @triton.jit
-def fold_contrastive(scores, own, other, weight, cell, hyper):  # noqa: ANN001, ANN201
-    beyond = scores - number(hyper, 0, scores.dtype)
-    penalty = tl.where(own, 1.0 - scores, tl.where(other & (beyond > 0.0), beyond, 0.0))
-    return (tl.sum(penalty, 1),)
+def fold_contrastive(state, scores, factor, masks, values, weight, segments, hyper):  # noqa: ANN001, ANN201
+    scores = cosines(scores, factor)
+    penalty = tl.maximum(scores - number(hyper, 0, scores.dtype), 0.0)
+    if len(masks) > 0:
+        penalty = tl.where(masks[0], 1.0 - scores, tl.where(masks[1], penalty, 0.0))
+    return (state[0] + tl.sum(penalty, 1),), 0
 
 
 @triton.jit
-def slope_contrastive(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):  # noqa: ANN001, ANN201
-    beyond = scores > number(hyper, 0, scores.dtype)
-    return tl.where(own, -values[0], tl.where(other & beyond, values[0], 0.0))
+def slope_contrastive(scores, factor, masks, values, weight, segments, hyper):  # noqa: ANN001, ANN201
+    beyond = cosines(scores, factor) > number(hyper, 0, scores.dtype)
+    if len(masks) == 0:
+        return tl.where(beyond, values[0], 0.0)
+    else:
+        return tl.where(masks[0], -values[0], tl.where(masks[1] & beyond, values[0], 0.0))
 
 
 @pytest.fixture

@@ -23,10 +23,8 @@ def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None,
     if pairs.within:
         return _points(pairs)
     assert pairs.columns is not None, "rows meet columns or each other"
-    rows, columns = unit_stride(side_by_side(pairs.rows)), unit_stride(pairs.columns)
+    rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
     row_labels = pairs.row_labels
-    if row_labels is not None and pairs.statistic.views > 1:
-        row_labels = row_labels.repeat_interleave(pairs.statistic.views)
     column_labels = pairs.column_labels if pairs.statistic.reads_labels else None
     if column_labels is None and row_labels is not None:
         row_labels = small_labels(row_labels, pairs.num_columns)
@@ -71,11 +69,6 @@ def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
     return tuple(halves)
 
 
-def side_by_side(rows: Tensor) -> Tensor:
-    """The two views of each row, one after the other."""
-    return rows if rows.dim() == 2 else rows.transpose(0, 1).reshape(-1, rows.shape[2])
-
-
 def small_labels(labels: Tensor, num_columns: int) -> Tensor:
     """Labels to compare with column numbers, in 32 bits: what is no column's number stays none."""
     out = torch.empty_like(labels, dtype=torch.int32)
@@ -84,7 +77,7 @@ def small_labels(labels: Tensor, num_columns: int) -> Tensor:
 
 
 def ranks(labels: Tensor) -> Tensor:
-    """32-bit numbers that are equal where the labels are."""
+    """32-bit numbers in the order of the labels, and equal where they are."""
     found = torch.searchsorted(labels.sort().values, labels)
     return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
 
@@ -95,6 +88,11 @@ def weights(pairs: Pairs) -> Tensor | None:
         return torch.zeros(pairs.num_rows, dtype=pairs.dtype, device=pairs.rows.device) if pairs.within else None
     given = pairs.column_weights.to(pairs.dtype)
     return torch.cat((given.new_zeros(pairs.num_rows), given)) if pairs.within else given
+
+
+def row_values(pairs: Pairs) -> tuple[Tensor, ...]:
+    """Values that the caller gave for each row."""
+    return () if pairs.row_values is None else pairs.row_values.to(pairs.dtype).unbind(1)
 
 
 def borders(pairs: Pairs) -> tuple[int, int, int]:

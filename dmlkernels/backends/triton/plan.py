@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS
+from dmlkernels.backends.triton.tiles import Tiles, look_up
 
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
@@ -30,18 +31,6 @@ class Architecture(NamedTuple):
         return 304 if self.vendor == "hip" else MULTIPROCESSORS.get(self.number, DEFAULT_MULTIPROCESSORS)
 
 
-class Tiles(NamedTuple):
-    """One kernel's configuration: M owned vectors against N streamed ones, D cut into BLOCK_D, the gradient's D into
-    SLICE (of no use forward)."""
-
-    M: int
-    N: int
-    BLOCK_D: int
-    SLICE: int
-    num_warps: int
-    num_stages: int
-
-
 class Work(NamedTuple):
     """What the tiles of a problem depend on."""
 
@@ -49,6 +38,7 @@ class Work(NamedTuple):
     operand: torch.dtype
     live_tiles: int = 1  # see Epilogue
     group: int = 1
+    tensor_cores: bool = True  # whether float32 is multiplied there
 
 
 def next_power_of_2(n: int) -> int:
@@ -67,39 +57,65 @@ def norm_tiles(dim: int) -> tuple[int, int]:
 
 
 def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
-    """Tiles of the forward kernel."""
+    """Tiles of the forward kernel. A tile holds whole groups of columns."""
+    tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
+    if owned <= 64 and tiles.M == 128:  # half as many rows, by half as many warps
+        tiles = tiles._replace(M=64, num_warps=tiles.num_warps // 2)
+    return tiles._replace(N=max(tiles.N, next_power_of_2(work.group)))
+
+
+def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
+    """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
+    tiles = _from_table(work, arch, "columns" if owns_columns else "rows")
+    tiles = tiles or _backward_fallback(work, arch, owns_columns)
+    group = next_power_of_2(work.group)
+    return tiles._replace(M=max(tiles.M, group)) if owns_columns else tiles._replace(N=max(tiles.N, group))
+
+
+def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
+    operand = {2: "half", 4: "tf32" if work.tensor_cores else None}.get(work.operand.itemsize)
+    if operand is None or arch.vendor != "cuda":
+        return None
+    found = look_up(arch.number, operand, role, work.live_tiles, work.dim)
+    if found is None:
+        return None
+    # A short D takes no more of a block than it needs.
+    dim = max(64, next_power_of_2(work.dim))
+    return found._replace(BLOCK_D=min(found.BLOCK_D, dim), SLICE=min(found.SLICE, dim))
+
+
+def _forward_fallback(work: Work, arch: Architecture) -> Tiles:
     if arch.vendor == "interpreter":
-        return Tiles(16, max(16, next_power_of_2(work.group)), 16, 16, 4, 1)
+        return Tiles(16, 16, 16, 16, 4, 1)
     size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
-    m = 128 if light and size == 2 and owned > 64 else 64
+    m = 128 if light and size == 2 else 64
     n = 64 if light and size < 8 else 32
     if _is_crowded(work, arch):
         n = min(n, 128 // size)
     spills = arch.number < 90 and m == 128 and work.dim > block_d
     stages = 3 if size == 2 and arch.vendor == "cuda" and not spills else 2
-    return Tiles(m, max(n, next_power_of_2(work.group)), block_d, block_d, _warps(m), stages)
+    return Tiles(m, n, block_d, block_d, 8, stages)
 
 
-def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
-    """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
-    group = next_power_of_2(work.group)
-    own_group, other_group = (group, 1) if owns_columns else (1, group)
+def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Tiles:
     if arch.vendor == "interpreter":
-        return Tiles(max(16, own_group), max(16, other_group), 16, 16, 4, 1)
+        return Tiles(16, 16, 16, 16, 4, 1)
     size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
     slice_d = block_d
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
-    m = max(64 if size < 8 or arch.vendor == "hip" else 32, own_group)
+    m = 64 if size < 8 or arch.vendor == "hip" else 32
     n = 32 if work.live_tiles <= 2 else 16
     if arch.vendor == "hip":  # Four warps have all registers. With less than an instruction for each, Triton fails.
-        return Tiles(m, max(n, other_group), block_d, slice_d, 4, 1)
+        return Tiles(m, max(n, 32), block_d, slice_d, 4, 1)
     if size > 2:
         n = 16
-    elif light and not owns_columns and arch.number >= 90:
+    elif light and arch.number >= 90:
         wide = work.operand == torch.float16 and work.dim > block_d  # slopes of float16 are twice as wide
         n = 32 if wide else 64
-    return Tiles(m, max(n, other_group), block_d, slice_d, _warps(m), 2)
+    if owns_columns and size == 2:
+        n = max(n, 64)  # the rows of a tile: no warps then score the same ones
+    return Tiles(m, n, block_d, slice_d, 8 if m == 64 and work.dim > block_d else 4, 2)
 
 
 def _block_d(work: Work, arch: Architecture) -> int:
@@ -113,7 +129,3 @@ def _block_d(work: Work, arch: Architecture) -> int:
 def _is_crowded(work: Work, arch: Architecture) -> bool:
     """Whether registers are shorter than on earlier devices: compilers for sm_100 take more of them for wide types."""
     return arch.number >= 100 and work.operand.itemsize > 2
-
-
-def _warps(m: int) -> int:
-    return 8 if m >= 64 else 4

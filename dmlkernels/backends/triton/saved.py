@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
 
+PADDING = 128  # zeros behind norms and other values of vectors, so that a whole tile of them can be read
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
 
 
@@ -26,4 +27,4 @@ def split(pairs: Pairs, saved: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _num_norms(pairs: Pairs) -> int:
-    return pairs.num_rows * pairs.statistic.views + pairs.num_columns
+    return pairs.num_rows * pairs.statistic.views + pairs.num_columns + PADDING

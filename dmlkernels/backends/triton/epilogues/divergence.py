@@ -1,4 +1,7 @@
-"""Softmax sums and mean logit differences of two views, which lie one after the other among the rows."""
+"""Softmax sums and mean logit differences of two views.
+
+Of each eight rows, the first view's come before the second's: see ``locate``.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,35 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.logsumexp import finite
+from dmlkernels.backends.triton.epilogues.common import cosines, finite
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import Divergence
 
 
 @triton.jit
-def over_views(values, ROWS: tl.constexpr):
-    """Sum over the views of each row, given back to both. Rows are along the axis ROWS."""
-    if ROWS == 0:
-        pairs = tl.reshape(values, [values.shape[0] // 2, 2, values.shape[1]])
-        total = tl.broadcast_to(tl.expand_dims(tl.sum(pairs, 1), 1), pairs.shape)
-    else:
-        pairs = tl.reshape(values, [values.shape[0], values.shape[1] // 2, 2])
-        total = tl.broadcast_to(tl.expand_dims(tl.sum(pairs, 2), 2), pairs.shape)
+def over_views(values):
+    """Sum over the views of each row, given back to both."""
+    pairs = tl.reshape(values, [values.shape[0] // 16, 2, 8, values.shape[1]])
+    total = tl.broadcast_to(tl.expand_dims(tl.sum(pairs, 1), 1), pairs.shape)
     return tl.reshape(total, values.shape)
 
 
 @triton.jit
-def view_sign(values, ROWS: tl.constexpr):
+def view_sign(values):
     """+1 for the first view and -1 for the second, along the rows."""
-    sign = (1 - 2 * (tl.arange(0, values.shape[ROWS]) % 2)).to(values.dtype)
-    return tl.expand_dims(sign, 1 - ROWS)
+    sign = (1 - 2 * (tl.arange(0, values.shape[0]) // 8 % 2)).to(values.dtype)
+    return tl.expand_dims(sign, 1)
 
 
 @triton.jit
 def over_pairs(values):
     """The same for one number a row."""
-    return tl.reshape(over_views(tl.expand_dims(values, 1), 0), values.shape)
+    return tl.reshape(over_views(tl.expand_dims(values, 1)), values.shape)
 
 
 @triton.jit
 def signed(values):
-    return values * tl.reshape(view_sign(tl.expand_dims(values, 1), 0), values.shape)
+    return values * tl.reshape(view_sign(tl.expand_dims(values, 1)), values.shape)
 
 
 @triton.jit
@@ -51,24 +50,43 @@ def means_or_divergence(last):
 
 
 @triton.jit
-def logits_of(scores, hyper):
+def logits_of(scores, factor, hyper):
     """Rounded by itself, since the highest less itself must be 0: a compiler that sees the product beside the
     subtraction fuses them. NaN stays NaN."""
-    logits = scores * number(hyper, 0, scores.dtype)
-    return tl.where(logits < -3e38, -3e38, logits)
+    logits = cosines(scores, factor) * number(hyper, 0, scores.dtype)
+    return tl.maximum(logits, -3e38, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def fold_divergence(scores, own, other, weight, cell, hyper):
-    logits = logits_of(scores, hyper)
-    highest = tl.max(tl.where(other, logits, float("-inf")), 1)
+def fold_divergence(state, scores, factor, masks, values, weight, segments, hyper):
+    """State: the highest logit, the sum of exp(l - highest) without a 1, and the sum that is weighted with the
+    difference of the two views."""
+    before, rest, weighted = state
+    logits = logits_of(scores, factor, hyper)
+    if len(masks) > 0:
+        logits = tl.where(masks[1], logits, float("-inf"))
+    highest = tl.maximum(before, tl.max(logits, 1))
     lower = logits - finite(highest)[:, None]
-    difference = over_views(view_sign(lower, 0) * lower, 0)
-    weights = tl.where(other, tl.exp(lower), 0.0)
-    tied = tl.sum(tl.where(lower == 0.0, weights, 0.0), 1)
-    rest = tl.sum(tl.where(lower == 0.0, 0.0, weights), 1) + tl.maximum(tied - 1.0, 0.0)
-    mean = tl.sum(weights * difference, 1) / (1.0 + rest)
-    return highest, rest, means_or_divergence(mean)
+    difference = over_views(view_sign(lower) * lower)
+    if len(masks) > 0:
+        difference = tl.where(masks[1], difference, 0.0)
+    weights = tl.exp(lower)
+    tied = tl.sum(tl.where(lower == 0.0, 1.0, 0.0), 1)
+    others = tl.sum(tl.where(lower == 0.0, 0.0, weights), 1)
+
+    # What was summed before, relative to the highest logit now.
+    sunk = before - finite(highest)
+    scale = tl.exp(sunk)
+    moved = over_pairs(signed(finite(sunk)))
+    weighted = scale * (weighted + (1.0 + rest) * moved) + tl.sum(weights * difference, 1)
+    rest = tl.where(highest > before, scale * (1.0 + rest) + (tied - 1.0), rest + tied) + others
+    return (highest, rest, weighted), 0
+
+
+@triton.jit
+def finish_divergence(state, hyper):
+    highest, rest, weighted = state
+    return highest, rest, means_or_divergence(weighted / (1.0 + rest))
 
 
 @triton.jit
@@ -84,13 +102,15 @@ def merge_divergence(a, b):
 
 
 @triton.jit
-def slope_divergence(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
+def slope_divergence(scores, factor, masks, values, weight, segments, hyper):
     highest, inverse, log_ratio, mean, of_apart, of_total = values
-    lower = logits_of(scores, hyper) - highest
-    sign = view_sign(lower, 1 - AXIS)
-    difference = over_views(sign * lower, 1 - AXIS)
-    p = tl.where(other, tl.exp(lower) * inverse, 0.0)  # of this view
-    total = over_views(p, 1 - AXIS)
+    lower = logits_of(scores, factor, hyper) - highest
+    sign = view_sign(lower)
+    difference = over_views(sign * lower)
+    p = tl.exp(lower) * inverse  # of this view
+    if len(masks) > 0:
+        p = tl.where(masks[1], p, 0.0)
+    total = over_views(p)
     apart = first_less_second(p, total, sign, difference - log_ratio)
     slope = sign * (of_apart * apart + of_total * total)
     through_target = (of_total + sign * of_apart) * p * (difference - mean)
@@ -112,19 +132,20 @@ def first_less_second(p, total, sign, log_odds):
 
 def divergence_values(
     statistic: Divergence,
-    statistics: Tensor,  # (2 R, 3)
+    statistics: Tensor,  # (2 R, 3), one view after the other
     gradient: Tensor,
 ) -> list[Tensor]:
     """Of each view: its highest logit and 1 / sum exp(l - h). Of both: the log of their ratio. Of each: its mean
     difference. Of both: what the difference of the views' p is multiplied by, and what their sum is."""
-    highest, rest, last = statistics.unflatten(0, (-1, 2)).unbind(2)  # (R, 2)
-    mean, divergence = last.unbind(1)
-    of_mean, of_divergence = (gradient[:, 2] * statistic.scale).view(-1, 2).unbind(1)
-    log_ratio = ((rest[:, 0] - rest[:, 1]) / (1 + rest[:, 1])).log1p()
+    highest, rest, last = statistics.unbind(1)  # (2 R,)
+    mean, divergence = last.view(2, -1)
+    of_mean, of_divergence = (gradient[:, 2] * statistic.scale).view(2, -1)
+    first, second = rest.view(2, -1)
+    log_ratio = ((first - second) / (1 + second)).log1p()
     of_both = (log_ratio, of_divergence + of_mean / 2, of_mean / 2)
-    log_ratio, of_apart, of_total = (number.repeat_interleave(2) for number in of_both)
-    means = torch.stack((mean, mean - divergence), dim=1).flatten()
-    return [highest.flatten(), 1 / (1 + rest).flatten(), log_ratio, means, of_apart, of_total]
+    log_ratio, of_apart, of_total = (torch.cat((value, value)) for value in of_both)
+    means = torch.cat((mean, mean - divergence))
+    return [highest, 1 / (1 + rest), log_ratio, means, of_apart, of_total]
 
 
 def divergence_hyper(statistic: Divergence) -> list[float]:
@@ -137,6 +158,7 @@ DIVERGENCE = Epilogue(
     merge_divergence,
     slope_divergence,
     empty=(float("-inf"), 0.0, 0.0),
+    finish=finish_divergence,
     num_values=6,
     values=divergence_values,
     hyper=divergence_hyper,

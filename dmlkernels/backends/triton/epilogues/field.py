@@ -7,18 +7,24 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.square import merge_sum
-from dmlkernels.backends.triton.kernels.scalars import number
+from dmlkernels.backends.triton.epilogues.common import cosines, counted, flat, merge_sum
+from dmlkernels.backends.triton.kernels.scalars import nan_max, number
 from dmlkernels.statistics import Field
 
 
 @triton.jit
-def bounds(own, hyper, T: tl.constexpr):
-    """Scale of each pair's squared distance, and the squared distances between which its potential is not flat."""
-    scale = tl.where(own, number(hyper, 1, T), number(hyper, 2, T))
-    low = tl.where(own, number(hyper, 3, T), number(hyper, 4, T))
-    high = tl.where(own, float("inf"), number(hyper, 5, T))
-    return scale, low, high
+def hills(hyper, T: tl.constexpr):
+    """Scale of a negative's squared distance, and those between which its potential is not flat."""
+    return number(hyper, 2, T), number(hyper, 4, T), number(hyper, 5, T)
+
+
+@triton.jit
+def bounds(positives, hyper, T: tl.constexpr):
+    """The same of each pair."""
+    scale, low, high = hills(hyper, T)
+    scale = tl.where(positives, number(hyper, 1, T), scale)
+    low = tl.where(positives, number(hyper, 3, T), low)
+    return scale, low, tl.where(positives, float("inf"), high)
 
 
 @triton.jit
@@ -30,30 +36,54 @@ def power(squared, low, high, scale, exponent):
 
 
 @triton.jit
-def fold_field(scores, own, other, weight, cell, hyper):
-    T: tl.constexpr = scores.dtype
-    scale, low, high = bounds(own, hyper, T)
-    energy = power(2.0 - 2.0 * scores, low, high, scale, number(hyper, 0, T) * -0.5)
-    return (tl.sum(tl.where(own, -energy, tl.where(other, energy, 0.0)), 1),)
+def all_far(scores, factor, high):
+    """Whether every squared distance of a plain tile is at least ``high``, and none is NaN."""
+    nearest = nan_max(scores, 1) * flat(factor)
+    return 2.0 - 2.0 * tl.max(tl.where(nearest == nearest, nearest, float("inf")), 0) >= high
 
 
 @triton.jit
-def slope_field(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
+def fold_field(state, scores, factor, masks, values, weight, segments, hyper):
+    T: tl.constexpr = scores.dtype
+    exponent = number(hyper, 0, T) * -0.5
+    scale, low, high = hills(hyper, T)
+    acts = 0
+    if len(masks) == 0:
+        N: tl.constexpr = scores.shape[1]
+        if all_far(scores, factor, high):
+            energy = tl.full([scores.shape[0]], N, T) * power(high, low, high, scale, exponent)
+        else:
+            energy = tl.sum(power(2.0 - 2.0 * cosines(scores, factor), low, high, scale, exponent), 1)
+            acts = 1
+    else:
+        scale, low, high = bounds(masks[0], hyper, T)
+        squared = 2.0 - 2.0 * cosines(scores, factor)
+        energies = power(squared, low, high, scale, exponent)
+        energy = tl.sum(tl.where(masks[0], -energies, tl.where(masks[1], energies, 0.0)), 1)
+        flat_pairs = (squared <= low) | (squared >= high)
+        acts = any_pair(counted(masks) & (flat_pairs == 0))
+    return (state[0] + energy,), acts
+
+
+@triton.jit
+def any_pair(mask):
+    """Whether a tile of flags, or a vector, has one set."""
+    return tl.max(tl.max(mask.to(tl.int32), 1), 0)
+
+
+@triton.jit
+def slope_field(scores, factor, masks, values, weight, segments, hyper):
     T: tl.constexpr = scores.dtype
     alpha = number(hyper, 0, T)
-    scale, low, high = bounds(own, hyper, T)
-    squared = 2.0 - 2.0 * scores
+    scale, low, high = hills(hyper, T)
+    if len(masks) > 0:
+        scale, low, high = bounds(masks[0], hyper, T)
+    squared = 2.0 - 2.0 * cosines(scores, factor)
     slope = alpha * scale * power(squared, low, high, scale, alpha * -0.5 - 1.0)
-    flat = (squared <= low) | (squared >= high)
-    return tl.where((own | other) & (flat == 0), tl.where(own, -slope, slope) * values[0], 0.0)
-
-
-@triton.jit
-def has_grad_field(scores, own, other, cell, hyper):
-    _, low, high = bounds(own, hyper, scores.dtype)
-    squared = 2.0 - 2.0 * scores
-    flat = (squared <= low) | (squared >= high)
-    return (own | other) & (flat == 0)
+    slope = tl.where((squared <= low) | (squared >= high), 0.0, slope)
+    if len(masks) > 0:
+        slope = tl.where(counted(masks), tl.where(masks[0], -slope, slope), 0.0)
+    return slope * values[0]
 
 
 def field_values(statistic: Field, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
@@ -73,7 +103,6 @@ FIELD = Epilogue(
     num_values=1,
     values=field_values,
     hyper=field_hyper,
-    has_grad=has_grad_field,
     exact_scores=True,
     live_tiles=2,
 )

@@ -7,38 +7,67 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.field import field_hyper, fold_field, has_grad_field, slope_field
-from dmlkernels.backends.triton.epilogues.moments import fold_moments, merge_moments, moments_values, slope_moments
+from dmlkernels.backends.triton.epilogues.field import any_pair, field_hyper, fold_field, slope_field
+from dmlkernels.backends.triton.epilogues.moments import (
+    finish_moments,
+    fold_moments,
+    merge_moments,
+    moments_values,
+    slope_moments,
+)
 from dmlkernels.backends.triton.epilogues.square import fold_square, slope_square
 from dmlkernels.statistics import Field, Fused, Moments
 
 
 @triton.jit
 def any_of(mask):
-    """Whether a vector of flags, (n, 1) or (1, n), has one set."""
-    return tl.max(tl.max(mask.to(tl.int32), 1), 0) > 0
+    """Whether a segment's flag is set: that of a plain tile, or any of a vector's."""
+    if len(mask.shape) == 0:
+        return mask
+    else:
+        return any_pair(mask) > 0
 
 
 @triton.jit
-def fold_fused(scores, own, other, weight, cell, hyper):
-    row, column, _ = cell
-    samples = row == 0
-    proxies = samples & (column == 1)
-    points = column <= 1
-    nothing = tl.sum(tl.zeros_like(scores), 1)
-    count, mean, deviation = nothing, nothing, nothing
-    negative_count, negative_mean, negative_deviation = nothing, nothing, nothing
-    if any_of(samples) & any_of(column == 1):
-        count, mean, deviation, negative_count, negative_mean, negative_deviation = fold_moments(
-            scores, own & proxies, other & proxies, weight, cell, hyper
-        )
-    energy, square = nothing, nothing
-    if any_of(points):
-        energy = fold_field(scores, own & points, other & points, weight, cell, hyper)[0]
-    if any_of(column == 2):
-        atoms = samples & (column == 2)
-        square = fold_square(scores, own & atoms, other & atoms, weight, cell, hyper)[0]
-    return count, mean, deviation, negative_count, negative_mean, negative_deviation, energy, square
+def only(masks, part):
+    """Masks of the pairs in this part of the tile."""
+    if len(masks) == 0:
+        return ()
+    else:
+        return masks[0] & part, masks[1] & part
+
+
+@triton.jit
+def fold_fused(state, scores, factor, masks, values, weight, segments, hyper):
+    row, column, _ = segments
+    moments = (state[0], state[1], state[2], state[3], state[4], state[5], state[6])
+    energy, square = state[7], state[8]
+    acts = 0
+    if any_of(row == 0) & any_of(column == 1):
+        proxies = only(masks, (row == 0) & (column == 1))
+        moments, _ = fold_moments(moments, scores, factor, proxies, values, weight, segments, hyper)
+        acts = 1
+    if any_of(column <= 1):
+        points = only(masks, column <= 1)
+        energies, field_acts = fold_field((energy,), scores, factor, points, values, weight, segments, hyper)
+        energy = energies[0]
+        acts = acts | field_acts
+    if any_of(row == 0) & any_of(column == 2):
+        atoms = only(masks, (row == 0) & (column == 2))
+        squares, _ = fold_square((square,), scores, factor, atoms, values, weight, segments, hyper)
+        square = squares[0]
+        acts = 1
+    return moments + (energy, square), acts  # noqa: RUF005
+
+
+@triton.jit
+def ready_fused(state, row_part):
+    return (state[3] > 0.0) | (row_part != 0)
+
+
+@triton.jit
+def finish_fused(state, hyper):
+    return finish_moments(state, hyper) + (state[7], state[8])  # noqa: RUF005
 
 
 @triton.jit
@@ -47,33 +76,34 @@ def merge_fused(a, b):
 
 
 @triton.jit
-def slope_fused(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    row, column, _ = cell
-    samples = row == 0
-    proxies = samples & (column == 1)
-    points = column <= 1
+def slope_fused(scores, factor, masks, values, weight, segments, hyper):
+    row, column, _ = segments
     slope = tl.zeros_like(scores)
-    if any_of(samples) & any_of(column == 1):
-        moments = (values[0], values[1], values[2], values[3], values[4], values[5])
-        slope += slope_moments(scores, own & proxies, other & proxies, moments, weight, cell, hyper, AXIS)
-    if any_of(points):
-        slope += slope_field(scores, own & points, other & points, (values[6],), weight, cell, hyper, AXIS)
-    if any_of(column == 2):
-        atoms = samples & (column == 2)
-        slope += slope_square(scores, own & atoms, other & atoms, (values[7],), weight, cell, hyper, AXIS)
+    if any_of(row == 0) & any_of(column == 1):
+        proxies = only(masks, (row == 0) & (column == 1))
+        moments = values_of_moments(values)
+        slope += slope_moments(scores, factor, proxies, moments, weight, segments, hyper)
+    if any_of(column <= 1):
+        points = only(masks, column <= 1)
+        slope += slope_field(scores, factor, points, (values[3],), weight, segments, hyper)
+    if any_of(row == 0) & any_of(column == 2):
+        atoms = only(masks, (row == 0) & (column == 2))
+        slope += slope_square(scores, factor, atoms, (values[4],), weight, segments, hyper)
     return slope
 
 
 @triton.jit
-def has_grad_fused(scores, own, other, cell, hyper):
-    row, column, _ = cell
-    apart = row != column  # samples and proxies, or atoms; also proxies and atoms, which is no loss
-    points = column <= 1
-    return ((own | other) & apart) | has_grad_field(scores, own & points, other & points, cell, hyper)
+def values_of_moments(values):
+    if len(values) == 5:
+        return values[0], values[1], values[2]
+    else:
+        return values[0], values[1], values[2], values[5], values[6], values[7]
 
 
 def fused_values(statistic: Fused, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
-    return [*moments_values(Moments(), statistics, gradient), gradient[:, 6], 2 * gradient[:, 7]]
+    """Those of the moments' negatives, of field and squares, and of the moments' positives."""
+    negatives_first = moments_values(Moments(), statistics, gradient)
+    return [*negatives_first[:3], gradient[:, 6], 2 * gradient[:, 7], *negatives_first[3:]]
 
 
 def fused_hyper(statistic: Fused) -> list[float]:
@@ -84,12 +114,16 @@ FUSED = Epilogue(
     fold_fused,
     merge_fused,
     slope_fused,
-    empty=(0.0,) * 8,
+    finish=finish_fused,
+    empty=(0.0,) * 9,
+    neutral=(0.0,) * 8,
     num_values=8,
+    num_plain=5,
     values=fused_values,
+    ready=ready_fused,
     hyper=fused_hyper,
     weighted=True,
-    has_grad=has_grad_fused,
+    segmented=True,
     exact_scores=True,
     live_tiles=4,
 )

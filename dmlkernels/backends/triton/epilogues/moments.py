@@ -1,4 +1,4 @@
-"""Count, mean and squared deviation of genuine and impostor scores."""
+"""Count, mean and squared deviation of positive and negative scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
+from dmlkernels.backends.triton.epilogues.common import cosines, flat
 from dmlkernels.statistics import Moments
 
 
@@ -20,16 +21,59 @@ def summary(scores, mask):
 
 
 @triton.jit
-def fold_moments(scores, own, other, weight, cell, hyper):
-    return summary(scores, own) + summary(scores, other)
+def add_all(count, mean, deviation, missing, scores, factor):
+    """A tile joined to a summary of at least one score; so many scores of each row are missing, and stand at the mean.
+
+    One pass, about the mean so far: it lies within a few deviations of the tile's, or the step between them is itself a
+    part of the sum that rounds so little as to be exact beside it.
+    """
+    there = -missing + scores.shape[1]
+    centered = scores * factor - mean[:, None]
+    step = tl.sum(centered, 1) / tl.maximum(there, 1.0)
+    within = tl.maximum(tl.sum(centered * centered, 1) - step * step * there, 0.0)
+    fraction = there / tl.maximum(count + there, 1.0)
+    return count + there, mean + step * fraction, deviation + within + step * step * (count * fraction)
+
+
+@triton.jit
+def mask_moments(state, scores, factor, masks, values, weight, segments, hyper):
+    """Takes the positives out of the tile; a row's first negatives give the mean that the others are summed about."""
+    there = tl.sum(masks[1].to(scores.dtype), 1)
+    first = tl.sum(tl.where(masks[1], scores, 0.0), 1) / tl.maximum(there, 1.0) * flat(factor)
+    mean = tl.where(state[3] > 0.0, state[4], first)
+    # A row of no norm has cosines of 0.
+    at_mean = tl.where(factor == 0.0, 0.0, mean[:, None] / factor)
+    count, positive_mean, deviation = summary(scores, masks[0])
+    row = flat(factor)
+    positives = chan(state[0], state[1], state[2], count, positive_mean * row, deviation * row * row)
+    scores = tl.where(masks[1], scores, at_mean)
+    return positives + (state[3], mean, state[5], -there + scores.shape[1]), scores  # noqa: RUF005
+
+
+@triton.jit
+def fold_moments(state, scores, factor, masks, values, weight, segments, hyper):
+    if len(masks) > 0:
+        state, scores = mask_moments(state, scores, factor, masks, values, weight, segments, hyper)
+    negatives = add_all(state[3], state[4], state[5], state[6], scores, factor)
+    return (state[0], state[1], state[2]) + negatives + (tl.zeros_like(state[6]),), 0  # noqa: RUF005
+
+
+@triton.jit
+def finish_moments(state, hyper):
+    return state[0], state[1], state[2], state[3], state[4], state[5]
+
+
+@triton.jit
+def ready_moments(state, row_part):
+    return state[3] > 0.0
 
 
 @triton.jit
 def chan(count_a, mean_a, deviation_a, count_b, mean_b, deviation_b):
     count = count_a + count_b
-    share = count_b / tl.maximum(count, 1.0)
+    fraction = count_b / tl.maximum(count, 1.0)
     step = mean_b - mean_a
-    return count, mean_a + step * share, deviation_a + deviation_b + step * step * (count_a * share)
+    return count, mean_a + step * fraction, deviation_a + deviation_b + step * step * (count_a * fraction)
 
 
 @triton.jit
@@ -38,21 +82,35 @@ def merge_moments(a, b):
 
 
 @triton.jit
-def slope_moments(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    positive_shift, positive_rate, positive_mean, shift, rate, mean = values
-    genuine = positive_shift + positive_rate * (scores - positive_mean)
-    impostor = shift + rate * (scores - mean)
-    return tl.where(own, genuine, tl.where(other, impostor, 0.0))
+def slope_moments(scores, factor, masks, values, weight, segments, hyper):
+    cosine = cosines(scores, factor)
+    slope = values[0] + values[1] * (cosine - values[2])
+    if len(masks) == 0:
+        return slope
+    else:
+        positive = values[3] + values[4] * (cosine - values[5])
+        return tl.where(masks[0], positive, tl.where(masks[1], slope, 0.0))
 
 
 def moments_values(statistic: Moments, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
+    """Of negatives, then of positives: slope at their mean, its rate, the mean."""
     values = []
-    for kind in (0, 1):
+    for kind in (1, 0):
         shift, rate = statistic.affine(statistics, gradient, kind)
         values += [shift, rate, statistics[:, 3 * kind + 1]]
     return values
 
 
 MOMENTS = Epilogue(
-    fold_moments, merge_moments, slope_moments, empty=(0.0,) * 6, num_values=6, values=moments_values, live_tiles=2
+    fold_moments,
+    merge_moments,
+    slope_moments,
+    mask=mask_moments,
+    finish=finish_moments,
+    empty=(0.0,) * 7,  # the last: scores that the tile at hand lacks
+    neutral=(0.0,) * 6,
+    num_values=6,
+    num_plain=3,
+    values=moments_values,
+    ready=ready_moments,
 )

@@ -6,9 +6,11 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
+from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
 from dmlkernels.backends.triton.epilogues.logsumexp import (
-    finite,
+    finish_logsumexp,
     fold_logsumexp,
+    logsumexp_hyper,
     logsumexp_values,
     merge_logsumexp,
     slope_logsumexp,
@@ -19,61 +21,75 @@ from dmlkernels.statistics import SoftTriple
 
 
 @triton.jit
-def grouped(tile, GROUP: tl.constexpr, AXIS: tl.constexpr):
-    """The tile with its columns, along AXIS, as classes of centres: the centres are along AXIS + 1."""
+def grouped(tile, GROUP: tl.constexpr):
+    """The tile with its columns as classes of centres: the centres are along 2."""
     PADDED: tl.constexpr = padded_group(GROUP)
-    if AXIS == 1:
-        return tl.reshape(tile, [tile.shape[0], tile.shape[1] // PADDED, PADDED])
-    else:
-        return tl.reshape(tile, [tile.shape[0] // PADDED, PADDED, tile.shape[1]])
+    return tl.reshape(tile, [tile.shape[0], tile.shape[1] // PADDED, PADDED])
 
 
 @triton.jit
-def any_centre(mask, GROUP: tl.constexpr, AXIS: tl.constexpr):
-    return tl.max(grouped(mask.to(tl.int32), GROUP, AXIS), AXIS + 1) > 0
+def any_centre(mask, GROUP: tl.constexpr):
+    return tl.max(grouped(mask.to(tl.int32), GROUP), 2) > 0
 
 
 @triton.jit
-def relax(scores, counted, gamma, GROUP: tl.constexpr, AXIS: tl.constexpr):
+def relax(scores, masks, gamma, GROUP: tl.constexpr):
     """One similarity per class, and each centre's share in it; centres that do not count have none."""
-    centres = grouped(scores, GROUP, AXIS)
-    counted = grouped(counted.to(tl.int32), GROUP, AXIS) > 0
-    logits = tl.where(counted, centres / gamma, float("-inf"))
-    weights = tl.exp(logits - tl.expand_dims(finite(tl.max(logits, AXIS + 1)), AXIS + 1))
-    total = tl.sum(weights, AXIS + 1)
-    shares = weights / tl.expand_dims(tl.where(total == 0.0, 1.0, total), AXIS + 1)
-    return tl.sum(shares * centres, AXIS + 1), shares
+    centres = grouped(scores, GROUP)
+    logits = centres / gamma
+    if len(masks) > 0:
+        logits = tl.where(grouped(counted(masks).to(tl.int32), GROUP) > 0, logits, float("-inf"))
+    weights = tl.exp(logits - tl.expand_dims(finite(tl.max(logits, 2)), 2))
+    total = tl.sum(weights, 2)
+    shares = weights / tl.expand_dims(tl.where(total == 0.0, 1.0, total), 2)
+    return tl.sum(shares * centres, 2), shares
 
 
 @triton.jit
-def fold_soft_triple(scores, own, other, weight, cell, hyper):
-    GROUP: tl.constexpr = cell[2]
-    similarity, _ = relax(scores, own | other, number(hyper, 2, scores.dtype), GROUP, 1)
-    return fold_logsumexp(similarity, any_centre(own, GROUP, 1), any_centre(other, GROUP, 1), weight, cell, hyper)
+def of_classes(masks, GROUP: tl.constexpr):
+    """Masks of classes from those of centres."""
+    if len(masks) == 0:
+        return ()
+    else:
+        return any_centre(masks[0], GROUP), any_centre(masks[1], GROUP)
 
 
 @triton.jit
-def slope_soft_triple(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    GROUP: tl.constexpr = cell[2]
-    gamma = number(hyper, 2, scores.dtype)
-    similarity, shares = relax(scores, own | other, gamma, GROUP, AXIS)
-    positive_class, negative_class = any_centre(own, GROUP, AXIS), any_centre(other, GROUP, AXIS)
-    of_class = slope_logsumexp(similarity, positive_class, negative_class, values, weight, cell, hyper, AXIS)
-    spread = (grouped(scores, GROUP, AXIS) - tl.expand_dims(similarity, AXIS + 1)) / gamma + 1.0
-    return tl.reshape(spread * shares * tl.expand_dims(of_class, AXIS + 1), scores.shape)
+def fold_soft_triple(state, scores, factor, masks, values, weight, segments, hyper):
+    GROUP: tl.constexpr = segments[2]
+    similarity, _ = relax(cosines(scores, factor), masks, number(hyper, 4, scores.dtype), GROUP)
+    classes = of_classes(masks, GROUP)
+    one = tl.full([similarity.shape[0], 1], 1.0, similarity.dtype)
+    return fold_logsumexp(state, similarity, one, classes, values, weight, segments, hyper)
+
+
+@triton.jit
+def slope_soft_triple(scores, factor, masks, values, weight, segments, hyper):
+    GROUP: tl.constexpr = segments[2]
+    cosine = cosines(scores, factor)
+    gamma = number(hyper, 4, scores.dtype)
+    similarity, shares = relax(cosine, masks, gamma, GROUP)
+    one = tl.full([1, 1], 1.0, similarity.dtype)
+    classes = of_classes(masks, GROUP)
+    of_class = slope_logsumexp(similarity, one, classes, values, weight, segments, hyper)
+    spread = (grouped(cosine, GROUP) - tl.expand_dims(similarity, 2)) / gamma + 1.0
+    return tl.reshape(spread * shares * tl.expand_dims(of_class, 2), scores.shape)
 
 
 def soft_triple_hyper(statistic: SoftTriple) -> list[float]:
-    """The scale of own and of other classes, and gamma."""
-    return [statistic.scale, statistic.scale, statistic.gamma]
+    """Those of the log-sum-exp over classes, and gamma."""
+    return [*logsumexp_hyper(statistic), statistic.gamma]
 
 
 SOFT_TRIPLE = Epilogue(
     fold_soft_triple,
     merge_logsumexp,
     slope_soft_triple,
-    empty=(float("-inf"), float("-inf")),
+    empty=(float("-inf"), 0.0) * 2,
+    neutral=(float("-inf"),) * 2,
+    finish=finish_logsumexp,
     num_values=4,
+    num_plain=2,
     values=logsumexp_values,
     hyper=soft_triple_hyper,
     live_tiles=2,

@@ -7,22 +7,22 @@ import triton.language as tl
 from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
+from dmlkernels.backends.triton.epilogues.common import counted, flat, merge_sum
 from dmlkernels.statistics import Square
 
 
 @triton.jit
-def fold_square(scores, own, other, weight, cell, hyper):
-    return (tl.sum(tl.where(own | other, scores * scores * weight[0], 0.0), 1),)
+def fold_square(state, scores, factor, masks, values, weight, segments, hyper):
+    squares = scores * scores * weight[0]
+    if len(masks) > 0:
+        squares = tl.where(counted(masks), squares, 0.0)
+    return (state[0] + tl.sum(squares, 1) * flat(factor * factor),), 0
 
 
 @triton.jit
-def merge_sum(a, b):
-    return (a[0] + b[0],)
-
-
-@triton.jit
-def slope_square(scores, own, other, values, weight, cell, hyper, AXIS: tl.constexpr):
-    return tl.where(own | other, scores * weight[0] * values[0], 0.0)
+def slope_square(scores, factor, masks, values, weight, segments, hyper):
+    slope = scores * (factor * values[0]) * weight[0]
+    return slope if len(masks) == 0 else tl.where(counted(masks), slope, 0.0)
 
 
 def square_values(statistic: Square, statistics: Tensor, gradient: Tensor) -> list[Tensor]:

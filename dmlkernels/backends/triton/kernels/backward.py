@@ -6,21 +6,32 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import (
-    NORM_FLOOR_RECIPROCAL,
-    alive,
-    column_segment,
     compute_type,
-    is_half,
     load_scored,
+    load_value,
+    load_values,
     load_vectors,
-    meeting,
+    locate,
+    normalises,
     padded_group,
-    row_segment,
-    score_tile,
+    places_of,
+    product_tile,
+    scores_of,
     slope_type,
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import any_flag
+from dmlkernels.backends.triton.kernels.gradients import store_gradient, through_norm
+from dmlkernels.backends.triton.kernels.meetings import (
+    WINDOW,
+    column_segment,
+    label_range,
+    masks_of,
+    place_range,
+    row_segment,
+    tiles_in_range,
+    tiles_of_labels,
+)
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, scalar
 
 ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -28,160 +39,196 @@ ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit
-def load_numbers(p, index, valid, count, FIRST: tl.constexpr, LENGTH: tl.constexpr, AXIS: tl.constexpr):
-    """Rows FIRST to FIRST + LENGTH of (k, count) numbers as vectors that broadcast over the other axis."""
-    numbers = ()
-    for k in tl.static_range(LENGTH):
-        value = tl.load(p + (FIRST + k) * count.to(tl.int64) + index, mask=valid, other=0.0)
-        numbers = numbers + (tl.expand_dims(value, AXIS),)
-    return numbers
+def slope_tile(
+    SLOPE: tl.constexpr, scores, row_factor, masks, row_values, column_values, row_part, column_part, hyper,
+    GROUP: tl.constexpr, SIDE: tl.constexpr,
+):  # fmt: skip
+    """Slopes of a tile. Values and segments are (those of the owned side, of the streamed side), each as rows and as
+    columns, and of use where that side is."""
+    if SIDE == COLUMNS:
+        return SLOPE(
+            scores, row_factor, masks, row_values[1], column_values[0], (row_part[1], column_part[0], GROUP), hyper
+        )
+    else:
+        slope = SLOPE(
+            scores, row_factor, masks, row_values[0], column_values[1], (row_part[0], column_part[1], GROUP), hyper
+        )
+        if SIDE == BOTH:  # Values of what is no point are zeros, and so is then the slope.
+            slope += SLOPE(
+                scores, row_factor, masks, row_values[1], column_values[0], (row_part[1], column_part[0], GROUP), hyper
+            )
+        return slope
 
 
-@triton.jit
-def store_gradient(out_p, gradient, row, valid, d, DIM: tl.constexpr):
-    mask = valid[:, None] & (d < DIM)[None, :]
-    tl.store(out_p + row.to(tl.int64)[:, None] * DIM + d[None, :], gradient.to(out_p.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def through_norm(gradient, bracket, unit, norm):
-    """Gradient of a raw vector from that of the unit vector; ``bracket`` is the latter's product with the unit."""
-    inverse = tl.where(norm >= NORM_FLOOR_RECIPROCAL, 0.0, norm)
-    return (gradient - bracket[:, None] * unit) * inverse[:, None]
-
-
-@triton.jit(do_not_specialize=["num_own", "num_other"])
+@triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
-    own_p, other_p, out_p,  # out: (own, DIM), or (shares, own, DIM) of unit vectors if PARTIAL
-    own_numbers_p, other_numbers_p,  # (k, count): norms, then NUMBERS[0] of each as row and NUMBERS[1] as column
-    own_label_p, other_label_p, flags_p,  # flags: of forward, read if SPARSE
-    num_own, num_other, own_stride, other_stride, borders, hyper,
-    SLOPE: tl.constexpr, NUMBERS: tl.constexpr, SIDE: tl.constexpr, GROUP: tl.constexpr, SPARSE: tl.constexpr,
-    PARTIAL: tl.constexpr, PRECISION: tl.constexpr,
+    owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
+    owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
+    owned_label_p, streamed_label_p, flags_p,  # flags: of forward, read of a sparse statistic
+    num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, and of its values
+    SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
+    PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
-    TYPE: tl.constexpr = compute_type(own_p.dtype.element_ty, other_p.dtype.element_ty)
+    TYPE: tl.constexpr = compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     SECOND: tl.constexpr = slope_type(TYPE)
-    OWN_GROUP: tl.constexpr = GROUP if SIDE == COLUMNS else 1
-    OTHER_GROUP: tl.constexpr = 1 if SIDE == COLUMNS else GROUP
+    owned_stride, streamed_stride, owned_pitch, streamed_pitch = strides
+    OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
+    # A tile is (rows, columns): where a vector of either side is to be expanded to lie along it.
+    OWNED_AXIS: tl.constexpr = 1 if OWNS_ROWS else 0
+    STREAMED_AXIS: tl.constexpr = 0 if OWNS_ROWS else 1
+    GROUP: tl.constexpr = LAYOUT.group
+    OWNED_GROUP: tl.constexpr = 1 if OWNS_ROWS else GROUP
+    STREAMED_GROUP: tl.constexpr = GROUP if OWNS_ROWS else 1
+    OWNED_VIEWS: tl.constexpr = LAYOUT.views if OWNS_ROWS else 1
+    STREAMED_VIEWS: tl.constexpr = 1 if OWNS_ROWS else LAYOUT.views
+    SAME: tl.constexpr = LAYOUT.same_scores
+    MATCH: tl.constexpr = LAYOUT.labelled
+    ALWAYS_MASKED: tl.constexpr = padded_group(GROUP) != GROUP or (LAYOUT.within and not MATCH)
     ONE_BLOCK: tl.constexpr = DIM <= BLOCK_D
     ONE_SLICE: tl.constexpr = DIM <= SLICE
-    OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
-    RAW: tl.constexpr = OWNS_ROWS or is_half(TYPE)  # the streamed vectors, as they were scored
-    K: tl.constexpr = NUMBERS[0]
-    MATCH: tl.constexpr = (own_label_p if OWNS_ROWS else other_label_p) is not None
-    WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's numbers begin
+    OWNED_UNITS: tl.constexpr = normalises(TYPE, True, OWNS_ROWS, SAME)
+    STREAMED_UNITS: tl.constexpr = normalises(TYPE, False, OWNS_ROWS, SAME)
+    K: tl.constexpr = VALUES.rows
+    PLAIN: tl.constexpr = VALUES.plain
+    WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's values begin
+    OWNED_K: tl.constexpr = K if OWNS_ROWS else 0
+    STREAMED_PLAIN: tl.constexpr = 0 if SIDE == ROWS else PLAIN
+    STREAMED_K: tl.constexpr = 0 if SIDE == ROWS else K
+    OWNED_WEIGHTS: tl.constexpr = 0 if SIDE == ROWS else VALUES.columns
+    STREAMED_WEIGHTS: tl.constexpr = 0 if SIDE == COLUMNS else VALUES.columns
 
-    place = tl.program_id(0) * M + tl.arange(0, M)
-    own_index, own_label, own_valid = alive(own_label_p, place, num_own, OWN_GROUP)
-    own_norm = tl.load(own_numbers_p + own_index, mask=own_valid, other=0.0)
-    own = 0
-    if ONE_BLOCK:
-        own = load_scored(own_p, own_index, own_valid, own_stride, own_norm, 0, OWNS_ROWS, TYPE, DIM, BLOCK_D)
+    begin = tl.program_id(0) * M
+    place = begin + tl.arange(0, M)
+    owned_base, owned_local, owned_label, owned_valid = locate(
+        owned_label_p, begin, num_owned, M, OWNED_GROUP, OWNED_VIEWS
+    )
+    owned_norm = load_value(owned_values_p, owned_base, owned_local, owned_pitch, 0)
+    owned_block = (owned_p, owned_base, owned_local, owned_valid, owned_stride)
+    owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+    owned_values = load_values(owned_values_p, owned_base, owned_local, owned_pitch, 1, OWNED_K, OWNED_AXIS)
+    owned_weight = load_values(owned_values_p, owned_base, owned_local, owned_pitch, WEIGHT, OWNED_WEIGHTS, OWNED_AXIS)
+    low, high = 0, 0
+    if MATCH:
+        if owned_label_p is not None:
+            low, high = label_range(owned_label, owned_valid)
+        else:
+            low, high = place_range(begin, OWNED_GROUP, M)
+    straddles = False
+    if LAYOUT.segmented:
+        straddles = column_segment(begin, borders) != column_segment(begin + M - 1, borders)
+        if OWNS_ROWS:
+            straddles = row_segment(begin, borders) != row_segment(begin + M - 1, borders)
     d = tl.program_id(1) * SLICE
-    bracket = tl.zeros([M], SUM)
+    bracket = tl.zeros([M, N] if OWNS_ROWS else [N, M], SUM)
     total = tl.zeros([M, SLICE], SUM)
 
-    places = num_other // OTHER_GROUP * padded_group(OTHER_GROUP)
-    share = tl.cdiv(tl.cdiv(places, N), tl.num_programs(2)) * N
-    first = tl.program_id(2) * share
-    for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + share, places)), N):
-        has_grad = True
-        if SPARSE:
-            begin = tl.program_id(0) * M
+    places = places_of(num_streamed, STREAMED_GROUP, STREAMED_VIEWS)
+    split = tl.cdiv(tl.cdiv(places, N), tl.num_programs(2)) * N
+    first = tl.program_id(2) * split
+    hits = 0
+    for step in tl.range(loop_bound(first), loop_bound(tl.minimum(first + split, places)), N):
+        start = scalar(step)
+        tile = (start - first) // N % WINDOW
+        if MATCH and tile == 0:
+            if streamed_label_p is None:
+                hits = tiles_of_labels(owned_label, owned_valid, start, STREAMED_GROUP, N)
+            else:
+                hits = tiles_in_range(streamed_label_p, start, num_streamed, low, high, STREAMED_GROUP, OWNS_ROWS, N)
+        acts = True
+        if flags_p is not None:
             if OWNS_ROWS:
-                has_grad = any_flag(flags_p, begin, scalar(start), num_other, N)
+                acts = any_flag(flags_p, begin, start, num_streamed, N)
             else:
-                has_grad = any_flag(flags_p, scalar(start), begin, num_own, M)
-        if has_grad:
-            there = start + tl.arange(0, N)
-            index, label, valid = alive(other_label_p, there, num_other, OTHER_GROUP)
-            norm = tl.load(other_numbers_p + index, mask=valid, other=0.0)
-            other = 0
-            if ONE_BLOCK:
-                other = load_scored(other_p, index, valid, other_stride, norm, 0, not OWNS_ROWS, TYPE, DIM, BLOCK_D)
-            scores = score_tile(
-                own, other, (own_p, own_index, own_valid, own_stride, own_norm),
-                (other_p, index, valid, other_stride, norm), OWNS_ROWS, TYPE, DIM, BLOCK_D, PRECISION,
-            )  # fmt: skip
-            same, different = meeting(own_label, own_valid, label, valid, MATCH)
-            if SIDE == COLUMNS:
-                values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
-                weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-                row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
-                slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0)
+                acts = any_flag(flags_p, start, begin, num_owned, M)
+        if acts:
+            base, local, _, valid = locate(streamed_label_p, start, num_streamed, N, STREAMED_GROUP, STREAMED_VIEWS)
+            norm = load_value(streamed_values_p, base, local, streamed_pitch, 0)
+            values = load_values(streamed_values_p, base, local, streamed_pitch, 1, STREAMED_PLAIN, STREAMED_AXIS)
+            weight = load_values(
+                streamed_values_p, base, local, streamed_pitch, WEIGHT, STREAMED_WEIGHTS, STREAMED_AXIS
+            )
+            block = (streamed_p, base, local, valid, streamed_stride)
+            streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+            if OWNS_ROWS:
+                products = product_tile(
+                    owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
+                    TYPE, DIM, BLOCK_D, PRECISION,
+                )  # fmt: skip
+                scores, row_factor = scores_of(products, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS)
             else:
+                products = product_tile(
+                    streamed, owned, block, owned_block, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS,
+                    TYPE, DIM, BLOCK_D, PRECISION,
+                )  # fmt: skip
+                scores, row_factor = scores_of(products, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS)
+            weights = (owned_weight, weight)
+
+            masked = (hits >> tile) & 1 != 0
+            if OWNS_ROWS:
+                masked = masked | (start + N > places)
+            if LAYOUT.segmented:
+                end = start + N - 1
+                if OWNS_ROWS:
+                    masked = masked | straddles | (column_segment(start, borders) != column_segment(end, borders))
+                else:
+                    masked = masked | straddles | (row_segment(start, borders) != row_segment(end, borders))
+            if ALWAYS_MASKED:
+                masked = True
+            if masked:
+                there = start + tl.arange(0, N)
+                found = locate(streamed_label_p, start, num_streamed, N, STREAMED_GROUP, STREAMED_VIEWS)  # few need it
+                here, across = tl.expand_dims(place, OWNED_AXIS), tl.expand_dims(there, STREAMED_AXIS)
+                masks = masks_of(
+                    tl.expand_dims(owned_label, OWNED_AXIS), tl.expand_dims(owned_valid, OWNED_AXIS),
+                    tl.expand_dims(found[2], STREAMED_AXIS), tl.expand_dims(found[3], STREAMED_AXIS), MATCH,
+                )  # fmt: skip
                 if SIDE == BOTH:
-                    same = same & (place[:, None] != there[None, :])
-                values = load_numbers(own_numbers_p, own_index, own_valid, num_own, 1, K, 1)
-                weight = load_numbers(other_numbers_p, index, valid, num_other, WEIGHT, NUMBERS[1], 0)
-                row_part, column_part = row_segment(place, borders)[:, None], column_segment(there, borders)[None, :]
-                slope = SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 1)
-            if SIDE == BOTH:
-                points = (there < num_own)[None, :]
-                values = load_numbers(other_numbers_p, index, valid, num_other, 1, K, 0)
-                weight = load_numbers(own_numbers_p, own_index, own_valid, num_own, WEIGHT, NUMBERS[1], 1)
-                row_part, column_part = row_segment(there, borders)[None, :], column_segment(place, borders)[:, None]
-                slope += tl.where(
-                    points,
-                    SLOPE(scores, same, different, values, weight, (row_part, column_part, GROUP), hyper, 0),
-                    0.0,
+                    masks = (masks[0] & (here != across), masks[1])
+                more = load_values(
+                    streamed_values_p,
+                    base,
+                    local,
+                    streamed_pitch,
+                    1 + STREAMED_PLAIN,
+                    STREAMED_K - STREAMED_PLAIN,
+                    STREAMED_AXIS,
                 )
-            streamed = other
+                row_part = (row_segment(here, borders), row_segment(across, borders))
+                column_part = (column_segment(here, borders), column_segment(across, borders))
+                slope = slope_tile(
+                    SLOPE, scores, row_factor, masks, (owned_values, values + more), weights, row_part, column_part,
+                    hyper, GROUP, SIDE,
+                )  # fmt: skip
+            else:
+                row_number = (row_segment(begin, borders), row_segment(start, borders))
+                column_number = (column_segment(begin, borders), column_segment(start, borders))
+                slope = slope_tile(
+                    SLOPE, scores, row_factor, (), (owned_values, values), weights, row_number, column_number, hyper,
+                    GROUP, SIDE,
+                )  # fmt: skip
+            target = streamed
             if not ONE_BLOCK:
-                streamed = load_scored(other_p, index, valid, other_stride, norm, d, not OWNS_ROWS, TYPE, DIM, SLICE)
-            factor = ((slope * norm[None, :]) if RAW else slope).to(SECOND)
+                target = load_scored(block, norm, d, STREAMED_UNITS, TYPE, DIM, SLICE)
+            factor = (slope if STREAMED_UNITS else slope * tl.expand_dims(norm, STREAMED_AXIS)).to(SECOND)
             if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
-                length = 1.0 / tl.where((norm == 0.0) | (not RAW), 1.0, norm)
-                bracket += tl.sum(factor.to(SUM) * (scores * length[None, :]), 1)
-            total = tl.dot(factor, streamed.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
+                with_units = products if OWNED_UNITS else products * tl.expand_dims(owned_norm, OWNED_AXIS)
+                bracket += factor.to(SUM) * with_units
+            factor = factor if OWNS_ROWS else tl.trans(factor)
+            total = tl.dot(factor, target.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 
-    inside = own_index < num_own
-    if OWN_GROUP > 1:
-        inside = inside & (place % padded_group(OWN_GROUP) < OWN_GROUP)
-    numbers = d + tl.arange(0, SLICE)
+    owned_index = owned_base + owned_local
+    inside = owned_index < num_owned
+    if OWNED_GROUP > 1:
+        inside = inside & (place % padded_group(OWNED_GROUP) < OWNED_GROUP)
+    columns = d + tl.arange(0, SLICE)
     if PARTIAL:
-        shares_p = out_p + tl.program_id(2).to(tl.int64) * num_own * DIM
-        store_gradient(shares_p, total, own_index, inside, numbers, DIM)
+        splits_p = out_p + tl.program_id(2).to(tl.int64) * num_owned * DIM
+        store_gradient(splits_p, total, owned_index, inside, columns, DIM)
     else:
-        raw = load_vectors(own_p, own_index, own_valid, own_stride, d, SUM, DIM, SLICE)
-        unit = raw * own_norm[:, None]
-        if ONE_SLICE:
-            bracket = tl.sum(total * unit, 1)
-        gradient = through_norm(total, bracket, unit, own_norm)
-        store_gradient(out_p, gradient, own_index, inside, numbers, DIM)
-
-
-@triton.jit(do_not_specialize=["num_own", "num_shares"])
-def combine_kernel(
-    shares_p, own_p, own_norm_p, own_label_p, out_p, num_own, own_stride, num_shares,
-    GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """Add the shares of a gradient of unit vectors, always in the same order, and take it through the norm."""
-    SUM: tl.constexpr = shares_p.dtype.element_ty
-    row = tl.program_id(0) * M + tl.arange(0, M)
-    inside = row < num_own
-    _, _, valid = alive(own_label_p, row // GROUP, num_own // GROUP, 1)
-    norm = tl.load(own_norm_p + row, mask=valid, other=0.0)
-    bracket = tl.zeros([M], SUM)
-    for start in tl.range(0, DIM, BLOCK_D):
-        total = add_shares(shares_p, row, valid, num_own, num_shares, start, DIM, M, BLOCK_D)
-        unit = load_vectors(own_p, row, valid, own_stride, start, SUM, DIM, BLOCK_D) * norm[:, None]
-        bracket += tl.sum(total * unit, 1)
-    for start in tl.range(0, DIM, BLOCK_D):
-        total = add_shares(shares_p, row, valid, num_own, num_shares, start, DIM, M, BLOCK_D)
-        unit = load_vectors(own_p, row, valid, own_stride, start, SUM, DIM, BLOCK_D) * norm[:, None]
-        gradient = through_norm(total, bracket, unit, norm)
-        store_gradient(out_p, gradient, row, inside, start + tl.arange(0, BLOCK_D), DIM)
-
-
-@triton.jit
-def add_shares(
-    shares_p, row, valid, num_own, num_shares, start, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr
-):
-    total = tl.zeros([M, BLOCK_D], shares_p.dtype.element_ty)
-    for share in tl.range(0, loop_bound(num_shares)):
-        share_p = shares_p + share * (num_own.to(tl.int64) * DIM)
-        total += load_vectors(share_p, row, valid, DIM, start, shares_p.dtype.element_ty, DIM, BLOCK_D)
-    return total
+        raw = load_vectors(owned_block, d, SUM, DIM, SLICE)
+        units = raw * owned_norm[:, None]
+        along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
+        gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)
+        store_gradient(out_p, gradient, owned_index, inside, columns, DIM)

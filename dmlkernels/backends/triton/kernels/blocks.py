@@ -1,11 +1,32 @@
-"""What forward and backward share: a block of vectors, who may meet whom, and a tile of scores."""
+"""What forward and backward share: a block of vectors, its norms and values, and a tile of products."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
 NORM_FLOOR_RECIPROCAL = tl.constexpr(1e12)
+
+
+class Layout(NamedTuple):
+    """How a launch's vectors lie, and what its masks depend on."""
+
+    group: int = 1  # columns of a label
+    views: int = 1  # of each row
+    within: bool = False  # the columns begin with the rows
+    labelled: bool = True  # whether positives and negatives are told apart
+    segmented: bool = False  # whether the epilogue looks at segments
+    same_scores: bool = False  # see Epilogue
+
+
+class Values(NamedTuple):
+    """How many values an epilogue reads of each row, in plain tiles and in the others, and of each column."""
+
+    plain: int = 0
+    rows: int = 0
+    columns: int = 0
 
 
 @triton.constexpr_function
@@ -35,6 +56,16 @@ def is_half(operand):
 
 
 @triton.constexpr_function
+def normalises(operand, owned, owns_rows, same_scores):
+    """Whether vectors are normalised before they are multiplied. Products of halves are exact and cannot overflow, so
+    neither side is. Of wider vectors the owned side is, once; or always the rows, where scores must not depend on who
+    owns the tile."""
+    if operand.primitive_bitwidth == 16:
+        return False
+    return owned == owns_rows if same_scores else owned
+
+
+@triton.constexpr_function
 def padded_group(group):
     """Columns that a group of columns takes up in a tile."""
     return triton.next_power_of_2(group)
@@ -46,90 +77,116 @@ def ignored_label(dtype):
 
 
 @triton.jit
-def alive(labels_p, places, count, GROUP: tl.constexpr):
-    """Memory index, label and validity of the vectors at these places; groups are padded to a power of two."""
-    PADDED: tl.constexpr = padded_group(GROUP)
-    cell = places // PADDED
-    index = cell * GROUP + places % PADDED
-    valid = index < count
-    if GROUP != PADDED:
-        valid = valid & (places % PADDED < GROUP)
-    label = cell
-    if labels_p is not None:
-        IGNORED: tl.constexpr = ignored_label(labels_p.dtype.element_ty)
-        label = tl.load(labels_p + cell, mask=valid, other=IGNORED)
-        valid = valid & (label != IGNORED)
-    return index, label, valid
+def places_of(count, GROUP: tl.constexpr, VIEWS: tl.constexpr):
+    """Places that so many vectors take up in tiles: see ``locate``."""
+    if VIEWS == 2:
+        return tl.cdiv(count // 2, 8) * 16
+    else:
+        return count // GROUP * padded_group(GROUP)
 
 
 @triton.jit
-def load_vectors(p, index, valid, stride, start, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Numbers ``start`` to ``start + BLOCK_D`` of raw vectors; zeros beyond DIM and where not valid."""
+def locate(labels_p, start, count, SIZE: tl.constexpr, GROUP: tl.constexpr, VIEWS: tl.constexpr):
+    """Where the vectors at SIZE places from ``start`` on lie in memory, as a number and a vector to be added; their
+    labels; whether they count.
+
+    Groups are padded to a power of two. Of two views, eight rows of the first come before the same eight of the second:
+    a thread that holds scores of one, in any tensor-core layout, holds those of the other.
+    """
+    PADDED: tl.constexpr = padded_group(GROUP)
+    places = start + tl.arange(0, SIZE)
+    if VIEWS == 2:
+        base = start * 0
+        group = places // 16 * 8 + places % 8
+        valid = group < count // 2
+        local = tl.where(valid, places // 8 % 2 * (count // 2) + group, count)
+    elif GROUP != PADDED:
+        base = start * 0
+        group = places // PADDED
+        local = group * GROUP + places % PADDED
+        valid = (local < count) & (places % PADDED < GROUP)
+    else:
+        base = start
+        group = places // GROUP
+        local = tl.arange(0, SIZE)
+        valid = local < count - start
+    label = group
+    if labels_p is not None:
+        IGNORED: tl.constexpr = ignored_label(labels_p.dtype.element_ty)
+        if VIEWS == 1 and GROUP == 1:
+            label = tl.load(labels_p + start + local, mask=valid, other=IGNORED)
+        else:
+            label = tl.load(labels_p + group, mask=valid, other=IGNORED)
+        valid = valid & (label != IGNORED)
+    return base, local, label, valid
+
+
+@triton.jit
+def load_vectors(block, start, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Numbers ``start`` to ``start + BLOCK_D`` of a block's raw vectors; zeros beyond DIM and where not valid."""
+    p, base, local, valid, stride = block
     d = start + tl.arange(0, BLOCK_D)
     mask = valid[:, None]
     if DIM % BLOCK_D != 0:
         mask = mask & (d < DIM)[None, :]
-    return tl.load(p + index.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0).to(TYPE)
+    first_p = p + base.to(tl.int64) * stride
+    return tl.load(first_p + local.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0).to(TYPE)
 
 
 @triton.jit
 def load_scored(
-    p, index, valid, stride, norm, start, ROWS: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """Vectors as they are multiplied to scores: halves raw, so that products are exact; of wider ones the rows
-    normalised, so that none overflows."""
-    vectors = load_vectors(p, index, valid, stride, start, TYPE, DIM, BLOCK_D)
-    if ROWS and not is_half(TYPE):
+    block, norm, start, NORMALISED: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    """A block's vectors as they are multiplied."""
+    vectors = load_vectors(block, start, TYPE, DIM, BLOCK_D)
+    if NORMALISED:
         vectors = vectors * norm.to(TYPE)[:, None]
     return vectors
 
 
 @triton.jit
-def score_tile(
-    own, other, own_block, other_block, OWNS_ROWS: tl.constexpr,
-    TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+def load_value(p, base, local, pitch, K: tl.constexpr):
+    """Row K of (k, pitch) values. They are padded, so that nothing is masked: see ``padded``."""
+    return tl.load(p + K * pitch.to(tl.int64) + base + local)
+
+
+@triton.jit
+def load_values(p, base, local, pitch, FIRST: tl.constexpr, LENGTH: tl.constexpr, AXIS: tl.constexpr):
+    """Rows FIRST to FIRST + LENGTH as vectors that broadcast over the other axis."""
+    values = ()
+    for k in tl.static_range(LENGTH):
+        values = values + (tl.expand_dims(load_value(p, base, local, pitch, FIRST + k), AXIS),)
+    return values
+
+
+@triton.jit
+def product_tile(
+    rows, columns, row_block, column_block, row_norm, column_norm, ROW_UNITS: tl.constexpr,
+    COLUMN_UNITS: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Cosines of two blocks (p, index, valid, stride, norm). ``own`` and ``other`` are their vectors if one BLOCK_D
-    holds them. Whoever owns the rows, a pair is rounded alike: the row's norm first, the column's last."""
+    """Products of two blocks, normalised or not. ``rows`` and ``columns`` are their vectors if one BLOCK_D holds
+    them."""
     SUM: tl.constexpr = sum_type(TYPE)
-    own_p, own_index, own_valid, own_stride, own_norm = own_block
-    other_p, other_index, other_valid, other_stride, other_norm = other_block
-    scores = tl.zeros([own_index.shape[0], other_index.shape[0]], SUM)
+    products = tl.zeros([row_norm.shape[0], column_norm.shape[0]], SUM)
     if DIM <= BLOCK_D:
-        scores = tl.dot(own, tl.trans(other), scores, input_precision=PRECISION, out_dtype=SUM)
+        products = tl.dot(rows, tl.trans(columns), products, input_precision=PRECISION, out_dtype=SUM)
     else:
         for start in tl.range(0, DIM, BLOCK_D):
-            a = load_scored(own_p, own_index, own_valid, own_stride, own_norm, start, OWNS_ROWS, TYPE, DIM, BLOCK_D)
-            b = load_scored(
-                other_p, other_index, other_valid, other_stride, other_norm, start, not OWNS_ROWS, TYPE, DIM, BLOCK_D
-            )
-            scores = tl.dot(a, tl.trans(b), scores, input_precision=PRECISION, out_dtype=SUM)
-    if OWNS_ROWS:
-        scores = scores * own_norm[:, None] if is_half(TYPE) else scores
-        return scores * other_norm[None, :]
+            a = load_scored(row_block, row_norm, start, ROW_UNITS, TYPE, DIM, BLOCK_D)
+            b = load_scored(column_block, column_norm, start, COLUMN_UNITS, TYPE, DIM, BLOCK_D)
+            products = tl.dot(a, tl.trans(b), products, input_precision=PRECISION, out_dtype=SUM)
+    return products
+
+
+@triton.jit
+def scores_of(products, row_norm, column_norm, ROW_UNITS: tl.constexpr, COLUMN_UNITS: tl.constexpr):
+    """An epilogue's ``scores`` and ``factor``.
+
+    One multiplication comes before the branches on what a tile holds: Triton 3.6 fails to pipeline a product that is
+    used within branches alone.
+    """
+    one = tl.full(row_norm.shape, 1.0, products.dtype)[:, None]
+    if COLUMN_UNITS:
+        return products * row_norm[:, None], one
     else:
-        scores = scores * other_norm[None, :] if is_half(TYPE) else scores
-        return scores * own_norm[:, None]
-
-
-@triton.jit
-def meeting(own_label, own_valid, other_label, other_valid, MATCH: tl.constexpr):
-    """Masks of same-class and of different-class pairs; both are all pairs for a statistic without labels."""
-    pairs = own_valid[:, None] & other_valid[None, :]
-    if MATCH:
-        same = own_label[:, None] == other_label[None, :]
-        return pairs & same, pairs & (same == 0)
-    else:
-        return pairs, pairs
-
-
-@triton.jit
-def row_segment(place, borders):
-    """Which of the joined parts a row is in; ``borders`` are (rows, first columns, second columns)."""
-    return (place >= borders[0]).to(tl.int32)
-
-
-@triton.jit
-def column_segment(place, borders):
-    return (place >= borders[1]).to(tl.int32) + (place >= borders[2]).to(tl.int32)
+        return products * column_norm[None, :], one if ROW_UNITS else row_norm[:, None]

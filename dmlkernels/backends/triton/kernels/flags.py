@@ -1,6 +1,6 @@
-"""Which cells of the matrix of scores have a slope: a bit each, which forward sets and backward reads.
+"""Which areas of the matrix of scores have a slope: a bit each, which forward sets and backward reads.
 
-A cell is as large as most tiles, or larger; bits lie along the columns, in words of 32. Setting one is an atomic "or",
+An area is as large as most tiles, or larger; bits lie along the columns, in words of 32. Setting one is an atomic "or",
 whose result has no order.
 """
 
@@ -22,14 +22,14 @@ def word_of(row, column, num_columns):
 
 @triton.jit
 def set_flag(flags_p, row, column, num_columns, has_grad):
-    """Of the cell that begins at, or holds, this row and column."""
+    """Of the area that begins at, or holds, this row and column."""
     bit = column % WORD_COLUMNS // FLAG_COLUMNS
     tl.atomic_or(flags_p + word_of(row, column, num_columns), 1 << bit, mask=has_grad, sem="relaxed")
 
 
 @triton.jit
 def any_flag(flags_p, row, column, num_columns, COLUMNS: tl.constexpr):
-    """Of the cells from this row and column on that so many columns, no more than a word's, lie in."""
-    CELLS: tl.constexpr = triton.cdiv(COLUMNS, FLAG_COLUMNS)
+    """Of the areas from this row and column on that so many columns, no more than a word's, lie in."""
+    AREAS: tl.constexpr = triton.cdiv(COLUMNS, FLAG_COLUMNS)
     bits = tl.load(flags_p + word_of(row, column, num_columns)) >> (column % WORD_COLUMNS // FLAG_COLUMNS)
-    return (bits & (2**CELLS - 1)) != 0
+    return (bits & (2**AREAS - 1)) != 0

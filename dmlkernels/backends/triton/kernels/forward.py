@@ -1,4 +1,4 @@
-"""Statistics of rows: a program owns a block of rows and streams a share of the columns."""
+"""Statistics of rows: a program owns a block of rows and streams a split of the columns."""
 
 from __future__ import annotations
 
@@ -6,24 +6,35 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import (
-    alive,
-    column_segment,
     compute_type,
     load_scored,
+    load_value,
+    load_values,
     load_vectors,
-    meeting,
+    locate,
+    normalises,
     padded_group,
-    row_segment,
-    score_tile,
+    places_of,
+    product_tile,
+    scores_of,
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import set_flag
+from dmlkernels.backends.triton.kernels.meetings import (
+    WINDOW,
+    column_segment,
+    label_range,
+    masks_of,
+    row_segment,
+    tiles_in_range,
+    tiles_of_labels,
+)
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, scalar
 
 
 @triton.jit
-def empty_state(EMPTY: tl.constexpr, M: tl.constexpr, SUM: tl.constexpr):
-    """The neutral summary of M rows."""
+def constant_state(EMPTY: tl.constexpr, M: tl.constexpr, SUM: tl.constexpr):
+    """These constants for each of M rows."""
     state = ()
     for k in tl.static_range(len(EMPTY)):
         state = state + (tl.full([M], EMPTY[k], SUM),)
@@ -31,68 +42,123 @@ def empty_state(EMPTY: tl.constexpr, M: tl.constexpr, SUM: tl.constexpr):
 
 
 @triton.jit
-def store_state(out_p, state, offset, stored, valid, WIDTH: tl.constexpr):
+def store_state(out_p, state, offset, stored, valid):
     """Write each row's summary; zeros for rows that take no part."""
-    for k in tl.static_range(WIDTH):
-        tl.store(out_p + offset * WIDTH + k, tl.where(valid, state[k], 0.0), mask=stored)
+    for k in tl.static_range(len(state)):
+        tl.store(out_p + offset * len(state) + k, tl.where(valid, state[k], 0.0), mask=stored)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_columns"])
 def forward_kernel(
-    x_p, w_p, out_p,  # out: (shares, rows, WIDTH)
-    x_norm_p, w_numbers_p,  # w_numbers: (1 + WEIGHTS, columns), norms first
-    x_label_p, w_label_p, flags_p,  # flags: for HAS_GRAD to set, if any
-    num_rows, num_columns, x_stride, w_stride, borders, hyper,
-    FOLD: tl.constexpr, MERGE: tl.constexpr, HAS_GRAD: tl.constexpr, EMPTY: tl.constexpr, WEIGHTS: tl.constexpr,
-    WITHIN: tl.constexpr, GROUP: tl.constexpr, PRECISION: tl.constexpr,
+    x_p, w_p, out_p,  # out: (splits, rows, WIDTH)
+    x_values_p, w_values_p,  # (k, count): norms, then VALUES.rows or VALUES.columns of the epilogue's
+    x_label_p, w_label_p, flags_p,  # flags: to set, of a sparse statistic
+    num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
+    FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, EMPTY: tl.constexpr,
+
+    VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     TYPE: tl.constexpr = compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
-    row = tl.program_id(0) * M + tl.arange(0, M)
-    x_index, x_label, x_valid = alive(x_label_p, row, num_rows, 1)
-    x_norm = tl.load(x_norm_p + x_index, mask=x_valid, other=0.0)
-    x = load_scored(x_p, x_index, x_valid, x_stride, x_norm, 0, True, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+    x_stride, w_stride, x_pitch, w_pitch = strides
+    GROUP: tl.constexpr = LAYOUT.group
+    VIEWS: tl.constexpr = LAYOUT.views
+    SAME: tl.constexpr = LAYOUT.same_scores
+    MATCH: tl.constexpr = LAYOUT.labelled
+    ALWAYS_MASKED: tl.constexpr = padded_group(GROUP) != GROUP or (LAYOUT.within and not MATCH)
+    NORMALISED: tl.constexpr = normalises(TYPE, True, True, SAME)
 
-    places = num_columns // GROUP * padded_group(GROUP)
-    share = tl.cdiv(tl.cdiv(places, N), tl.num_programs(1)) * N
-    first = tl.program_id(1) * share
-    state = empty_state(EMPTY, M, SUM)
-    for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + share, places)), N):
-        column = start + tl.arange(0, N)
-        w_index, w_label, w_valid = alive(w_label_p, column, num_columns, GROUP)
-        w_norm = tl.load(w_numbers_p + w_index, mask=w_valid, other=0.0)
-        w = load_vectors(w_p, w_index, w_valid, w_stride, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
-        scores = score_tile(
-            x, w, (x_p, x_index, x_valid, x_stride, x_norm), (w_p, w_index, w_valid, w_stride, w_norm),
-            True, TYPE, DIM, BLOCK_D, PRECISION,
-        )  # fmt: skip
-        own, other = meeting(x_label, x_valid, w_label, w_valid, x_label_p is not None)
-        if WITHIN:
-            own = own & (row[:, None] != column[None, :])
-        weight = (tl.load(w_numbers_p + num_columns + w_index, mask=w_valid, other=0.0)[None, :],) if WEIGHTS else ()
-        row_part, column_part = row_segment(row, borders)[:, None], column_segment(column, borders)[None, :]
-        state = MERGE(state, FOLD(scores, own, other, weight, (row_part, column_part, GROUP), hyper))
-        if HAS_GRAD is not None:
-            has_grad = tl.max(HAS_GRAD(scores, own, other, (row_part, column_part, GROUP), hyper).to(tl.int32)) > 0
-            set_flag(flags_p, tl.program_id(0) * M, scalar(start), num_columns, has_grad)
-    offset = tl.program_id(1).to(tl.int64) * num_rows + row
-    store_state(out_p, state, offset, row < num_rows, x_valid, len(EMPTY))
+    begin = tl.program_id(0) * M
+    row = begin + tl.arange(0, M)
+    x_base, x_local, x_label, x_valid = locate(x_label_p, begin, num_rows, M, 1, VIEWS)
+    x_norm = load_value(x_values_p, x_base, x_local, x_pitch, 0)
+    x_block = (x_p, x_base, x_local, x_valid, x_stride)
+    x = load_scored(x_block, x_norm, 0, NORMALISED, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+    values = load_values(x_values_p, x_base, x_local, x_pitch, 1, VALUES.rows, 1)
+    row_part = row_segment(row, borders)
+    straddles_rows = row_segment(begin, borders) != row_segment(begin + M - 1, borders)
+    low, high = 0, 0
+    if MATCH and w_label_p is not None:
+        low, high = label_range(x_label, x_valid)
+
+    places = places_of(num_columns, GROUP, 1)
+    split = tl.cdiv(tl.cdiv(places, N), tl.num_programs(1)) * N
+    first = tl.program_id(1) * split
+    state = constant_state(EMPTY, M, SUM)
+    hits = 0
+    cold = READY is not None
+    for step in tl.range(loop_bound(first), loop_bound(tl.minimum(first + split, places)), N):
+        start = scalar(step)
+        w_base, w_local, _, w_valid = locate(w_label_p, start, num_columns, N, GROUP, 1)
+        w_norm = load_value(w_values_p, w_base, w_local, w_pitch, 0)
+        weight = load_values(w_values_p, w_base, w_local, w_pitch, 1, VALUES.columns, 0)
+        w_block = (w_p, w_base, w_local, w_valid, w_stride)
+        w = load_vectors(w_block, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+        products = product_tile(
+            x, w, x_block, w_block, x_norm, w_norm, NORMALISED, False, TYPE, DIM, BLOCK_D, PRECISION
+        )
+        scores, factor = scores_of(products, x_norm, w_norm, NORMALISED, False)
+
+        tile = (start - first) // N % WINDOW
+        if MATCH and tile == 0:
+            if w_label_p is None:
+                hits = tiles_of_labels(x_label, x_valid, start, GROUP, N)
+            else:
+                hits = tiles_in_range(w_label_p, start, num_columns, low, high, GROUP, True, N)
+        masked = ((hits >> tile) & 1 != 0) | (start + N > places) | cold
+        if LAYOUT.segmented:
+            masked = (
+                masked | straddles_rows | (column_segment(start, borders) != column_segment(start + N - 1, borders))
+            )
+        if ALWAYS_MASKED:
+            masked = True
+        acts = 0
+        if masked:
+            column = start + tl.arange(0, N)
+            found = locate(w_label_p, start, num_columns, N, GROUP, 1)  # labels again: few tiles need them
+            masks = masks_of(x_label[:, None], x_valid[:, None], found[2][None, :], found[3][None, :], MATCH)
+            if LAYOUT.within:
+                masks = (masks[0] & (row[:, None] != column[None, :]), masks[1])
+            column_part = column_segment(column, borders)[None, :]
+            if MASK is None:
+                state, acts = FOLD(
+                    state, scores, factor, masks, values, weight, (row_part[:, None], column_part, GROUP), hyper
+                )
+            else:
+                state, scores = MASK(
+                    state, scores, factor, masks, values, weight, (row_part[:, None], column_part, GROUP), hyper
+                )
+        elif MASK is None:
+            row_number, column_number = row_segment(begin, borders), column_segment(start, borders)
+            state, acts = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
+        if MASK is not None:
+            row_number, column_number = row_segment(begin, borders), column_segment(start, borders)
+            state, acts = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
+        if READY is not None and masked:
+            cold = tl.max((x_valid & (READY(state, row_part) == 0)).to(tl.int32), 0) > 0
+        if flags_p is not None:
+            set_flag(flags_p, begin, start, num_columns, acts != 0)
+    if FINISH is not None:
+        state = FINISH(state, hyper)
+    index = x_base + x_local
+    store_state(out_p, state, tl.program_id(1).to(tl.int64) * num_rows + index, index < num_rows, x_valid)
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_shares"])
+@triton.jit(do_not_specialize=["num_rows", "num_splits"])
 def merge_kernel(
-    shares_p, out_p, label_p, num_rows, num_shares, MERGE: tl.constexpr, EMPTY: tl.constexpr, M: tl.constexpr
-):
-    """Merge the shares of every row, always in the same order."""
-    row = tl.program_id(0) * M + tl.arange(0, M)
-    _, _, valid = alive(label_p, row, num_rows, 1)
+    splits_p, out_p, label_p, num_rows, num_splits,
+    MERGE: tl.constexpr, EMPTY: tl.constexpr, LAYOUT: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """Merge the splits of every row, always in the same order."""
+    base, local, _, valid = locate(label_p, tl.program_id(0) * M, num_rows, M, 1, LAYOUT.views)
+    row = base + local
     WIDTH: tl.constexpr = len(EMPTY)
-    state = empty_state(EMPTY, M, out_p.dtype.element_ty)
-    for share in tl.range(0, loop_bound(num_shares)):
-        p = shares_p + (share * num_rows.to(tl.int64) + row) * WIDTH
+    state = constant_state(EMPTY, M, out_p.dtype.element_ty)
+    for split in tl.range(0, loop_bound(num_splits)):
+        p = splits_p + (split * num_rows.to(tl.int64) + row) * WIDTH
         part = ()
         for k in tl.static_range(WIDTH):
             part = part + (tl.load(p + k, mask=valid, other=0.0),)
         state = MERGE(state, part)
-    store_state(out_p, state, row.to(tl.int64), row < num_rows, valid, WIDTH)
+    store_state(out_p, state, row.to(tl.int64), row < num_rows, valid)

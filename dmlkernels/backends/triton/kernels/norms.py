@@ -5,15 +5,24 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.triton.kernels.blocks import ignored_label
+
 SHRINK = tl.constexpr(2.0**-650)
 
 
-@triton.jit(do_not_specialize=["count"])
-def norms_kernel(p, out_p, count, stride, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
-    """1 / max(norm, 1e-12), NaN where the norm is not finite. Squares are summed in float64, where only those of a
-    float64 row can overflow: these are also summed after a multiplication by a power of two."""
+@triton.jit(do_not_specialize=["count", "padded_count", "labelled"])
+def norms_kernel(
+    p, label_p, out_p, count, padded_count, labelled, stride,  # label_p: of each so many vectors in turn, if any
+    GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """1 / max(norm, 1e-12), NaN where the norm is not finite, 0 for what is ignored and for the padding. Squares are
+    summed in float64, where only those of a float64 row can overflow: these are also summed after a multiplication by a
+    power of two."""
     index = tl.program_id(0) * M + tl.arange(0, M)
     valid = index < count
+    if label_p is not None:
+        label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
+        valid = valid & (label != ignored_label(label_p.dtype.element_ty))
     total = tl.zeros([M], tl.float64)
     shrunk_total = tl.zeros([M], tl.float64)
     for start in tl.range(0, DIM, BLOCK_D):
@@ -32,4 +41,5 @@ def norms_kernel(p, out_p, count, stride, DIM: tl.constexpr, M: tl.constexpr, BL
         reciprocal = tl.where(norm == float("inf"), shrunk_reciprocal, reciprocal)
     else:
         reciprocal = tl.where(norm == float("inf"), float("nan"), reciprocal)
-    tl.store(out_p + index, reciprocal.to(out_p.dtype.element_ty), mask=valid)
+    reciprocal = tl.where(valid, reciprocal, 0.0)
+    tl.store(out_p + index, reciprocal.to(out_p.dtype.element_ty), mask=index < padded_count)

@@ -1,0 +1,63 @@
+"""Gradients on their way out: through the normalisation, and summed where several programs share a block."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from dmlkernels.backends.triton.kernels.blocks import NORM_FLOOR_RECIPROCAL, ignored_label, load_vectors
+from dmlkernels.backends.triton.kernels.scalars import loop_bound
+
+
+@triton.jit
+def store_gradient(out_p, gradient, index, valid, d, DIM: tl.constexpr):
+    mask = valid[:, None] & (d < DIM)[None, :]
+    tl.store(out_p + index.to(tl.int64)[:, None] * DIM + d[None, :], gradient.to(out_p.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def through_norm(gradient, bracket, unit, norm):
+    """Gradient of a raw vector from that of the unit vector; ``bracket`` is the latter's product with the unit."""
+    inverse = tl.where(norm >= NORM_FLOOR_RECIPROCAL, 0.0, norm)
+    return (gradient - bracket[:, None] * unit) * inverse[:, None]
+
+
+@triton.jit(do_not_specialize=["num_owned", "num_splits"])
+def combine_kernel(
+    splits_p, owned_p, owned_norm_p, owned_label_p, out_p, num_owned, owned_stride, num_splits,
+    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Add the splits of a gradient of unit vectors, always in the same order, and take it through the norm."""
+    SUM: tl.constexpr = splits_p.dtype.element_ty
+    row = tl.program_id(0) * M + tl.arange(0, M)
+    inside = row < num_owned
+    # One label for each group of columns, or for both views of a row.
+    count = num_owned // (GROUP * VIEWS)
+    valid = inside
+    if owned_label_p is not None:
+        label = tl.load(owned_label_p + (row % count if VIEWS == 2 else row // GROUP), mask=inside, other=0)
+        valid = valid & (label != ignored_label(owned_label_p.dtype.element_ty))
+    block = (owned_p, tl.program_id(0) * M, tl.arange(0, M), valid, owned_stride)
+    norm = tl.load(owned_norm_p + row, mask=valid, other=0.0)
+    bracket = tl.zeros([M], SUM)
+    for start in tl.range(0, DIM, BLOCK_D):
+        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
+        unit = load_vectors(block, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        bracket += tl.sum(total * unit, 1)
+    for start in tl.range(0, DIM, BLOCK_D):
+        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
+        unit = load_vectors(block, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        gradient = through_norm(total, bracket, unit, norm)
+        store_gradient(out_p, gradient, row, inside, start + tl.arange(0, BLOCK_D), DIM)
+
+
+@triton.jit
+def add_splits(
+    splits_p, row, valid, num_owned, num_splits, start, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    total = tl.zeros([M, BLOCK_D], splits_p.dtype.element_ty)
+    for split in tl.range(0, loop_bound(num_splits)):
+        split_p = splits_p + split * (num_owned.to(tl.int64) * DIM)
+        block = (split_p, tl.program_id(0) * 0, row, valid, DIM)
+        total += load_vectors(block, start, splits_p.dtype.element_ty, DIM, BLOCK_D)
+    return total

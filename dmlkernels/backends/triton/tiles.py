@@ -1,0 +1,56 @@
+"""Tiles, as data: what was found good for an architecture, an operand type, a D and a kind of epilogue.
+
+``python -m tests.triton.predict`` says what a row should reach, ``python -m tests.gpu.sweep`` measures rows on a device
+and prints them as they stand here. What no row is for gets what ``plan`` computes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Tiles(NamedTuple):
+    """One kernel's configuration: M owned vectors against N streamed ones, D cut into BLOCK_D, the gradient's D into
+    SLICE (of no use forward)."""
+
+    M: int
+    N: int
+    BLOCK_D: int
+    SLICE: int
+    num_warps: int
+    num_stages: int
+    registers: int = 0  # at most so many a thread, so that several blocks share a multiprocessor; 0: as it comes
+
+    def options(self) -> dict[str, int]:
+        """What Triton is told beside the sizes."""
+        limit = {"maxnreg": self.registers} if self.registers else {}
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages} | limit
+
+
+class Key(NamedTuple):
+    """What a row is for. D is at most ``dim``, and more than that of the row before."""
+
+    architecture: int  # as Architecture.number
+    operand: str  # "half", or "tf32" for float32 on tensor cores
+    role: str  # "forward", "rows" or "columns"
+    weight: int  # live_tiles of the epilogue
+    dim: int
+
+
+TABLE: dict[Key, Tiles] = {
+    Key(90, "half", "forward", 1, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
+    Key(90, "half", "forward", 2, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
+    Key(90, "half", "forward", 4, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "rows", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "rows", 2, 128): Tiles(64, 32, 128, 128, 4, 2),
+    Key(90, "half", "rows", 4, 128): Tiles(64, 32, 128, 128, 4, 2),
+    Key(90, "half", "columns", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "columns", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "forward", 1, 512): Tiles(128, 32, 512, 512, 8, 2),
+}
+
+
+def look_up(architecture: int, operand: str, role: str, weight: int, dim: int) -> Tiles | None:
+    """The row for a D, if there is one."""
+    fitting = [key for key in TABLE if key[:4] == (architecture, operand, role, weight) and dim <= key.dim]
+    return TABLE[min(fitting, key=lambda key: key.dim)] if fitting else None
