@@ -38,6 +38,9 @@ OWNERS: dict[str, Build] = {
     "cosface": dml.CosFaceLoss,
     "arcface": dml.ArcFaceLoss,
     "soft_triple": dml.SoftTripleLoss,
+    "sub_center": dml.SubCenterArcFaceLoss,
+    "circle": dml.CircleLoss,
+    "magface": dml.MagFaceLoss,
     "fused": fused,
 }
 every_owner = pytest.mark.parametrize("build", OWNERS.values(), ids=OWNERS.keys())
@@ -88,6 +91,12 @@ X = samples()
             made(dml.SoftTripleLoss, centers_per_class=3),
             lambda p: dml.soft_triple_loss(X, LABELS, p, centers_per_class=3),
         ),
+        (
+            made(dml.SubCenterArcFaceLoss, centers_per_class=2),
+            lambda p: dml.sub_center_arcface_loss(X, LABELS, p, centers_per_class=2),
+        ),
+        (made(dml.CircleLoss, margin=0.4), lambda p: dml.circle_loss(X, LABELS, p, margin=0.4)),
+        (made(dml.MagFaceLoss, lower_norm=1.0), lambda p: dml.magface_loss(X, LABELS, p, lower_norm=1.0)),
         (made(dml.FusedObjective, pd_weight=2.0), lambda p: 2 * dml.pd_loss(X, LABELS, p)),
     ],
     ids=lambda value: type(value).__name__,

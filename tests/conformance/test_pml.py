@@ -66,6 +66,11 @@ def pairs() -> list[Pair]:
             theirs.SoftTripleLoss(C, D, centers_per_class=K, la=20, gamma=0.1, margin=0.01), "fc",
             dml.soft_triple_loss, dml.SoftTripleLoss, centers_per_class=K, tau=0.0,
         ),
+        Pair(
+            theirs.SubCenterArcFaceLoss(num_classes=C, embedding_size=D, margin=28.6, scale=16, sub_centers=K), "W",
+            dml.sub_center_arcface_loss, dml.SubCenterArcFaceLoss, margin=math.radians(28.6), scale=16.0,
+            centers_per_class=K,
+        ),
     ]  # fmt: skip
 
 
@@ -95,6 +100,16 @@ def test_values_and_gradients(pair: Pair, backend: str) -> None:
     if pair.parameter != "proxies":
         expected_p = expected_p.T
     torch.testing.assert_close((found, found_x, found_p), (expected, expected_x, expected_p), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("margin", "scale"), [(0.25, 256.0), (0.4, 8.0)])
+def test_circle_with_proxies_as_references(margin: float, scale: float, backend: str) -> None:
+    x, labels, proxies = problem().embeddings, problem().labels, problem().proxies
+    expected = theirs.CircleLoss(m=margin, gamma=scale)(x, labels, ref_emb=proxies, ref_labels=torch.arange(C))
+    found = dml.circle_loss(x, labels, proxies, margin=margin, scale=scale, backend=backend)
+    gradients = (torch.autograd.grad(value, (x, proxies)) for value in (found, expected))
+    ours, others = ((value, *gradient) for value, gradient in zip((found, expected), gradients, strict=True))
+    torch.testing.assert_close(ours, others, rtol=1e-9, atol=1e-10)
 
 
 def test_soft_triple_with_their_regulariser(backend: str) -> None:
