@@ -18,7 +18,7 @@ def every_kind(maker: Maker) -> dict[str, Pairs]:
         "circle": maker.to_columns(Circle(32.0, 0.25, 1.0)),
         "circle_exact": maker.to_columns(Circle(32.0, 0.25, 0.0), labelled=True),
         "sub_center": maker.to_columns(SubCenter(20.0, 5.0)),
-        "sub_center_one": maker.to_columns(SubCenter(20.0, 1.0)),
+        "sub_center_one": maker.to_columns(SubCenter(8.0, 1.0)),
         "row_logsumexp": _with_row_values(maker.to_columns(RowLogSumExp())),
         "row_logsumexp_labelled": _with_row_values(maker.to_columns(RowLogSumExp(), labelled=True)),
     }
