@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -71,6 +72,14 @@ def name_other_pages(_: Sphinx, page: str, source: list[str]) -> None:
         )
 
 
+def join_names(_: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Put names of arguments that share a description on one line, as napoleon wants them."""
+    for i in reversed(range(len(lines) - 1)):
+        if re.fullmatch(r"\s+(\w+, )*\w+,", lines[i]):
+            lines[i : i + 2] = [f"{lines[i]} {lines[i + 1].strip()}"]
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", join_names, priority=400)  # before napoleon
     app.connect("source-read", name_other_pages)
     app.add_directive("public", Public)
