@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.autograd.function import once_differentiable
 
 from dmlkernels.distributed.agenda import Entry, Side
 from dmlkernels.distributed.homeward import Homeward
 from dmlkernels.distributed.meetings import NUM_POINTS, Meeting, Points, pool_totals
 from dmlkernels.distributed.plan import Plan
 from dmlkernels.distributed.ring import Block
+from dmlkernels.ops.library import first_order
 
 
 def pair_totals(plan: Plan, points: list[Points], num_points: Tensor) -> Tensor:  # (TOTAL,)
@@ -63,31 +63,48 @@ class _PairTotals(torch.autograd.Function):
         return merged.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
-        total, *rest = ctx.saved_tensors
         num_tensors = 2 * len(plan.kinds)
-        points, saved = _by_kind(tuple(rest[:num_tensors])), iter(rest[num_tensors:])
-        ring, own = plan.ring(points), plan.own(points)
-        homeward = Homeward(plan, ring, points)
+        total, *rest = ctx.saved_tensors
+        points = _by_kind(tuple(rest[:num_tensors]))
+        with torch.no_grad():
+            found = _gradients(plan, points, rest[num_tensors:], total, gradient)
+        if torch.is_grad_enabled():  # create_graph
+            found = [None if one is None else _FirstOrder.apply(one, gradient, *rest[:num_tensors]) for one in found]
+        return None, None, None, *(part for one in found for part in (one, None))
 
-        def meet(step: int, block: Block) -> None:
-            homeward.begin(step)
-            for entry, meeting in _meetings(plan, step, own, plan.unpack(block, points, ring.source(step))):
-                needs_rows = plan.needs[entry.rows.kind]
-                needs_columns = entry.columns is not None and plan.needs[entry.columns.kind]
-                kept = next(saved)
-                if needs_rows or needs_columns:
-                    of_rows, of_columns = meeting.backward(kept, total, gradient, needs_rows, needs_columns)
-                    if needs_rows:
-                        homeward.add(step, entry.rows, of_rows)
-                    if entry.columns is not None and needs_columns:
-                        homeward.add(step, entry.columns, of_columns)
-            homeward.end()
 
-        ring.visit(plan.pack(points), meet)
-        return None, None, None, *(part for found in homeward.finish() for part in (found, None))
+def _gradients(
+    plan: Plan, points: list[Points], saved: list[Tensor], total: Tensor, gradient: Tensor
+) -> list[Tensor | None]:
+    """Of this rank's points, by kind."""
+    ring, own, kept = plan.ring(points), plan.own(points), iter(saved)
+    homeward = Homeward(plan, ring, points)
+
+    def meet(step: int, block: Block) -> None:
+        homeward.begin(step)
+        for entry, meeting in _meetings(plan, step, own, plan.unpack(block, points, ring.source(step))):
+            needs_rows = plan.needs[entry.rows.kind]
+            needs_columns = entry.columns is not None and plan.needs[entry.columns.kind]
+            of_meeting = next(kept)
+            if needs_rows or needs_columns:
+                of_rows, of_columns = meeting.backward(of_meeting, total, gradient, needs_rows, needs_columns)
+                if needs_rows:
+                    homeward.add(step, entry.rows, of_rows)
+                if entry.columns is not None and needs_columns:
+                    homeward.add(step, entry.columns, of_columns)
+        homeward.end()
+
+    ring.visit(plan.pack(points), meet)
+    return homeward.finish()
+
+
+def _clone(gradient: Tensor, *of: Tensor) -> Tensor:
+    return gradient.clone()
+
+
+_FirstOrder = first_order(lambda: _clone)
 
 
 def _meetings(plan: Plan, step: int, own: list[Points], theirs: list[Points]) -> Iterator[tuple[Entry, Meeting]]:

@@ -153,6 +153,9 @@ def differ(place: Place, name: str, layout: str) -> dict[str, Tensor | None]:
     given["embeddings"].grad = given["proxies"].grad = None
     (3 * loss).backward()
     found["three times"], found["of proxies"] = given["embeddings"].grad, _full(given["proxies"].grad)
+    (once,) = torch.autograd.grad(call(name, given, process_group=place.group), given["embeddings"], create_graph=True)
+    with pytest.raises(RuntimeError, match="have first derivatives only"):
+        once.sum().backward()
     with torch.no_grad():
         again = call(name, given, process_group=place.group)
     assert not again.requires_grad and torch.equal(again, loss)
