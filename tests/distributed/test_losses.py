@@ -54,7 +54,7 @@ def check(world: World, names: list[str], case: str, setting: Setting, backend: 
 
 def _applies(loss: Loss, case: str, setting: Setting) -> bool:
     size, _, layout, _ = setting
-    if loss.function == "soft_triple_loss" and layout in ("sharded", "table"):
+    if "centers" in loss.inputs and layout in ("sharded", "table"):
         shards = size if layout == "sharded" else 2
         whole = -(-NAMED[case].num_proxies * CENTERS_PER_CLASS // shards) % CENTERS_PER_CLASS == 0
         if not whole:  # a class would straddle two ranks
