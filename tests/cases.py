@@ -159,6 +159,21 @@ CASES: tuple[Case, ...] = (
         label_dtype=torch.int8,
     ),
     _plain(
+        "int16_class_ids", "both ends of int16, ignored rows among them", 8, 8, 3,
+        labels=(2**15 - 1, -(2**15), 0, -100, -(2**15), 0, 2**15 - 1, -100),
+        proxy_labels=(0, 2**15 - 1, -(2**15), 0), label_dtype=torch.int16,
+    ),
+    _plain(
+        "int32_ends", "both ends of int32, whose lowest two an engine may have other uses for", 8, 8, 4,
+        labels=(-(2**31), -(2**31) + 1, 2**31 - 1, -100, 2**31 - 2, -(2**31), 2**31 - 1, -100),
+        proxy_labels=(2**31 - 2, -(2**31), 2**31 - 1, -(2**31) + 1, -(2**31)), label_dtype=torch.int32,
+    ),
+    _plain(
+        "alike_in_32_bits", "ids that only differ beyond 32 bits, or are ignore_index or no class within them", 8, 8, 6,
+        labels=(5, 2**32 + 5, 2**31, -(2**31), 2**32 - 100, 2**33 + 5, 5, -(2**31)),
+        proxy_labels=(2**32 + 5, -(2**31), 5, 2**33 + 5, 2**31, 2**32 - 100, 5),
+    ),
+    _plain(
         "int64_class_ids", "both ends of int64; its minimum is taken", 9, 8, 3,
         labels=tuple((2**63 - 1, -(2**63) + 1, 0)[i % 3] for i in range(9)),
         proxy_labels=(0, 2**63 - 1, -(2**63) + 1, 0),
@@ -187,6 +202,10 @@ CASES: tuple[Case, ...] = (
         simplex=True, noise=1e-3, pull=1.0, proxy_labels=tuple(i % 5 for i in range(10)),
     ),
     _plain(
+        "converged_collapsed", "the same, and all cosines near 1", 30, 16, 10,
+        simplex=True, noise=0.1, pull=1.0, common=4.4,
+    ),
+    _plain(
         "duplicates", "exact copies within and across classes", 12, 8, 5,
         copies=((5, 0), (6, 0), (11, 3)), proxy_copies=((4, 1),),
     ),
@@ -201,6 +220,10 @@ CASES: tuple[Case, ...] = (
     _plain(
         "mixed_scales", "rows and proxies of norms 1e-6 to 1e6 side by side", 10, 8, 5,
         scales=(1e6, 1e-6, 1.0), proxy_scales=(1e-3, 1e4),
+    ),
+    _plain(
+        "vast", "norms whose squares overflow float32, beside smaller and ordinary ones", 10, 8, 5,
+        scales=(1e25, 3e13, 1.0), proxy_scales=(2e12, 1e20),
     ),
     # Memory.
     _plain("sliced", "every second column of a wider matrix", 10, 8, 5, layout="sliced"),

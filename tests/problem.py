@@ -72,7 +72,7 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         return (4 + 4 * torch.rand(shape, dtype=torch.float64, generator=generator)).to(dtype).requires_grad_()
 
     rows = proxies.repeat_interleave(CENTERS_PER_CLASS, 0)
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(rows.double(), dim=1, keepdim=True).to(dtype)
     aside = F.normalize(normal(*rows.shape), dim=1).to(dtype) * norms
     prior = normal(len(proxies)).softmax(0)
     weight = normal(len(embeddings)).exp()

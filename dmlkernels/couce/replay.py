@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -18,12 +19,16 @@ class Call(NamedTuple):
 
     module: nn.Module
     arguments: Any  # their signature
-    output: Output
+    output: Output | None  # if it may be used again
 
 
 @contextmanager
-def recorded(modules: Iterable[nn.Module], done: Sized) -> Iterator[list[Call]]:
-    """The calls of these modules, in order, until ``done`` has items; without those that one makes of another."""
+def recorded(modules: Mapping[nn.Module, bool], done: Sized) -> Iterator[list[Call]]:
+    """The calls of these modules, in order, until ``done`` has items; without those that one makes of another.
+
+    Args:
+        modules: all that are to be called in the same order again, and whether to keep their outputs for a second use.
+    """
     calls: list[Call] = []
     inside = _Flag()
 
@@ -35,19 +40,19 @@ def recorded(modules: Iterable[nn.Module], done: Sized) -> Iterator[list[Call]]:
             with inside:
                 output = forward(*args, **kwargs)
             if not done:
-                calls.append(Call(module, arguments, Output(output)))
+                calls.append(Call(module, arguments, Output(output) if modules[module] else None))
             return output
 
         return recording
 
     with ExitStack() as patches:
         for module in modules:
-            patches.enter_context(patched(module, record(module, module.forward)))
+            patches.enter_context(patched(module, partial(record, module)))
         yield calls
 
 
 @contextmanager
-def replayed(calls: list[Call], done: Sized) -> Iterator[None]:
+def replayed(modules: Iterable[nn.Module], calls: list[Call], done: Sized) -> Iterator[None]:
     """Hand out the recorded outputs, until ``done`` has items.
 
     Only while modules are called in the recorded order, with arguments of the recorded kinds, and only to a module that
@@ -65,7 +70,7 @@ def replayed(calls: list[Call], done: Sized) -> Iterator[None]:
             call = next(remaining, None)
             if call is None or call.module is not module or call.arguments != signature((args, kwargs)):
                 differs.up = True
-            elif times[module] == 1 and call.output.intact:
+            elif times[module] == 1 and call.output is not None and call.output.intact:
                 return call.output.value
             with inside:
                 return forward(*args, **kwargs)
@@ -73,44 +78,46 @@ def replayed(calls: list[Call], done: Sized) -> Iterator[None]:
         return replaying
 
     with ExitStack() as patches:
-        for module in times:
-            patches.enter_context(patched(module, replay(module, module.forward)))
+        for module in modules:
+            patches.enter_context(patched(module, partial(replay, module)))
         yield
 
 
 @contextmanager
-def patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Replace the forward of a module for calls by this thread."""
-    original, thread = module.forward, threading.get_ident()
+def patched(module: nn.Module, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Wrap the forward of a module, or what its forward was compiled to, for calls by this thread."""
+    name = "forward" if getattr(module, "_compiled_call_impl", None) is None else "_compiled_call_impl"
+    original, thread, own = getattr(module, name), threading.get_ident(), name in vars(module)
+    wrapped = wrap(original)
 
     def choose(*args: Any, **kwargs: Any) -> Any:
-        return (forward if threading.get_ident() == thread else original)(*args, **kwargs)
+        return (wrapped if threading.get_ident() == thread else original)(*args, **kwargs)
 
-    vars(module)["forward"] = choose
+    vars(module)[name] = choose
     try:
         yield
     finally:
-        del vars(module)["forward"]
+        if own:
+            vars(module)[name] = original
+        else:
+            del vars(module)[name]
 
 
 @contextmanager
 def on_return(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
     """Change what calls of a module by this thread return, after all hooks of others."""
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        # A hook would become part of what is compiled, anew for each batch.
+        with patched(module, lambda compiled: lambda *args, **kwargs: change(compiled(*args, **kwargs))):
+            yield
+        return
     thread = threading.get_ident()
 
-    def chosen(output: Any) -> Any:
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
         return change(output) if threading.get_ident() == thread else output
 
-    compiled = getattr(module, "_compiled_call_impl", None)
-    if compiled is None:
-        with module.register_forward_hook(lambda _, __, output: chosen(output)):
-            yield
-    else:  # around it: a hook would become part of what is compiled, anew for each batch
-        module._compiled_call_impl = lambda *args, **kwargs: chosen(compiled(*args, **kwargs))
-        try:
-            yield
-        finally:
-            module._compiled_call_impl = compiled
+    with module.register_forward_hook(hook):
+        yield
 
 
 class _Flag:

@@ -49,8 +49,9 @@ def signature(value: Any) -> Any:
     return object()
 
 
-def called_beside(backbone: nn.Module, after: str) -> list[nn.Module]:
-    """Submodules that the ancestors of ``after`` can call themselves, that stand in one place only and have no hooks.
+def called_beside(backbone: nn.Module, after: str) -> dict[nn.Module, bool]:
+    """Submodules that the ancestors of ``after`` can call themselves, and whether their outputs can be known to be the
+    same in a second pass: those that stand in one place only, have no hooks and are neither compiled nor scripted.
 
     What those call in turn is their own business; one that stands in several places could be called by either.
     """
@@ -64,7 +65,11 @@ def called_beside(backbone: nn.Module, after: str) -> list[nn.Module]:
             if other != name:
                 beside += _callable_parts(child)
         ancestor = ancestor.get_submodule(name)
-    return [module for module in beside if places[module] == 1 and has_plain_forward(module) and not _hooked(module)]
+    return {
+        module: places[module] == 1 and has_plain_forward(module) and not _hooked(module)
+        for module in beside
+        if module is not ancestor
+    }
 
 
 def _callable_parts(module: nn.Module) -> Iterator[nn.Module]:

@@ -98,10 +98,10 @@ def _two_passes(
     reuse_trunk: bool,
 ) -> tuple[Tensor, Tensor]:
     again = images.clone() if isinstance(images, Tensor) else images  # the backbone may write into its input
-    trunk = called_beside(backbone, after) if reuse_trunk else []
+    trunk = called_beside(backbone, after) if reuse_trunk else {}
     can_skip, hooked = reuse_trunk and has_plain_forward(target), has_forward_hooks(target)
     if can_skip and hooked:
-        trunk.append(target)  # its hooks get what they got in the first pass
+        trunk[target] = True  # its hooks get what they got in the first pass
     changed: list[Tensor] = []
     nodes: list[Any] = []
 
@@ -128,9 +128,9 @@ def _two_passes(
 
     with ExitStack() as patches:
         patches.enter_context(frozen_running_statistics(backbone))
-        patches.enter_context(replayed(calls, substituted))
+        patches.enter_context(replayed(trunk, calls, substituted))
         if can_skip and not hooked:
-            patches.enter_context(patched(target, lambda *_, **__: changed[0]))
+            patches.enter_context(patched(target, lambda _: lambda *_, **__: changed[0]))
         patches.enter_context(on_return(target, substitute))
         intervened = backbone(again)
     _check_ran_once(after, len(substituted))

@@ -17,8 +17,8 @@ from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import plan
 from tests.cases import IGNORED, Case
 from tests.conformance.evaluate import Outcome, assert_close, errors, ours, truth
-from tests.conformance.strategies import cases
-from tests.losses import FUSED, LOSSES, Loss
+from tests.conformance.strategies import cases, field_options
+from tests.losses import FIELD, FIELD_ALONE, FUSED, LOSSES, Loss
 from tests.problem import Problem, make_problem
 
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -42,7 +42,7 @@ def cut(rows: int, elements: int, closed_form: bool) -> Iterator[None]:
 
 @every_loss
 @bounded
-@given(cases(), seeds, st.integers(1, 30), st.integers(1, 400), st.booleans())
+@given(cases(vast=True), seeds, st.integers(1, 30), st.integers(1, 400), st.booleans())
 def test_equals_the_reference(
     loss: Loss, backend: str, case: Case, seed: int, rows: int, elements: int, closed_form: bool
 ) -> None:
@@ -50,6 +50,17 @@ def test_equals_the_reference(
     problem = make_problem(case, torch.float64, seed)
     with cut(rows, elements, closed_form):
         assert_close(ours(loss, problem, backend), truth(loss, problem), problem, tolerance_of(loss, problem))
+
+
+@pytest.mark.parametrize("loss", [FIELD, FIELD_ALONE, FUSED], ids=str)
+@bounded
+@given(cases(), seeds, field_options())
+def test_fields_of_any_decay(loss: Loss, backend: str, case: Case, seed: int, options: dict[str, float | bool]) -> None:
+    problem = make_problem(case, torch.float64, seed)
+    drawn = loss.branch("drawn", **options)
+    # The distance of the nearest pair that counts is off by eps / d_min^2, and its energy alpha times as much.
+    tolerance = 1e-7 * max(1.0, float(options["alpha"]))
+    assert_close(ours(drawn, problem, backend), truth(drawn, problem), problem, tolerance)
 
 
 @every_loss

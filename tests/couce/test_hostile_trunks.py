@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
@@ -244,6 +246,28 @@ def test_hooks(add: Callable[[Network], Any], change: Callable[[Tensor], Tensor]
         return net
 
     check(make, change)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm:FutureWarning")
+@settings(max_examples=40, deadline=None, database=None, derandomize=True)
+@given(
+    st.sampled_from(sorted(TRUNKS)),
+    st.lists(st.sampled_from(sorted(HOOKS)), max_size=3, unique=True),
+    st.sampled_from(sorted(CHANGES)),
+    st.booleans(),
+)
+def test_trunks_with_hooks(trunk: str, hooks: list[str], change: str, in_place: bool) -> None:
+    def make() -> Network:
+        net = TRUNKS[trunk]()
+        for hook in hooks:
+            HOOKS[hook](net)
+        return net
+
+    try:
+        torch.stack(by_hand(make(), pictures(), "neck", CHANGES[change])).sum().backward()
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, UserWarning):
+        reject()  # the hook wants a tensor and the trunk gives something else, for example
+    check(make, CHANGES[change], in_place)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -96,3 +97,21 @@ def test_a_compiled_submodule_is_compiled_once() -> None:
     for seed in range(3):
         intervened_forward(model.eval(), images(), after="stages.1", intervention=intervention(seed))
     assert len(graphs) == 1
+
+
+def test_scripted_submodules_run_again() -> None:
+    class Trunk(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.a, self.b = (torch.jit.script(nn.Conv2d(3, 3, 1).double()) for _ in range(2))
+            self.neck = nn.Conv2d(3, 3, 1).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.b(self.a(x))
+            return (self.neck(x) + x).square().mean((2, 3))
+
+    views = intervened_forward(Trunk(), images(), after="neck", intervention=intervention())
+    assert all(map(torch.allclose, views, by_hand(Trunk(), images(), "neck")))
