@@ -27,10 +27,10 @@ SLACK_OF_HALF = 0.8
 
 
 def is_determined(loss: Loss, case: Case) -> bool:
-    """Not so: gap and variance of samples in one place, rounding errors over sqrt(eps); ArcFace's slope at a cosine
-    near 1, which magnifies rounding by its sine's inverse square."""
-    luck = ((DECIDABILITY, "expanded"), (ARCFACE, "converged_collapsed"))
-    return loss.applies(case) and not any(loss is other and case.name == name for other, name in luck)
+    """Not so: gap and variance of samples in one place, rounding errors over sqrt(eps); the slope of an angle at a
+    cosine near 1, which magnifies rounding by its sine's inverse square."""
+    lucky = (loss is DECIDABILITY and case.name == "expanded") or (loss.angular and case.name == "converged_collapsed")
+    return loss.applies(case) and not lucky
 
 
 _PAIRS = [(loss, case) for loss in LOSSES for case in CASES if is_determined(loss, case) and case.name != "large"]
