@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+import torch
 
 from retrieval_lib.engine.parts import Parts
 from retrieval_lib.engine.trainer import Trainer
@@ -168,6 +170,33 @@ def test_without_a_whole_checkpoint_the_damage_is_told(
     assert run("pd_cub", data("cub"), tmp_path, "--resume") == 1
     message = capsys.readouterr().err
     assert message.count("damaged, its SHA-256 is not the one in manifest.json") == 2
+
+
+def test_a_crash_while_saving_leaves_the_checkpoints_before(
+    data: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    original, saved = torch.save, []
+
+    def save(state: object, stream: BinaryIO) -> None:
+        saved.append(state)
+        if len(saved) == 3:  # after the second epoch
+            stream.write(b"half of it")
+            raise OSError("no space left")
+        original(state, stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(OSError, match="no space left"):
+            run("pd_cub", data("cub"), tmp_path)
+    folder = tmp_path / RUN / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".epoch-0002-step-000000.unfinished",
+        "epoch-0000-step-000000",
+        "epoch-0001-step-000000",
+    ]
+    assert run("pd_cub", data("cub"), tmp_path, "--resume") == 0
+    assert not list(folder.glob(".*"))
+    assert differences(final_state(tmp_path / RUN), final_state(whole)) == []
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def save_checkpoint(folder: Path, name: str, state: dict[str, Any], world: World
     """
     target, unfinished = folder / name, folder / f".{name}.unfinished"
     if world.is_main:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left in folder.glob(".epoch-*"):  # by a crash
+            shutil.rmtree(left)
         unfinished.mkdir(parents=True)
     world.barrier()
     file = unfinished / f"rank{world.rank}.pt"

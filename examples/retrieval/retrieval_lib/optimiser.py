@@ -1,8 +1,9 @@
-"""Parameter groups, learning rates over time, clipping."""
+"""Optimisers, learning rates over time, clipping."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,24 +13,27 @@ from retrieval_lib.network import Embedder
 from retrieval_lib.objective import Objective
 
 
-def make_optimiser(network: Embedder, objective: Objective, train: Train) -> torch.optim.AdamW:
-    """AdamW on three groups: backbone, head, and proxies at their own rate without weight decay."""
-    rate, proxies = train.lr, list(objective.parameters())
-    groups = [
-        {"params": list(network.backbone.parameters()), "lr": rate, "weight_decay": train.weight_decay},
-        {"params": list(network.head.parameters()), "lr": rate, "weight_decay": train.weight_decay},
-    ]
-    if proxies:
-        groups.append({"params": proxies, "lr": rate * train.proxy_lr_factor, "weight_decay": 0.0})
-    for group in groups:
-        group["initial_lr"] = group["lr"]
-    return torch.optim.AdamW(groups)
+def make_optimisers(network: Embedder, objective: Objective, train: Train) -> list[torch.optim.AdamW]:
+    """One for the network, one for the proxies: at their own rate, without weight decay.
+
+    Two, because a gradient scaler cannot take sharded and whole gradients of one optimiser.
+    """
+    decayed = {"lr": train.lr, "weight_decay": train.weight_decay}
+    optimisers = [torch.optim.AdamW([{"params": list(network.parameters()), **decayed}])]
+    if proxies := list(objective.parameters()):
+        rate = train.lr * train.proxy_lr_factor
+        optimisers.append(torch.optim.AdamW([{"params": proxies, "lr": rate, "weight_decay": 0.0}]))
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimisers
 
 
-def set_learning_rates(optimiser: torch.optim.Optimizer, train: Train, epoch: int) -> None:
+def set_learning_rates(optimisers: Sequence[torch.optim.Optimizer], train: Train, epoch: int) -> None:
     """Those of an epoch, computed from nothing but its number, so that resuming needs no state."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["initial_lr"] * rate_factor(train, epoch)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * rate_factor(train, epoch)
 
 
 def rate_factor(train: Train, epoch: int) -> float:

@@ -16,7 +16,7 @@ from retrieval_lib.config import Config
 from retrieval_lib.errors import ConfigError
 from retrieval_lib.network import Embedder
 from retrieval_lib.objective import Objective, TwoViews
-from retrieval_lib.optimiser import clip, make_optimiser
+from retrieval_lib.optimiser import clip, make_optimisers
 from retrieval_lib.sharding import load_local_module, load_local_optimiser, local_parts
 from retrieval_lib.world import World
 
@@ -43,7 +43,7 @@ class Parts:
         self.objective = Objective(config, num_classes, world.group if shared else None).to(world.device)
         if config.distributed.shard_proxies:
             self._shard()
-        self.optimiser = make_optimiser(self.network, self.objective, config.train)
+        self.optimisers = make_optimisers(self.network, self.objective, config.train)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.train.precision == "float16")
         self._wrapped: tuple[Callable[..., Any], Callable[..., Any]] = (self.views, self.objective)
 
@@ -87,11 +87,14 @@ class Parts:
             embeddings, intervened, maps = views(images)
             self.objective.learn_background(maps, self.network.head)
             loss = objective(embeddings, labels, intervened)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimiser)
+        for optimiser in self.optimisers:
+            self.scaler.unscale_(optimiser)
         clip(self.network, self.objective, self.config.train)
-        self.scaler.step(self.optimiser)
+        for optimiser in self.optimisers:
+            self.scaler.step(optimiser)
         self.scaler.update()
         return loss.detach()
 
@@ -100,12 +103,13 @@ class Parts:
         return {
             "network": self.network.state_dict(),
             "objective": local_parts(self.objective.state_dict()),
-            "optimiser": local_parts(self.optimiser.state_dict()),
+            "optimisers": [local_parts(one.state_dict()) for one in self.optimisers],
             "scaler": self.scaler.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         load_local_module(self.objective, state["objective"])
-        load_local_optimiser(self.optimiser, state["optimiser"])
+        for optimiser, stored in zip(self.optimisers, state["optimisers"], strict=True):
+            load_local_optimiser(optimiser, stored)
         self.scaler.load_state_dict(state["scaler"])

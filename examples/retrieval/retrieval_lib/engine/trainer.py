@@ -100,7 +100,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         position, train = self.position, self.config.train
         epoch = position.epoch
-        set_learning_rates(self.parts.optimiser, train, epoch)
+        set_learning_rates(self.parts.optimisers, train, epoch)
         self.parts.objective.set_epoch(epoch)
         self.parts.start_phase(warming_up=epoch < train.warmup_epochs)
         self.batches.start_at(epoch, position.step)
@@ -128,7 +128,7 @@ class Trainer:
                 "train.lr or train.proxy_lr_factor, or train.clip_norm"
             )
         done = position.epoch + 1
-        numbers = {"epoch": done, "loss": loss, "lr": self.parts.optimiser.param_groups[0]["lr"]}
+        numbers = {"epoch": done, "loss": loss, "lr": self.parts.optimisers[0].param_groups[0]["lr"]}
         if done % self.config.evaluation.every == 0 or done == self.config.train.epochs:
             self._evaluate(numbers)
         else:
