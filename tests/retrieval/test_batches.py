@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from retrieval_lib.data import transforms
 from retrieval_lib.data.dataset import ImageDataset
 from retrieval_lib.data.folders import read_folders
-from retrieval_lib.data.loading import make_loader
+from retrieval_lib.data.loading import batches_of, make_loader
 from retrieval_lib.data.sampling import Batches, InOrder
 from retrieval_lib.data.splits import flipped, split_for_training
 from retrieval_lib.errors import ConfigError
@@ -111,10 +113,27 @@ def test_augmentation_depends_on_the_key_alone(data: Callable[[str], Path], work
     keys = [[(5, 1), (5, 2)], [(5, 1), (6, 1)]]
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    (first, labels), (second, _) = make_loader(dataset, keys, workers=workers, pin_memory=False)
+    with batches_of(make_loader(dataset, keys, workers=workers, pin_memory=False)) as batches:
+        (first, labels), (second, _) = batches
     assert torch.equal(torch.get_rng_state(), before)
     assert first.shape == (2, 3, 24, 24) and labels.tolist() == [images.labels[5]] * 2
     assert first[0].equal(second[0]) and not first[0].equal(first[1])
+
+
+class Masks(Dataset):
+    """Which signals the process that reads is deaf to."""
+
+    def __getitem__(self, key: object) -> int:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return int({signal.SIGINT, signal.SIGTERM} <= blocked)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows")
+def test_workers_are_deaf_to_signals_and_the_main_process_is_not() -> None:
+    with batches_of(make_loader(Masks(), [[(0, 0)]], workers=1, pin_memory=False)) as batches:
+        assert next(batches).tolist() == [1]
+        assert Masks()[0] == 0
+    assert Masks()[0] == 0
 
 
 def test_small_transforms_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +20,7 @@ def make_loader(dataset: ImageDataset, batches: Sampler, *, workers: int, pin_me
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else starting an epoch would draw from the global one
-        persistent_workers=False,
     )
 
 
@@ -31,9 +28,11 @@ def make_loader(dataset: ImageDataset, batches: Sampler, *, workers: int, pin_me
 def batches_of(loader: DataLoader) -> Iterator[Iterator[list[Tensor]]]:
     """The batches, within a block that ends the workers however it is left.
 
-    Python would end them by SIGTERM at its exit, and wait: for ever, as they ignore it.
+    Ctrl-C and schedulers signal the whole process group, and the main process alone decides when to stop: the workers
+    are born with the signals blocked. Python's exit would end them by SIGTERM, and wait for ever.
     """
-    batches = iter(loader)
+    with _signals_blocked():
+        batches = iter(loader)
     try:
         yield batches
     finally:
@@ -41,8 +40,13 @@ def batches_of(loader: DataLoader) -> Iterator[Iterator[list[Tensor]]]:
             batches._shutdown_workers()
 
 
-def _ignore_signals(_: Any) -> None:
-    """Ctrl-C and schedulers signal the whole process group; the main process alone decides when to stop."""
-    torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
