@@ -1,7 +1,8 @@
 """``python -m tests.triton.host_time``: what a step costs the host, in microseconds a loss, with launches stubbed out.
 
 A benchmark, not a test. CPU tensors stand in for those of a GPU and take its code; kernels of this package cost
-nothing, operations of PyTorch what they cost for a few numbers on a CPU. Compare two checkouts by running it in each by turns.
+nothing, operations of PyTorch what they cost for a few numbers on a CPU. Compare two checkouts by running it in
+each by turns.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ from tests.triton.counting import count
 from tests.triton.launches import FIELD
 
 MOST = {  # small, large
-    "pd": (22, 214),
+    "pd": (22, 160),
     "decidability": (26, 27),
     "field": (23, 43),
     "field_alone": (21, 22),
-    "odba": (16, 16),
+    "odba": (13, 13),
     "symmetric_kl": (28, 29),
-    "fused": (41, 65),
+    "fused": (38, 62),
     "anchor": (16, 15),
     "softmax": (18, 18),
     "nca": (18, 18),

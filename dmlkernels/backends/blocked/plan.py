@@ -10,7 +10,7 @@ from dmlkernels.backends.pairs import Pairs
 
 TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its temporaries stay in the cache
 BLOCK_ROWS = 1024
-DEVICE_ELEMENTS = 2**24  # off the CPU: few launches, in memory of some 64 MiB a temporary
+DEVICE_ELEMENTS = 2**25  # off the CPU: few launches, in memory of 128 MiB a temporary
 SQUARE_BLOCK = 704  # about the square root of TILE_ELEMENTS
 
 

@@ -21,9 +21,10 @@ class Rows:
     that positive pairs gather in few tiles. Elsewhere that would synchronise: rows stay, ignored ones as zeros.
     """
 
-    def __init__(self, pairs: Pairs, norms: Norms) -> None:
+    def __init__(self, pairs: Pairs, norms: Norms, raw: Tensor | None = None) -> None:
+        """``raw`` are the rows in the dtype that they came in, if the pairs have them in a wider one."""
         self._norms = norms
-        self._original, self._all_labels = pairs.rows, pairs.row_labels
+        self._original, self._all_labels = pairs.rows if raw is None else raw, pairs.row_labels
         self._order: Tensor | None = None
         self.labels = pairs.row_labels
         boundaries: tuple[int, ...] = pairs.row_boundaries

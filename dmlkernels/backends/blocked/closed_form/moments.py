@@ -42,7 +42,7 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
 
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     wide = _widened(pairs)
-    rows = Rows(wide, norms)
+    rows = Rows(wide, norms, pairs.rows)
     saved = _scatter(wide, norms, rows.units)
     mean = rows.units @ saved[0]
     deviation = ((rows.units @ saved[1:]) * rows.units).sum(1)
@@ -65,7 +65,7 @@ def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
 ) -> Gradients:
     wide = _widened(pairs)
-    rows = Rows(wide, norms)
+    rows = Rows(wide, norms, pairs.rows)
     statistics, gradient = rows.gather(forward.statistics.to(WIDE)), rows.gather(gradient.to(WIDE))
     saved = forward.saved.contiguous().view(WIDE)
     mean, matrix = saved[0], saved[1:]
@@ -82,7 +82,7 @@ def backward(
     of_rows = of_columns = None
     if needs_rows:
         of_units = (rows.units @ matrix).mul_(rate[:, None]).addcmul_(shift[:, None], pairs.num_columns * mean)
-        of_rows = rows.gradient(of_units.index_add_(0, positives.rows, extra * positives.units)).to(pairs.rows.dtype)
+        of_rows = rows.gradient(of_units.index_add_(0, positives.rows, extra * positives.units))
     if needs_columns and pairs.columns is not None:
         of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
         offset = shift @ rows.units
