@@ -13,10 +13,18 @@ from tests import problem
 from tests.losses import LOSSES, Loss
 from tests.triton.counting import Launches, count
 
+COUNTED = (
+    "pd", "decidability", "field", "field_alone", "odba", "symmetric_kl", "fused", "anchor", "softmax", "nca",
+    "cosface", "arcface", "soft_triple",
+)  # fmt: skip
+"""Losses that were there before."""
+WITHOUT_KERNELS = ("sub_center", "curricular", "circle")
+"""Losses that the torch backend computes in tiles, thousands at the large shape: not counted there."""
+
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a batch, and the losses' launches at it before they were cut down, in the order of ``LOSSES``."""
+    """Sizes of a batch, and launches of ``COUNTED`` at it before they were cut down."""
 
     name: str
     batch: int
@@ -31,7 +39,7 @@ class Shape:
 SMALL = Shape("small", 128, 100, 512, (94, 103, 59, 49, 16, 31, 157, 47, 44, 44, 45, 86, 102))
 LARGE = Shape("large", 1024, 100_000, 128, (2862, 104, 57, 50, 16, 32, 155, 46, 44, 44, 45, 86, 5048))
 SHAPES = (SMALL, LARGE)
-# Microseconds a step before and after, in the order of LOSSES: tests/triton/host_time.py.
+# Microseconds a step before and after, in the order of COUNTED: tests/triton/host_time.py.
 HOST_TIMES = (
     (589, 364),
     (633, 355),
@@ -82,13 +90,20 @@ def count_loss(loss: Loss, shape: Shape) -> Launches:
     return count(lambda: loss(given))
 
 
+def is_counted(loss: Loss, shape: Shape) -> bool:
+    """Whether counting is quick."""
+    return shape is SMALL or loss.name not in WITHOUT_KERNELS
+
+
 def rows() -> Iterator[str]:
-    for i, loss in enumerate(LOSSES):
+    for loss in LOSSES:
         cells = [f"`{loss.function}`" + (", samples alone" if loss.name == "field_alone" else "")]
         for shape in SHAPES:
-            found = count_loss(loss, shape)
-            cells += [shape.before[i], len(found.forward), len(found.backward), found.total]
-        yield f"| {' | '.join(map(str, cells))} |"
+            before = dict(zip(COUNTED, shape.before, strict=True)).get(loss.name, "")
+            found = count_loss(loss, shape) if is_counted(loss, shape) else None
+            now = ["", "", ""] if found is None else [len(found.forward), len(found.backward), found.total]
+            cells += [str(number) for number in (before, *now)]
+        yield f"| {' | '.join(cells)} |"
 
 
 HEAD = """\
@@ -102,7 +117,9 @@ scatter that adds up in a fixed order as seven); views and allocations count as 
 autograd's own: it fills the gradient of the loss with 1. The rule is
 `tests/triton/counting.py`, and a test holds every loss to its number.
 
-Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class.
+Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class. Three losses
+have no kernels yet, and PyTorch's tiles launch thousands at the large shape. PD-Loss at the large shape is the closed
+form, in blocks of 131,072 columns.
 
 | loss | small: before | forward | backward | now | large: before | forward | backward | now |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -122,8 +139,8 @@ package cost nothing here; on a GPU each costs a launch, so that the gain there 
 
 
 def host_rows() -> Iterator[str]:
-    for loss, (before, after) in zip(LOSSES, HOST_TIMES, strict=False):
-        yield f"| `{loss.name}` | {before} | {after} | {after / before:.2f} |"
+    for name, (before, after) in zip(COUNTED, HOST_TIMES, strict=True):
+        yield f"| `{name}` | {before} | {after} | {after / before:.2f} |"
 
 
 def main() -> None:
