@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.couce.second_view import intervened_forward
+from dmlkernels.couce.second_view import captured, intervened_forward
 from tests.couce.networks import by_hand, calls_of, images, intervention, network
 
 
@@ -27,6 +27,16 @@ def test_only_what_follows_the_intervention_runs_twice() -> None:
         "head",
     }
     assert counts["relu"] == 4 + 4  # called twice before the intervention: which output is whose?
+
+
+def test_capturing_the_intervened_map_costs_no_second_run() -> None:
+    """As a dictionary of backgrounds does it."""
+    model = network()
+    counts = calls_of(model)
+    with captured(model, "stages.1") as maps:
+        intervened_forward(model, images(), after="stages.1", intervention=intervention())
+    assert counts["stages.0.0.conv"] == counts["stages.1.0.conv"] == 1
+    assert len(maps) == 2 and maps[0] is maps[1]
 
 
 def test_submodules_whose_output_was_overwritten_run_again() -> None:
