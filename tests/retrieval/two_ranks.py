@@ -12,33 +12,35 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "retrieval"))
-
 import torch
 from torch import Tensor
 
-import train
-from retrieval_lib.engine.parts import Parts
 
-torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo")  # once: a store of torchrun's does not take a second group
-plan, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-original, steps = Parts.step, 0
-stop_in: int | None = None
+def main(plan: Path, rank: int) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "retrieval"))
+    import train
+    from retrieval_lib.engine.parts import Parts
+
+    original = Parts.step
+    steps, stop_in = 0, None
+
+    def step(parts: Parts, images: Tensor, labels: Tensor) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == stop_in and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(parts, images, labels)
+
+    Parts.step = step
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")  # once: a store of torchrun's does not take a second group
+    statuses = []
+    for arguments, stop in json.loads(plan.read_text()):
+        steps, stop_in = 0, stop
+        statuses.append(train.main(arguments))
+    plan.with_suffix(f".rank{rank}.json").write_text(json.dumps(statuses))
+    torch.distributed.destroy_process_group()
 
 
-def step(parts: Parts, images: Tensor, labels: Tensor) -> Tensor:
-    global steps
-    steps += 1
-    if steps == stop_in and rank == 1:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return original(parts, images, labels)
-
-
-Parts.step = step
-statuses = []
-for arguments, stop in json.loads(plan.read_text()):
-    steps, stop_in = 0, stop
-    statuses.append(train.main(arguments))
-plan.with_suffix(f".rank{rank}.json").write_text(json.dumps(statuses))
-torch.distributed.destroy_process_group()
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(os.environ["RANK"]))
