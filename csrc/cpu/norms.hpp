@@ -6,7 +6,7 @@
 namespace dml::cpu {
 
 // unit_i = inverse_i x_i with inverse_i = 1 / max(||x_i||, 1e-12), NaN where the norm is not finite, for rows
-// x_i = x + i * row_stride of `dim` adjacent numbers; rows of `unit` are adjacent. Squares are added up in double and in
+// x_i = x + i * row_stride of `dim` adjacent values; rows of `unit` are adjacent. Squares are added up in double and in
 // an order that does not depend on `threads`.
 template <class Real>
 void normalise(const Real* x, Real* unit, Real* inverse, std::int64_t rows, std::int64_t dim, std::int64_t row_stride,

@@ -1,4 +1,4 @@
-// As many numbers as a register holds, with the arithmetic of one number. Where the compiler has no vector types a pack
+// As many values as a register holds, with the arithmetic of one number. Where the compiler has no vector types a pack
 // is a single number, and the same code is scalar.
 #pragma once
 

@@ -11,7 +11,7 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t memory_floor = 1 << 20;  // numbers that the parts' gradients may take however small the problem
+constexpr std::int64_t memory_floor = 1 << 20;  // values that the parts' gradients may take however small the problem
 
 std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
 

@@ -1,5 +1,5 @@
 // The matrix product inside a tile. Operands are packed into slivers, so that the innermost loop reads memory in order:
-// out(m, n) += sum_k left[k][m] right[k][n], for sliver_rows x sliver_columns numbers of `out` at a time.
+// out(m, n) += sum_k left[k][m] right[k][n], for sliver_rows x sliver_columns values of `out` at a time.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +49,7 @@ DML_INLINE void transpose(Pack<Real> (&rows)[lanes<Real>]) {
 }
 #endif
 
-// One sliver of `width` vectors, of which `count` exist: vector i is from + i * stride, its numbers adjacent.
+// One sliver of `width` vectors, of which `count` exist: vector i is from + i * stride, its values adjacent.
 template <int width, class Real>
 DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length, Real* to) {
     std::int64_t begin = 0;
@@ -97,7 +97,7 @@ DML_INLINE void pack_adjacent(const Real* from, std::int64_t stride, std::int64_
 
 // The left operand: number k of each of `sliver_rows` vectors, for one k after the other.
 template <class Real>
-struct Adjacent {  // numbers k of all vectors lie together
+struct Adjacent {  // values k of all vectors lie together
     const Real* at;
     std::int64_t step;
 
@@ -106,7 +106,7 @@ struct Adjacent {  // numbers k of all vectors lie together
 };
 
 template <class Real>
-struct Rows {  // the numbers of each vector lie together
+struct Rows {  // the values of each vector lie together
     static constexpr int every = 3;  // an address reaches so many rows: [base + {0, 1, 2} stride]
     const Real* base[(sliver_rows + every - 1) / every];
     std::int64_t stride;
@@ -155,7 +155,7 @@ void write_product(Left left, const Real* right, std::int64_t length, Real* out,
     }
 }
 
-// Adds to the rows x columns numbers that exist.
+// Adds to the rows x columns values that exist.
 template <class Real, class Left>
 void add_product(Left left, const Real* right, std::int64_t length, Real* out, std::int64_t stride,
                  std::int64_t rows, std::int64_t columns) {
@@ -171,10 +171,10 @@ void add_product(Left left, const Real* right, std::int64_t length, Real* out, s
         }
         return;
     }
-    Real numbers[sliver_rows][sliver_columns<Real>];
-    std::memcpy(numbers, &sums, sizeof(numbers));
+    Real values[sliver_rows][sliver_columns<Real>];
+    std::memcpy(values, &sums, sizeof(values));
     for (int i = 0; i < sliver_rows && i < rows; ++i) {
-        for (int j = 0; j < sliver_columns<Real> && j < columns; ++j) out[i * stride + j] += numbers[i][j];
+        for (int j = 0; j < sliver_columns<Real> && j < columns; ++j) out[i * stride + j] += values[i][j];
     }
 }
 

@@ -14,14 +14,14 @@ enum class Kind { circle, divergence, field, logsumexp, moments, row_logsumexp, 
 struct Term {
     Kind kind{};
     std::array<double, 5> parameters{};
-    std::int64_t first = 0;  // of its numbers among those of a row
+    std::int64_t first = 0;  // of its values among those of a row
     bool from_rows = true;   // each row sees the columns
     bool from_columns = false;
 };
 
 // The rows or the columns of a tile. Zero stands for "none" in every address.
 struct Side {
-    std::uintptr_t units = 0;  // (views, size, dim), adjacent numbers
+    std::uintptr_t units = 0;  // (views, size, dim), adjacent values
     std::int64_t size = 0;
     std::int64_t view_stride = 0;
     std::uintptr_t labels = 0;   // int64, one for each group of columns; those of rows within int32, its two lowest values excepted
@@ -42,7 +42,7 @@ struct Tile {
     bool diagonal = false;   // rows and columns are the same points, a point does not meet itself, and if both ends of a
                              // pair count it is seen once
     std::int64_t width = 1;
-    std::int64_t row_values = 0;  // numbers that each row has
+    std::int64_t row_values = 0;  // values that each row has
     int threads = 1;
     Side rows, columns;
     int term_count = 0;
@@ -84,7 +84,7 @@ struct Kernels {
     const char* name;
     // Folds the tile into the states; whether its slope may be anywhere non-zero.
     bool (*fold)(const Tile&, Workspace&);
-    // Adds the tile's share to the gradients of the units.
+    // Adds the tile's part to the gradients of the units.
     void (*slope)(const Tile&, Workspace&);
     // Merges the states of `rows` rows, (rows, width), into others.
     void (*merge)(const Tile&, const double* from, double* states, std::int64_t rows);

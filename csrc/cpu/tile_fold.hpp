@@ -43,7 +43,7 @@ class TileFold : TileScores<Real> {
     using Scores::parts_;
     using Scores::column_side_;
 
-    // Of rows whose columns are summed in Real: a sum of more equal numbers, as of flat energies, drifts.
+    // Of rows whose columns are summed in Real: a sum of more equal values, as of flat energies, drifts.
     static constexpr std::int64_t run_slivers = 48 / sliver_rows;
 
     static std::int64_t divided(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // upwards

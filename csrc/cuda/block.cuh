@@ -150,30 +150,30 @@ __device__ inline void describe(Side<T>& to, const Vectors& side, std::int64_t b
     }
 }
 
-// What a thread sees of the tile when the rows are the owner's vectors (`rows_own`) or the streamed ones: every_few
+// What a thread sees of the tile when the rows are the owner's vectors (`rows_are_owned`) or the streamed ones: every_few
 // threads share a row.
 template <class T>
 struct View {
     using Real = RealOf<T>;
     int row, first, every;
 
-    __device__ View(bool rows_own, int views) {
+    __device__ View(bool rows_are_owned, int views) {
         const int rows = tile<T> / views;
         every = threads / rows;
         // So that a warp's threads read from different banks.
-        row = rows_own ? threadIdx.x / every : threadIdx.x % rows;
-        first = rows_own ? threadIdx.x % every : threadIdx.x / rows;
+        row = rows_are_owned ? threadIdx.x / every : threadIdx.x % rows;
+        first = rows_are_owned ? threadIdx.x % every : threadIdx.x / rows;
     }
 
     // `begin` are the first places of rows and columns, `columns_end` the end of the latter.
-    __device__ Row<Real> of(Memory<T>& memory, bool rows_own, int views, const Problem& problem, const Job& job,
+    __device__ Row<Real> of(Memory<T>& memory, bool rows_are_owned, int views, const Problem& problem, const Job& job,
                             std::int64_t row_begin, std::int64_t column_begin, std::int64_t column_end) const {
         constexpr int ld = Memory<T>::ld;
-        const Side<T>& rows = rows_own ? memory.owned : memory.streamed;
-        const Side<T>& columns = rows_own ? memory.streamed : memory.owned;
-        const Vectors& rows_side = rows_own ? job.owned : job.streamed;
-        const Vectors& columns_side = rows_own ? job.streamed : job.owned;
-        const int row_step = rows_own ? ld : 1, column_step = rows_own ? 1 : ld;
+        const Side<T>& rows = rows_are_owned ? memory.owned : memory.streamed;
+        const Side<T>& columns = rows_are_owned ? memory.streamed : memory.owned;
+        const Vectors& rows_side = rows_are_owned ? job.owned : job.streamed;
+        const Vectors& columns_side = rows_are_owned ? job.streamed : job.owned;
+        const int row_step = rows_are_owned ? ld : 1, column_step = rows_are_owned ? 1 : ld;
         const int group = problem.group, labels = static_cast<int>((column_end - column_begin) / group);
         const std::int64_t place = row_begin + row;
 

@@ -17,7 +17,7 @@ __device__ inline RealOf<T> rounded(RealOf<T> number) {
     }
 }
 
-// Some streamed vectors' numbers [begin, begin + slice) on their way from memory.
+// Some streamed vectors' values [begin, begin + slice) on their way from memory.
 template <class T>
 class Stage {
     static constexpr int row = slice<T> / quad<T>;
@@ -45,13 +45,13 @@ class Stage {
                 *reinterpret_cast<Quad<T>*>(to) = quads_[k];
             } else {
 #pragma unroll
-                for (int i = 0; i < quad<T>; ++i) to[i] = real(quads_[k].numbers[i]);
+                for (int i = 0; i < quad<T>; ++i) to[i] = real(quads_[k].values[i]);
             }
         }
     }
 };
 
-// One warp's share: every eighth vector, all of the slice.
+// One warp's part: every eighth vector, all of the slice.
 template <class T>
 class PlainGradient {
     static constexpr int vectors = tile<T> / warps, quads = slice<T> / warp / quad<T>;
@@ -75,7 +75,7 @@ class PlainGradient {
 #pragma unroll
                 for (int j = 0; j < quads; ++j) {
 #pragma unroll
-                    for (int k = 0; k < quad<T>; ++k) sums_[i][j][k] += left * right[j].numbers[k];
+                    for (int k = 0; k < quad<T>; ++k) sums_[i][j][k] += left * right[j].values[k];
                 }
             }
         }
@@ -97,7 +97,7 @@ class PlainGradient {
     }
 };
 
-// One warp's share: all vectors, 32 numbers of the slice. `width` is how many of the slice there are. Both operands are
+// One warp's part: all vectors, 32 values of the slice. `width` is how many of the slice there are. Both operands are
 // exact in their type: `rounded` factors, and vectors that were halves.
 template <class T>
 class TensorGradient {

@@ -27,9 +27,9 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
     Memory<T>& memory = Memory<T>::here();
     const Job& job = problem.jobs[0];
     const std::int64_t split = blockIdx.x / job.blocks, block = blockIdx.x % job.blocks;
-    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.owned.count);
+    const std::int64_t owned_begin = block * job.per_block, owned_end = smaller(owned_begin + job.per_block, job.owned.count);
     const int per_tile = tile<T> / problem.group * problem.group;
-    describe(memory.owned, job.owned, own_begin, own_end, views, 1, problem, split == 0, false);
+    describe(memory.owned, job.owned, owned_begin, owned_end, views, 1, problem, split == 0, false);
 
     const View<T> view(true, views);
     Real state[width];
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
         __syncthreads();
         score(memory, problem);
         if (memory.owned.vector[view.row] != nullptr) {
-            const Row<Real> row = view.of(memory, true, views, problem, job, own_begin, begin, end);
+            const Row<Real> row = view.of(memory, true, views, problem, job, owned_begin, begin, end);
             statistic.fold(row, Folded<Real>{state});
         }
         __syncthreads();
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
     for (int k = 0; k < width; ++k) out[k] = counts ? state[k] : Real(0);
 }
 
-// Merges the shares of every row, always in the same order.
+// Merges the statistics of every row's splits, always in the same order.
 template <class T, template <class> class Statistic>
 __global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ Problem problem) {
     using Real = RealOf<T>;
@@ -84,16 +84,16 @@ __global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ 
 // Adds the slopes of pairs as their rows see them; whether any may be non-zero.
 template <class T, template <class> class Statistic>
 __device__ inline bool add_slopes(Memory<T>& memory, const Statistic<RealOf<T>>& statistic, const Problem& problem,
-                                  const Job& job, bool rows_own, std::int64_t row_begin, std::int64_t column_begin,
+                                  const Job& job, bool rows_are_owned, std::int64_t row_begin, std::int64_t column_begin,
                                   std::int64_t column_end) {
     using Real = RealOf<T>;
     constexpr int width = Statistic<Real>::width, views = Statistic<Real>::views;
-    const View<T> view(rows_own, views);
-    const Side<T>& rows = rows_own ? memory.owned : memory.streamed;
-    const Vectors& side = rows_own ? job.owned : job.streamed;
+    const View<T> view(rows_are_owned, views);
+    const Side<T>& rows = rows_are_owned ? memory.owned : memory.streamed;
+    const Vectors& side = rows_are_owned ? job.owned : job.streamed;
     if (rows.vector[view.row] == nullptr || row_begin + view.row >= side.border) return false;
     const Row<Real> row =
-        view.of(memory, rows_own, views, problem, job, row_begin, column_begin, column_end);
+        view.of(memory, rows_are_owned, views, problem, job, row_begin, column_begin, column_end);
     if (row.count == 0) return false;
     const std::int64_t place = rows.index[view.row] * width;
     Real* const slopes = memory.slopes() + (row.scores - memory.scores());
@@ -108,11 +108,11 @@ template <class T>
 __device__ inline RealOf<T> make_factor(Memory<T>& memory) {
     using Real = RealOf<T>;
     constexpr int every = threads / tile<T>, count = tile<T> / every;
-    const int own = threadIdx.x / every, first = threadIdx.x % every;
+    const int owned = threadIdx.x / every, first = threadIdx.x % every;
     Real factors[count], bracket = 0;
 #pragma unroll
     for (int k = 0; k < count; ++k) {
-        const int at = own * Memory<T>::ld + first + k * every;
+        const int at = owned * Memory<T>::ld + first + k * every;
         const Real norm = memory.streamed.norm[first + k * every];
         Real slope = memory.slopes()[at];
         factors[k] = rounded<T>(slope * norm);
@@ -122,7 +122,7 @@ __device__ inline RealOf<T> make_factor(Memory<T>& memory) {
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < count; ++k) {
-        memory.factor()[own * Memory<T>::factor_ld + first + k * every] = narrow<OperandOf<T>>(factors[k]);
+        memory.factor()[owned * Memory<T>::factor_ld + first + k * every] = narrow<OperandOf<T>>(factors[k]);
     }
     return bracket;
 }
@@ -141,11 +141,11 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
     const std::int64_t slice_begin = rest / job.blocks * slice<T>, block = rest % job.blocks;
     const std::int64_t width = smaller(slice<T>, problem.dim - slice_begin);
 
-    const bool rows_own = job.role != Role::columns;
-    const int own_views = rows_own ? views : 1, own_group = rows_own ? 1 : problem.group;
-    const int other_views = rows_own ? 1 : views, other_group = rows_own ? problem.group : 1;
-    const std::int64_t own_begin = block * job.per_block, own_end = smaller(own_begin + job.per_block, job.owned.count);
-    describe(memory.owned, job.owned, own_begin, own_end, own_views, own_group, problem, false, false);
+    const bool rows_are_owned = job.role != Role::columns;
+    const int owned_views = rows_are_owned ? views : 1, owned_group = rows_are_owned ? 1 : problem.group;
+    const int other_views = rows_are_owned ? 1 : views, other_group = rows_are_owned ? problem.group : 1;
+    const std::int64_t owned_begin = block * job.per_block, owned_end = smaller(owned_begin + job.per_block, job.owned.count);
+    describe(memory.owned, job.owned, owned_begin, owned_end, owned_views, owned_group, problem, false, false);
 
     Gradient<T> gradient;
     Real bracket = 0;
@@ -158,12 +158,12 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
         score(memory, problem);
         for (int at = threadIdx.x; at < tile<T> * Memory<T>::ld; at += threads) memory.slopes()[at] = 0;
         __syncthreads();
-        bool has_grad = rows_own
-            ? add_slopes<T, Statistic>(memory, statistic, problem, job, true, own_begin, begin, end)
-            : add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, own_begin, own_end);
+        bool has_grad = rows_are_owned
+            ? add_slopes<T, Statistic>(memory, statistic, problem, job, true, owned_begin, begin, end)
+            : add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, owned_begin, owned_end);
         if (job.role == Role::both) {
             __syncthreads();
-            has_grad |= add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, own_begin, own_end);
+            has_grad |= add_slopes<T, Statistic>(memory, statistic, problem, job, false, begin, owned_begin, owned_end);
         }
         if (__syncthreads_or(has_grad) == 0) continue;
         bracket += make_factor(memory);
@@ -181,26 +181,26 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
     constexpr int every = threads / tile<T>;
     memory.parts[threadIdx.x] = bracket;
     __syncthreads();
-    const std::int64_t vectors = job.owned.count * own_views;
-    gradient.for_each(memory, width, [&](int own, int number, Real sum) {
-        if (memory.owned.index[own] < 0 || number >= width) return;
-        const std::int64_t place = memory.owned.index[own] * problem.dim + slice_begin + number;
+    const std::int64_t vectors = job.owned.count * owned_views;
+    gradient.for_each(memory, width, [&](int owned, int number, Real sum) {
+        if (memory.owned.index[owned] < 0 || number >= width) return;
+        const std::int64_t place = memory.owned.index[owned] * problem.dim + slice_begin + number;
         if (job.num_splits > 1) {
             reinterpret_cast<Real*>(job.partial)[split * vectors * problem.dim + place] = sum;
             return;
         }
-        const T* const vector = memory.owned.vector[own];
+        const T* const vector = memory.owned.vector[owned];
         Real found = 0;
         if (vector != nullptr) {
             Real whole = 0;
-            for (int q = 0; q < every; ++q) whole += memory.parts[own * every + q];
-            found = through_norm(sum, whole, real(vector[slice_begin + number]), memory.owned.norm[own]);
+            for (int q = 0; q < every; ++q) whole += memory.parts[owned * every + q];
+            found = through_norm(sum, whole, real(vector[slice_begin + number]), memory.owned.norm[owned]);
         }
         reinterpret_cast<T*>(job.out)[place] = narrow<T>(found);
     });
 }
 
-// Adds the shares of a gradient of unit vectors, always in the same order, and takes it through the norm: a warp each.
+// Adds the splits' gradients of unit vectors, always in the same order, and takes it through the norm: a warp each.
 template <class T>
 __global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant__ Problem problem, int which, int views,
                                                           int group) {
@@ -209,10 +209,10 @@ __global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant_
     const std::int64_t vectors = job.owned.count * views;
     const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
     if (v >= vectors) return;
-    const Place<T> own = locate<T>(job.owned, v % job.owned.count, static_cast<int>(v / job.owned.count), group);
-    const Real* const partial = reinterpret_cast<const Real*>(job.partial) + own.index * problem.dim;
-    T* const out = reinterpret_cast<T*>(job.out) + own.index * problem.dim;
-    const Real norm = own.vector == nullptr ? Real(0) : *own.norm;
+    const Place<T> owned = locate<T>(job.owned, v % job.owned.count, static_cast<int>(v / job.owned.count), group);
+    const Real* const partial = reinterpret_cast<const Real*>(job.partial) + owned.index * problem.dim;
+    T* const out = reinterpret_cast<T*>(job.out) + owned.index * problem.dim;
+    const Real norm = owned.vector == nullptr ? Real(0) : *owned.norm;
     const auto total = [&](std::int64_t d) {
         Real sum = 0;
         for (std::int64_t split = 0; split < job.num_splits; ++split) sum += partial[split * vectors * problem.dim + d];
@@ -220,11 +220,11 @@ __global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant_
     };
     Real bracket = 0;
     for (std::int64_t d = threadIdx.x % warp; d < problem.dim; d += warp) {
-        if (own.vector != nullptr) bracket += total(d) * (real(own.vector[d]) * norm);
+        if (owned.vector != nullptr) bracket += total(d) * (real(owned.vector[d]) * norm);
     }
     bracket = warp_sum(bracket);
     for (std::int64_t d = threadIdx.x % warp; d < problem.dim; d += warp) {
-        const Real found = own.vector == nullptr ? Real(0) : through_norm(total(d), bracket, real(own.vector[d]), norm);
+        const Real found = owned.vector == nullptr ? Real(0) : through_norm(total(d), bracket, real(owned.vector[d]), norm);
         out[d] = narrow<T>(found);
     }
 }

@@ -15,7 +15,7 @@ enum class Kind { circle, divergence, field, fused, logsumexp, moments, row_logs
 // Rows or columns. Those before `border` are points, the others columns; each kind has its own memory. Zero stands for
 // "none" in every address.
 struct Vectors {
-    std::uintptr_t points = 0, columns = 0;  // the numbers of a vector are adjacent
+    std::uintptr_t points = 0, columns = 0;  // the values of a vector are adjacent
     std::int64_t border = 0, count = 0;
     std::int64_t point_stride = 0, column_stride = 0, view_stride = 0;
     std::uintptr_t order = 0;          // int64: where in memory the point of each place is; 0: there
@@ -57,7 +57,7 @@ struct Problem {
 // Tile sizes that the number of splits follows from.
 struct Sizes {
     int places;  // of vectors in a tile
-    int slice;   // of a gradient's numbers in a block
+    int slice;   // of a gradient's values in a block
 };
 Sizes sizes(Type type);
 

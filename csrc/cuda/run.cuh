@@ -72,8 +72,8 @@ void Run<Statistic>::backward(const Problem& problem) {
         for (int which = 0; which < 2; ++which) {
             const Job& job = problem.jobs[which];
             if (job.num_splits == 1) continue;
-            const bool rows_own = job.role != Role::columns;
-            const int views = rows_own ? Statistic<float>::views : 1, group = rows_own ? 1 : problem.group;
+            const bool rows_are_owned = job.role != Role::columns;
+            const int views = rows_are_owned ? Statistic<float>::views : 1, group = rows_are_owned ? 1 : problem.group;
             launch(combine_kernel<T>, blocks_for(job.owned.count * views, warps), 0, problem.stream, problem, which,
                    views, group);
         }

@@ -1,4 +1,4 @@
-// The first product: a tile of cosines. Halves are multiplied raw, on tensor cores, and scaled afterwards; wider numbers
+// The first product: a tile of cosines. Halves are multiplied raw, on tensor cores, and scaled afterwards; wider values
 // are normalised first, so that none overflows.
 #pragma once
 
@@ -40,7 +40,7 @@ class Chunk {
                 if constexpr (!is_half<T>) {
                     const T norm = from.norm[v];
 #pragma unroll
-                    for (int i = 0; i < quad<T>; ++i) quads_[side][k].numbers[i] *= norm;
+                    for (int i = 0; i < quad<T>; ++i) quads_[side][k].values[i] *= norm;
                 }
                 T* const to = memory.operands(side) + v * Memory<T>::chunk_ld + at % row * quad<T>;
                 *reinterpret_cast<Quad<T>*>(to) = quads_[side][k];
@@ -49,7 +49,7 @@ class Chunk {
     }
 };
 
-// One thread's share of the tile: 16 x 16 threads, neighbours next to each other.
+// One thread's part of the tile: 16 x 16 threads, neighbours next to each other.
 template <class T>
 class PlainScores {
     static constexpr int across = 16, size = tile<T> / across;
@@ -58,14 +58,14 @@ class PlainScores {
   public:
     __device__ void add(Memory<T>& memory) {
         constexpr int ld = Memory<T>::chunk_ld;
-        const T* const own = memory.operands(0) + threadIdx.x / across * ld;
+        const T* const owned = memory.operands(0) + threadIdx.x / across * ld;
         const T* const other = memory.operands(1) + threadIdx.x % across * ld;
 #pragma unroll 2
         for (int k = 0; k < chunk<T>; k += quad<T>) {
             Quad<T> left[size], right[size];
 #pragma unroll
             for (int i = 0; i < size; ++i) {
-                left[i] = *reinterpret_cast<const Quad<T>*>(own + i * across * ld + k);
+                left[i] = *reinterpret_cast<const Quad<T>*>(owned + i * across * ld + k);
                 right[i] = *reinterpret_cast<const Quad<T>*>(other + i * across * ld + k);
             }
 #pragma unroll
@@ -73,7 +73,7 @@ class PlainScores {
 #pragma unroll
                 for (int i = 0; i < size; ++i) {
 #pragma unroll
-                    for (int j = 0; j < size; ++j) sums_[i][j] += left[i].numbers[n] * right[j].numbers[n];
+                    for (int j = 0; j < size; ++j) sums_[i][j] += left[i].values[n] * right[j].values[n];
                 }
             }
         }
@@ -89,14 +89,14 @@ class PlainScores {
     }
 };
 
-// One warp's share: 16 own vectors and 32 others.
+// One warp's part: 16 owned vectors and 32 streamed ones.
 template <class T>
 class TensorScores {
     static constexpr int fragments = 2;
     using Sums = nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float>;
     Sums sums_[fragments];
 
-    __device__ static int own() { return threadIdx.x / warp / 2 * 16; }
+    __device__ static int owned() { return threadIdx.x / warp / 2 * 16; }
     __device__ static int other() { return threadIdx.x / warp % 2 * 32; }
 
   public:
@@ -111,7 +111,7 @@ class TensorScores {
 #pragma unroll
         for (int k = 0; k < chunk<T>; k += 16) {
             wmma::fragment<wmma::matrix_a, 16, 16, 16, T, wmma::row_major> left;
-            wmma::load_matrix_sync(left, memory.operands(0) + own() * ld + k, ld);
+            wmma::load_matrix_sync(left, memory.operands(0) + owned() * ld + k, ld);
 #pragma unroll
             for (int j = 0; j < fragments; ++j) {
                 wmma::fragment<wmma::matrix_b, 16, 16, 16, T, wmma::col_major> right;
@@ -123,7 +123,7 @@ class TensorScores {
 
     __device__ void write(Memory<T>& memory) {
         constexpr int ld = Memory<T>::ld;
-        float* const to = memory.scores() + own() * ld + other();
+        float* const to = memory.scores() + owned() * ld + other();
 #pragma unroll
         for (int j = 0; j < fragments; ++j) {
             nvcuda::wmma::store_matrix_sync(to + j * 16, sums_[j], ld, nvcuda::wmma::mem_row_major);
@@ -132,7 +132,7 @@ class TensorScores {
         const int lane = threadIdx.x % warp;
         const float norm = memory.streamed.norm[other() + lane];
 #pragma unroll
-        for (int i = 0; i < 16; ++i) to[i * ld + lane] *= memory.owned.norm[own() + i] * norm;
+        for (int i = 0; i < 16; ++i) to[i * ld + lane] *= memory.owned.norm[owned() + i] * norm;
     }
 };
 

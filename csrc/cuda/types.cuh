@@ -28,17 +28,17 @@ constexpr int threads = 256, warp = 32, warps = threads / warp;
 template <class T>
 inline constexpr int tile = sizeof(T) == 8 ? 32 : 64;  // vectors on either side
 template <class T>
-inline constexpr int quad = 16 / static_cast<int>(sizeof(T));  // numbers read at once
+inline constexpr int quad = 16 / static_cast<int>(sizeof(T));  // values read at once
 template <class T>
-inline constexpr int chunk = 128 / static_cast<int>(sizeof(T));  // numbers of a vector multiplied at a time
+inline constexpr int chunk = 128 / static_cast<int>(sizeof(T));  // values of a vector multiplied at a time
 template <class T>
-inline constexpr int slice = sizeof(T) == 8 ? 128 : 256;  // numbers of a gradient that a block accumulates
+inline constexpr int slice = sizeof(T) == 8 ? 128 : 256;  // values of a gradient that a block accumulates
 template <class T>
 inline constexpr int stage = std::is_same_v<T, __nv_bfloat16> ? 16 : 8;  // vectors of the second product at a time
 
 template <class T>
 struct alignas(16) Quad {
-    T numbers[quad<T>];
+    T values[quad<T>];
 };
 
 __device__ inline float real(__half x) { return __half2float(x); }
@@ -64,7 +64,7 @@ __device__ inline Quad<T> read_quad(const T* vector, std::int64_t d, std::int64_
     if (vector != nullptr && aligned && d < dim) return *reinterpret_cast<const Quad<T>*>(vector + d);
 #pragma unroll
     for (int k = 0; k < quad<T>; ++k) {
-        read.numbers[k] = vector != nullptr && d + k < dim ? vector[d + k] : narrow<T>(0);
+        read.values[k] = vector != nullptr && d + k < dim ? vector[d + k] : narrow<T>(0);
     }
     return read;
 }

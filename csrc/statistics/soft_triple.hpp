@@ -28,11 +28,11 @@ class SoftTriple {
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
             const Relaxed relaxed = relax(row, j, [&](Index k, Pack<Real> weight) { keep(row, of, j, weight, k); });
             const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> of_share = over_classes_.slope(rates, positive, negative, relaxed.similarity) / relaxed.total;
+            const Pack<Real> of_weight = over_classes_.slope(rates, positive, negative, relaxed.similarity) / relaxed.total;
             for (Index k = 0; k < group_; ++k) {
                 const Pack<Real> score = score_at(row, j, k);
                 const Pack<Real> spread = (score - relaxed.similarity) * sharpness_ + 1;
-                put_slope(row, of, j, spread * kept(row, of, j, k) * of_share, k);
+                put_slope(row, of, j, spread * kept(row, of, j, k) * of_weight, k);
             }
         }
         return {0, group_ * row.count};

@@ -1,5 +1,5 @@
 // The words in which a statistic is written. On the CPU a pack is a SIMD register and a row is a stretch of scores in
-// memory; on a GPU a pack is one number and a row is one thread's share of a tile (cuda/lanes.cuh). DML_HD marks
+// memory; on a GPU a pack is one number and a row is one thread's part of a tile (cuda/lanes.cuh). DML_HD marks
 // functions for both.
 #pragma once
 
