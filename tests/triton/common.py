@@ -12,14 +12,17 @@ from dmlkernels import backends
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import (
     IGNORED,
+    Circle,
     Divergence,
     Field,
     Fused,
     LogSumExp,
     Moments,
+    RowLogSumExp,
     SoftTriple,
     Square,
     Statistic,
+    SubCenter,
 )
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -128,6 +131,13 @@ class Maker:
         return torch.rand(columns.shape[0], dtype=torch.float64, generator=self._generator).to(DEVICE)
 
 
+def with_row_values(pairs: Pairs) -> Pairs:
+    """Scales from 5 to 15, thresholds in the middle of the scores, or above all of them in every third row."""
+    place = torch.arange(pairs.num_rows, dtype=torch.float64, device=pairs.rows.device)
+    threshold = torch.where(place % 3 == 1, torch.inf, 0.031 * (place % 7) - 0.1)
+    return replace(pairs, row_values=torch.stack((5 + 10 * (0.37 * place % 1), threshold, 0.1 + 0.01 * place), dim=1))
+
+
 def every_kind(maker: Maker) -> dict[str, Pairs]:
     """Each statistic in each way that the losses use it."""
     field, fused = Field(*FIELD), Fused(*FIELD)
@@ -146,6 +156,9 @@ def every_kind(maker: Maker) -> dict[str, Pairs]:
         "divergence_exact": maker.to_columns(Divergence(12.3, 0.0)),
         "soft_triple": maker.to_columns(SoftTriple(20.0, 0.1, 5.0)),
         "soft_triple_one": maker.to_columns(SoftTriple(20.0, 0.1, 1.0)),
+        "sub_center": maker.to_columns(SubCenter(20.0, 5.0)),
+        "circle": maker.to_columns(Circle(32.0, 0.25, 0.0)),
+        "row_logsumexp": with_row_values(maker.to_columns(RowLogSumExp(), labelled=True)),
         "fused": maker.within(fused, points, columns=True),
         "fused_without_atoms": maker.within(fused, points),
         "fused_to_columns": replace(
