@@ -49,7 +49,7 @@ def sub_center_arcface_loss(
         margin: as in ``arcface_loss``; (1, C) is for C classes.
         sample_weight, class_weights, reduction, ignore_index, validate, process_group: as in
             ``normalized_softmax_loss``.
-        backend: as in ``soft_triple_loss``; Triton does not have this loss.
+        backend: as in ``soft_triple_loss``.
 
     Returns:
         Scalar, or (B,) for "none"; float32, or float64 if an input is float64.

@@ -18,8 +18,6 @@ COUNTED = (
     "cosface", "arcface", "soft_triple",
 )  # fmt: skip
 """Losses that were there before."""
-WITHOUT_KERNELS = ("sub_center", "curricular", "circle")
-"""Losses that the torch backend computes in tiles, thousands at the large shape: not counted there."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +88,13 @@ def count_loss(loss: Loss, shape: Shape) -> Launches:
     return count(lambda: loss(given))
 
 
-def is_counted(loss: Loss, shape: Shape) -> bool:
-    """Whether counting is quick."""
-    return shape is SMALL or loss.name not in WITHOUT_KERNELS
-
-
 def rows() -> Iterator[str]:
     for loss in LOSSES:
         cells = [f"`{loss.function}`" + (", samples alone" if loss.name == "field_alone" else "")]
         for shape in SHAPES:
             before = dict(zip(COUNTED, shape.before, strict=True)).get(loss.name, "")
-            found = count_loss(loss, shape) if is_counted(loss, shape) else None
-            now = ["", "", ""] if found is None else [len(found.forward), len(found.backward), found.total]
-            cells += [str(number) for number in (before, *now)]
+            found = count_loss(loss, shape)
+            cells += [str(number) for number in (before, len(found.forward), len(found.backward), found.total)]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -117,9 +109,8 @@ scatter that adds up in a fixed order as seven); views and allocations count as 
 autograd's own: it fills the gradient of the loss with 1. The rule is
 `tests/triton/counting.py`, and a test holds every loss to its number.
 
-Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class. Three losses
-have no kernels yet, and PyTorch's tiles launch thousands at the large shape. PD-Loss at the large shape is the closed
-form, in blocks of 131,072 columns.
+Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class. PD-Loss at the
+large shape is the closed form, in blocks of 131,072 columns.
 
 | loss | small: before | forward | backward | now | large: before | forward | backward | now |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
