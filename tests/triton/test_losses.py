@@ -7,7 +7,7 @@ import torch
 
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
-from tests.losses import BRANCHES, DECIDABILITY, FIELD, FUSED, LOSSES, Loss
+from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, FIELD, FUSED, LOSSES, Loss
 from tests.problem import NAMED, make_problem
 
 BRANCH_CASES = ("unordered_proxies", "some_ignored")
@@ -45,7 +45,7 @@ def test_float32(loss: Loss, case: Case) -> None:
     found, dense = (
         errors(way, true, problem) for way in (ours(loss, problem, "triton"), evaluate(loss.truth, loss, problem))
     )
-    slack = 1e-4 if loss in (FIELD, FUSED) else 2e-5
+    slack = 1e-4 if loss in (FIELD, FUSED, CIRCLE) else 2e-5  # circle loss: a logit of 300 is rounded by 3e-5
     assert found.value <= dense.value + 1e-5
     for name in true.gradients:
         assert found.gradients[name] <= dense.gradients[name] + slack, name
