@@ -22,7 +22,7 @@ from dmlkernels.backends.triton.plan import (
 )
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
-from dmlkernels.backends.triton.saved import PADDING, saved_size, split
+from dmlkernels.backends.triton.saved import FLAG_ROWS, PADDING, WORD_COLUMNS, saved_size, split
 
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
@@ -102,6 +102,9 @@ def _gradient(
     precision = second_precision(epilogue, problem.operand, arch, problem.mixed)
     tiles = backward_tiles(problem.work(precision), arch, side == COLUMNS)
     places = owned.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else problem.row_places
+    if flags is not None:
+        row_tile, column_tile = (tiles.N, tiles.M) if side == COLUMNS else (tiles.M, tiles.N)
+        assert row_tile <= FLAG_ROWS and column_tile <= WORD_COLUMNS, "a tile asks for one word of flags"
     blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, owned.vectors.numel() + streamed.vectors.numel())
     count = num_splits(blocks * slices, streamed.size, tiles.N, arch.multiprocessors, owned.vectors.numel(), limit)

@@ -105,7 +105,7 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     if work.dim > block_d:
         slice_d = min(next_power_of_2(work.dim), _SLICE_BYTES // size // max(1, work.live_tiles // 2))
     m = 64 if size < 8 or arch.vendor == "hip" else 32
-    n = 32 if work.live_tiles <= 2 else 16
+    n = 32 if work.live_tiles <= 3 else 16
     if arch.vendor == "hip":  # Four warps have all registers. With less than an instruction for each, Triton fails.
         return Tiles(m, max(n, 32), block_d, slice_d, 4, 1)
     if size > 2:

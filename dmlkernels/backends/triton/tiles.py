@@ -1,7 +1,7 @@
 """Tiles, as data: what was found good for an architecture, an operand type, a D and a kind of epilogue.
 
-``python -m tests.triton.predict`` says what a row should reach, ``python -m tests.gpu.sweep`` measures rows on a device
-and prints them as they stand here. What no row is for gets what ``plan`` computes.
+``python -m tests.triton.predict`` says what a row should reach; none was measured on a device. What no row is for gets
+what ``plan`` computes.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Key(NamedTuple):
 
 TABLE: dict[Key, Tiles] = {
     Key(90, "half", "forward", 1, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
-    Key(90, "half", "forward", 2, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
-    Key(90, "half", "forward", 4, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "forward", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "forward", 3, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
     Key(90, "half", "rows", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
-    Key(90, "half", "rows", 2, 128): Tiles(64, 32, 128, 128, 4, 2),
-    Key(90, "half", "rows", 4, 128): Tiles(64, 32, 128, 128, 4, 2),
+    Key(90, "half", "rows", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "rows", 3, 128): Tiles(64, 32, 128, 128, 4, 2),
     Key(90, "half", "columns", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "columns", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "forward", 1, 512): Tiles(128, 32, 512, 512, 8, 2),

@@ -46,7 +46,7 @@ class Epilogue:
         hyper: the statistic's numbers for ``fold``, ``finish`` and ``slope``.
         weighted: whether columns carry a weight.
         segmented: whether ``segments`` are looked at; plain tiles then lie in one segment of rows and of columns.
-        live_tiles: 1, or 2 or 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
+        live_tiles: 1, or 2 to 4 if ``fold`` and ``slope`` keep so many times the registers of a plain one busy; tiles
             are the smaller for it.
         exact_scores: whether scores need float32 precision whatever the matmul precision.
         same_scores: whether ``slope`` needs scores that are, to the last bit, those that ``fold`` saw: both must then

@@ -79,7 +79,8 @@ def slope_field(scores, factor, masks, values, weight, segments, hyper):
     if len(masks) > 0:
         scale, low, high = bounds(masks[0], hyper, T)
     squared = 2.0 - 2.0 * cosines(scores, factor)
-    slope = alpha * scale * power(squared, low, high, scale, alpha * -0.5 - 1.0)
+    # Beyond its bounds, where it is flat, nothing is clamped: what comes out there is thrown away. NaN is not.
+    slope = alpha * scale * tl.exp2(tl.log2(squared * scale) * (alpha * -0.5 - 1.0))
     slope = tl.where((squared <= low) | (squared >= high), 0.0, slope)
     if len(masks) > 0:
         slope = tl.where(counted(masks), tl.where(masks[0], -slope, slope), 0.0)
@@ -104,5 +105,5 @@ FIELD = Epilogue(
     values=field_values,
     hyper=field_hyper,
     exact_scores=True,
-    live_tiles=2,
+    live_tiles=3,
 )

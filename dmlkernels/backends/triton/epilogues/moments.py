@@ -37,17 +37,22 @@ def add_all(count, mean, deviation, missing, scores, factor):
 
 @triton.jit
 def mask_moments(state, scores, factor, masks, values, weight, segments, hyper):
-    """Takes the positives out of the tile; a row's first negatives give the mean that the others are summed about."""
-    there = tl.sum(masks[1].to(scores.dtype), 1)
-    first = tl.sum(tl.where(masks[1], scores, 0.0), 1) / tl.maximum(there, 1.0) * flat(factor)
+    """Takes the positives out of the tile; a row's first negatives give the mean that the others are summed about.
+
+    Masks are put into the scores at once, as -inf: kept for long they would take a register a score.
+    """
+    lowest = float("-inf")
+    positives, scores = tl.where(masks[0], scores, lowest), tl.where(masks[1], scores, lowest)
+    row = flat(factor)
+    count, mean, deviation = summary(positives, positives != lowest)
+    joined = chan(state[0], state[1], state[2], count, mean * row, deviation * row * row)
+    there = tl.sum((scores != lowest).to(scores.dtype), 1)
+    first = tl.sum(tl.where(scores != lowest, scores, 0.0), 1) / tl.maximum(there, 1.0) * row
     mean = tl.where(state[3] > 0.0, state[4], first)
     # A row of no norm has cosines of 0.
     at_mean = tl.where(factor == 0.0, 0.0, mean[:, None] / factor)
-    count, positive_mean, deviation = summary(scores, masks[0])
-    row = flat(factor)
-    positives = chan(state[0], state[1], state[2], count, positive_mean * row, deviation * row * row)
-    scores = tl.where(masks[1], scores, at_mean)
-    return positives + (state[3], mean, state[5], -there + scores.shape[1]), scores  # noqa: RUF005
+    scores = tl.where(scores != lowest, scores, at_mean)
+    return joined + (state[3], mean, state[5], -there + scores.shape[1]), scores  # noqa: RUF005
 
 
 @triton.jit
@@ -113,4 +118,5 @@ MOMENTS = Epilogue(
     num_plain=3,
     values=moments_values,
     ready=ready_moments,
+    live_tiles=2,
 )

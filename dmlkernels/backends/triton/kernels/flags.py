@@ -21,15 +21,22 @@ def word_of(row, column, num_columns):
 
 
 @triton.jit
-def set_flag(flags_p, row, column, num_columns, has_grad):
-    """Of the area that begins at, or holds, this row and column."""
-    bit = column % WORD_COLUMNS // FLAG_COLUMNS
-    tl.atomic_or(flags_p + word_of(row, column, num_columns), 1 << bit, mask=has_grad, sem="relaxed")
+def set_flags(flags_p, row, column, num_rows, num_columns, acts, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Of the areas that a tile of so many rows and columns, which begins at these, lies in."""
+    bits = bits_of(COLUMNS) << (column % WORD_COLUMNS // FLAG_COLUMNS)
+    for first in tl.static_range(0, ROWS, FLAG_ROWS):
+        word_p = flags_p + word_of(row + first, column, num_columns)
+        tl.atomic_or(word_p, bits, mask=acts & (row + first < num_rows), sem="relaxed")
+
+
+@triton.constexpr_function
+def bits_of(columns):
+    """As many bits as areas side by side hold so many columns."""
+    return 2 ** -(-columns // saved.FLAG_COLUMNS) - 1
 
 
 @triton.jit
 def any_flag(flags_p, row, column, num_columns, COLUMNS: tl.constexpr):
     """Of the areas from this row and column on that so many columns, no more than a word's, lie in."""
-    AREAS: tl.constexpr = triton.cdiv(COLUMNS, FLAG_COLUMNS)
     bits = tl.load(flags_p + word_of(row, column, num_columns)) >> (column % WORD_COLUMNS // FLAG_COLUMNS)
-    return (bits & (2**AREAS - 1)) != 0
+    return (bits & bits_of(COLUMNS)) != 0

@@ -19,7 +19,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     scores_of,
     sum_type,
 )
-from dmlkernels.backends.triton.kernels.flags import set_flag
+from dmlkernels.backends.triton.kernels.flags import set_flags
 from dmlkernels.backends.triton.kernels.meetings import (
     WINDOW,
     column_segment,
@@ -138,7 +138,7 @@ def forward_kernel(
         if READY is not None and masked:
             cold = tl.max((x_valid & (READY(state, row_part) == 0)).to(tl.int32), 0) > 0
         if flags_p is not None:
-            set_flag(flags_p, begin, start, num_columns, acts != 0)
+            set_flags(flags_p, begin, start, num_rows, num_columns, acts != 0, M, N)
     if FINISH is not None:
         state = FINISH(state, hyper)
     index = x_base + x_local
