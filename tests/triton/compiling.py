@@ -98,7 +98,7 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
     results: list[Compiled] = []
     with launched(target) as found:
         yield results
-        results += [_describe(name, target, kernel) for name, kernel, *_ in found]
+        results += [describe(name, target, kernel) for name, kernel, *_ in found]
 
 
 def _jit_functions() -> Iterator[JITFunction]:
@@ -111,7 +111,8 @@ def _jit_functions() -> Iterator[JITFunction]:
                 yield value
 
 
-def _describe(name: str, target: str, kernel: Any) -> Compiled:
+def describe(name: str, target: str, kernel: Any) -> Compiled:
+    """What a compiled kernel takes."""
     if target == "gfx942":
         return _describe_amd(name, target, kernel.asm["amdgcn"], kernel.metadata.shared)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
-import torch
 import triton
 
-from tests.triton.compiling import TARGETS, Compiled
+from tests.triton.compiling import TARGETS
 from tests.triton.every import configurations, sample
-from tests.triton.launches import KINDS, compile_launches
+from tests.triton.predict.__main__ import predictions
+from tests.triton.predict.kernel import Prediction
 
 PEAK, BANDWIDTH = 989e12, 4.8e12  # H200, from its data sheet: dense bfloat16 FLOP/s, bytes/s
 SHAPES = ((128, 100, 512), (512, 11_318, 512), (4096, 1_000_000, 128))
@@ -25,9 +25,13 @@ INTRODUCTION = """\
 Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. Nothing here was measured on a device.
 
 Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backward` (tiles of scores), `merge` and
-`combine` (shares of the streamed side, added up in a fixed order). What differs between losses are the three device
-functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends
-of their pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
+`combine` (splits of the streamed side, added up in a fixed order). What differs between losses are the device functions
+in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends of their
+pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
+
+Most tiles are plain: they hold no positive pair, no border and nothing ignored, and their epilogue masks nothing.
+Labels decide which are, 32 tiles at a time, a bit each. A tile of the others takes several times as many instructions,
+so columns of a class should lie together, and rows of given labels in their order.
 
 For a sparse statistic (field, fused) forward keeps a bit for every 64 x 32 scores that have a slope, and backward
 neither loads nor multiplies where there is none. Forward scores every tile: balls around the points of a tile, sorted
@@ -45,10 +49,13 @@ products, which float16 and, for most losses, the precision "high" use, are not 
 targets and holds it against `tests/triton/limits.py`. The tests compile {sample} of them, which have every statistic,
 type and matmul precision on every target, and all tiles of `plan.py`.
 
-## Compiled
+## Predicted
 
-bfloat16. Registers a thread, spilled bytes a thread and those of them that loops touch (the others are stored and
-loaded once), shared memory a block, tensor-core instructions in the code.\
+From the machine code, by `python -m tests.triton.predict`; its assumptions are in `tests/triton/predict/__init__.py`.
+It is a prediction: optimistic about memory, without the last wave and the power limit. Slots are instructions of a
+thread for each score of a plain tile, and of a masked one; the share is that of the tensor cores' peak, for a plain
+tile; forward of the field, for one where nothing acts. Backward counts one recomputation and one product a side.
+`spilled` is in bytes a thread, of these in loops; blocks are those of a multiprocessor.\
 """
 ARITHMETIC = f"""
 ## Arithmetic
@@ -66,22 +73,23 @@ Vectors too long for one block of registers cost more than this model says: back
 every slice of the gradient (`plan.py`: 256 bfloat16 numbers, 128 for the fused objective).\
 """
 HEADER = """
-### D = {dim}
+### {type_}, D = {dim}, {target}
 
-| epilogue | kernel | target | registers | spilled | in loops | shared | tensor core |
-| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\
+| epilogue | kernel | tile | registers | spilled | blocks | slots | masked | share | bound |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\
 """
+PREDICTED = (("bf16", 128, "sm_90"), ("bf16", 128, "sm_80"))
+SHOWN = ("logsumexp", "moments", "square", "divergence", "field")
 
 
 def main() -> None:
     count = len(list(configurations(list(TARGETS))))
     show(INTRODUCTION.format(triton=triton.__version__, count=count, sample=len(sample())))
-    for dim in (128, 512):
-        show(HEADER.format(dim=dim))
-        for kind in KINDS:
-            for target in TARGETS:
-                for one, role in _named(compile_launches(kind, target, torch.bfloat16, dim)):
-                    show(_row(kind, one, role))
+    for type_, dim, target in PREDICTED:
+        show(HEADER.format(type_=type_, dim=dim, target=target))
+        for kind in SHOWN:
+            for one in predictions(kind, type_, dim, target):
+                show(_row(kind, one))
     show(ARITHMETIC)
     for line in _roofline():
         show(line)
@@ -93,18 +101,10 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
-def _named(found: list[Compiled]) -> list[tuple[Compiled, str]]:
-    """Forward and backward kernels; the second backward kernel owns the columns."""
-    backward = [one for one in found if one.kernel == "backward_kernel"]
-    named = [(one, "forward") for one in found if one.kernel == "forward_kernel"]
-    roles = ("backward, rows", "backward, columns")
-    return named + list(zip(backward, roles, strict=False))
-
-
-def _row(kind: str, one: Compiled, role: str) -> str:
-    instructions = ", ".join(f"{count} {name}" for name, count in one.tensor_core.items())
-    spilled = f"{one.spilled} | {one.spilled_in_loops}"
-    return f"| {kind} | {role} | {one.target} | {one.registers} | {spilled} | {one.shared} | {instructions} |"
+def _row(kind: str, one: Prediction) -> str:
+    spilled = f"{one.spilled} / {one.spilled_in_loops}"
+    numbers = f"{one.blocks} | {one.slots:.1f} | {one.masked_slots:.1f} | {one.share:.0%}"
+    return f"| {kind} | {one.role} | {one.tile} | {one.registers} | {spilled} | {numbers} | {one.bound} |"
 
 
 def _roofline() -> list[str]:

@@ -113,7 +113,7 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     elif light and arch.number >= 90:
         wide = work.operand == torch.float16 and work.dim > block_d  # slopes of float16 are twice as wide
         n = 32 if wide else 64
-    if owns_columns and size == 2:
+    if owns_columns and size == 2 and (light or arch.number >= 90):
         n = max(n, 64)  # the rows of a tile: no warps then score the same ones
     return Tiles(m, n, block_d, slice_d, 8 if m == 64 and work.dim > block_d else 4, 2)
 

@@ -42,7 +42,7 @@ TABLE: dict[Key, Tiles] = {
     Key(90, "half", "forward", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "forward", 3, 128): Tiles(128, 64, 128, 128, 8, 3, 128),
     Key(90, "half", "rows", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
-    Key(90, "half", "rows", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "half", "rows", 2, 128): Tiles(64, 32, 128, 128, 4, 2),
     Key(90, "half", "rows", 3, 128): Tiles(64, 32, 128, 128, 4, 2),
     Key(90, "half", "columns", 1, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "columns", 2, 128): Tiles(64, 64, 128, 128, 4, 2),

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from tests.triton.compiling import describe
 from tests.triton.predict.machine import MACHINES, REGISTERS, bytes_a_thread, product, unit
 from tests.triton.predict.path import tile_path
 from tests.triton.predict.sass import Instruction, disassemble, registers
@@ -23,6 +24,8 @@ class Prediction:
     role: str
     tile: str
     registers: int
+    spilled: int  # bytes a thread
+    spilled_in_loops: int
     blocks: int  # a multiprocessor
     slots: float
     masked_slots: float  # of a tile with positives or a border
@@ -54,8 +57,19 @@ def predict(kernel: Any, options: dict[str, Any], grid: tuple[int, ...], target:
     slowest = max(busy, key=lambda name: busy[name])
     bound = slowest if busy[slowest] > 0.85 * time else f"latency ({slowest} {busy[slowest] / time:.0%})"
     lanes = warps * 32 / (m * n)
+    compiled = describe("", target, kernel)
     return Prediction(
-        role, f"{m} x {n}", count, blocks, len(path) * lanes, len(masked) * lanes, flop / (time * rate), bound, busy
+        role,
+        f"{m} x {n}",
+        count,
+        compiled.spilled,
+        compiled.spilled_in_loops,
+        blocks,
+        len(path) * lanes,
+        len(masked) * lanes,
+        flop / (time * rate),
+        bound,
+        busy,
     )
 
 
