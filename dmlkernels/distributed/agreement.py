@@ -124,7 +124,12 @@ def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> T:
-        group, proxies = options.get("process_group"), _shardable(args, options)
+        # One process comes by here at every call: it should cost nothing.
+        group = options.get("process_group")
+        proxies = None
+        for value in args if len(args) > 2 else (*args, *(options.get(name) for name in SHARDABLE)):
+            if type(value).__name__ == "DTensor":
+                proxies = value
         if group is None and proxies is None:
             return function(*args, **options)
         from dmlkernels.distributed.calls import call_across_ranks  # not before it is needed: it imports the compiler
@@ -132,17 +137,6 @@ def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
         return call_across_ranks(function, group, proxies, args, options)
 
     return call
-
-
-def _shardable(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The argument that is a DTensor where one may be, or None."""
-    for value in args[1:]:
-        if is_dtensor(value):
-            return value
-    for name in SHARDABLE:
-        if is_dtensor(options.get(name)):
-            return options[name]
-    return None
 
 
 def _describe(name: str, value: Any) -> str | None:

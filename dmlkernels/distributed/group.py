@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, distributed
 
 if TYPE_CHECKING:
@@ -91,10 +92,28 @@ def ranks_of_mesh(mesh: DeviceMesh, sharded: int | None = -1) -> Ranks:
 
 def _group_of_all(mesh: DeviceMesh) -> ProcessGroup:
     members = sorted(mesh.mesh.flatten().tolist())
-    world = _world()
-    if members == distributed.get_process_group_ranks(world):
-        return world
-    return _cached(("mesh", *members), members, None)
+    if members == distributed.get_process_group_ranks(_world()):
+        return _world()
+
+    def made() -> ProcessGroup:
+        _check_same_number_of_groups(mesh)
+        return distributed.new_group(members, use_local_synchronization=True)
+
+    return _cached(("mesh", *members), made)
+
+
+def _check_same_number_of_groups(mesh: DeviceMesh) -> None:
+    """PyTorch names a group that only its members make after the number of groups they have: if that differs, they wait
+    for each other under different names. Waits for a GPU, once."""
+    number = len(distributed.distributed_c10d._world.pg_names)
+    ends = torch.tensor([number, -number], device=mesh.device_type)
+    for dimension in range(mesh.ndim):
+        distributed.all_reduce(ends, distributed.ReduceOp.MAX, group=mesh.get_group(dimension))
+    if int(ends.sum()):
+        raise RuntimeError(
+            f"mesh: {tuple(mesh.shape)} without all ranks of the world, and its ranks are in different numbers of "
+            "process groups; expected a mesh of all ranks, or as many groups on each"
+        )
 
 
 def host_group(group: ProcessGroup) -> ProcessGroup:
@@ -102,18 +121,24 @@ def host_group(group: ProcessGroup) -> ProcessGroup:
     if "cpu:" in distributed.get_backend_config(group):
         return group
     members = distributed.get_process_group_ranks(group)
-    return _cached(("host", *members), members, "gloo")
+    if members != distributed.get_process_group_ranks(_world()):
+        raise RuntimeError(
+            f"process_group: of ranks {members} has the backend {distributed.get_backend_config(group)!r} and none for "
+            "CPU tensors, by which ranks agree; expected init_process_group() to be called without a backend, or with "
+            "'cpu:gloo,cuda:nccl'"
+        )
+    return _cached(("host", *members), lambda: distributed.new_group(members, backend="gloo"))
 
 
 _groups: dict[Hashable, tuple[ProcessGroup, ProcessGroup]] = {}
 
 
-def _cached(key: Hashable, members: list[int], backend: str | None) -> ProcessGroup:
-    """A new group of these ranks, made once in the life of the default group."""
+def _cached(key: Hashable, make: Callable[[], ProcessGroup]) -> ProcessGroup:
+    """A new group, made once in the life of the default group."""
     world = _world()
     made_in, group = _groups.get(key, (None, world))
     if made_in is not world:
-        group = distributed.new_group(members, backend=backend, use_local_synchronization=True)
+        group = make()
         _groups[key] = world, group
     return group
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from dmlkernels.distributed.collectives import all_reduce
 from dmlkernels.distributed.group import Ranks
 
 
@@ -42,10 +41,15 @@ class _Local(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ranks: Ranks = ctx.ranks
+        # In place, since a copy would be as large as the shard: nobody else holds what the losses' own nodes give.
+        if torch.is_grad_enabled() or not gradient.is_contiguous():
+            gradient = gradient.clone(memory_format=torch.contiguous_format)
         # What a rank owns gets ``size`` times the gradient of one process, and what all have the mean over the ranks.
-        gradient = gradient / ranks.size
+        gradient.div_(ranks.size)
         shared_by = ranks.group if ranks.shards is None else ranks.replicas
-        return gradient if shared_by is None else all_reduce(gradient, shared_by), None
+        if shared_by is not None:
+            distributed.all_reduce(gradient, group=shared_by)
+        return gradient, None
 
 
 def local_shard(proxies: Any, ranks: Ranks) -> Tensor:

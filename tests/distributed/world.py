@@ -16,7 +16,7 @@ from typing import Any
 
 SIZE = 4
 COLLECTIVE_TIMEOUT = 30  # seconds that a rank waits in a collective
-ANSWER_TIMEOUT = 90  # seconds that a test waits for the ranks
+ANSWER_TIMEOUT = 60  # seconds that a test waits for the ranks
 
 
 @dataclass(frozen=True)
