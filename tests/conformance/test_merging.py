@@ -24,6 +24,7 @@ from dmlkernels.statistics import (
     SoftTriple,
     Square,
     Statistic,
+    SubCenter,
 )
 
 ROWS, COLUMNS, DIM = 7, 12, 5
@@ -31,7 +32,7 @@ PROXIES = 8  # of the columns, where atoms follow
 STATISTICS: list[Statistic] = [
     Divergence(8.0, True), Divergence(8.0, False), Field(3.0, 0.6, 1.1, 0.01, True),
     Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(), RowLogSumExp(),
-    SoftTriple(8.0, 0.1, 3), Square(),
+    SoftTriple(8.0, 0.1, 3), Square(), SubCenter(8.0, 3),
 ]  # fmt: skip
 BACKENDS = [name for name, available in backends.available_backends().items() if available and name != "triton"]
 
