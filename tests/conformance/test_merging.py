@@ -15,6 +15,7 @@ from dmlkernels import backends
 from dmlkernels.backends.pairs import Forward, Pairs
 from dmlkernels.statistics import (
     CATALOGUE,
+    Circle,
     Divergence,
     Field,
     Fused,
@@ -30,6 +31,7 @@ from dmlkernels.statistics import (
 ROWS, COLUMNS, DIM = 7, 12, 5
 PROXIES = 8  # of the columns, where atoms follow
 STATISTICS: list[Statistic] = [
+    Circle(8.0, 0.3, True), Circle(8.0, 0.3, False),
     Divergence(8.0, True), Divergence(8.0, False), Field(3.0, 0.6, 1.1, 0.01, True),
     Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(), RowLogSumExp(),
     SoftTriple(8.0, 0.1, 3), Square(), SubCenter(8.0, 3),
