@@ -44,7 +44,7 @@ def wanted_unit(configuration: Configuration) -> str | None:
     """The tensor-core instruction that scores must use, if any."""
     if configuration.operands in ("bfloat16", "float16"):
         return HALF_UNIT[configuration.target]
-    if configuration.operands == "bfloat16 x float32" and TARGETS[configuration.target][1].vendor != "hip":
+    if configuration.operands == "bfloat16 x float32" and TARGETS[configuration.target][1].number >= 90:
         return FLOAT_UNIT[configuration.target]
     if configuration.operands != "float64" and configuration.precision == "high":
         return FLOAT_UNIT[configuration.target]
