@@ -27,8 +27,6 @@ from dmlkernels.functional.odba import REDUCTIONS, odba_penalty
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-BUFFERS = ("atoms", "counts", "sums")
-
 
 class BackgroundDictionary(nn.Module):
     """Directions of the background, learnt as a moving average, that embeddings should be orthogonal to (ODBA).

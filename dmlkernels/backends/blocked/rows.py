@@ -24,7 +24,7 @@ class Rows:
     def __init__(self, pairs: Pairs, norms: Norms, raw: Tensor | None = None) -> None:
         """``raw`` are the rows in the dtype that they came in, if the pairs have them in a wider one."""
         self._norms = norms
-        self._original, self._all_labels = pairs.rows if raw is None else raw, pairs.row_labels
+        self._original = pairs.rows if raw is None else raw
         self._order: Tensor | None = None
         self.labels = pairs.row_labels
         boundaries: tuple[int, ...] = pairs.row_boundaries

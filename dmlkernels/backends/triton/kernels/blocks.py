@@ -51,11 +51,6 @@ def slope_type(operand):
 
 
 @triton.constexpr_function
-def is_half(operand):
-    return operand.primitive_bitwidth == 16
-
-
-@triton.constexpr_function
 def normalises(operand, owned, owns_rows, same_scores):
     """Whether vectors are normalised before they are multiplied. Products of halves are exact and cannot overflow, so
     neither side is. Of wider vectors the owned side is, once; or always the rows, where scores must not depend on who
