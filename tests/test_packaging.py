@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -154,3 +155,18 @@ def test_the_version_is_the_same_everywhere(file: str, start: str) -> None:
     lines = (PYPROJECT.parent / file).read_text(encoding="utf-8").splitlines()
     first = next(line for line in lines if line.startswith(start))
     assert first.removeprefix(start).split(",")[0] == version("dmlkernels")
+
+
+@pytest.mark.skipif(not (PYPROJECT.parent / ".git").exists(), reason="not run from the repository")
+def test_the_source_distribution_is_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What builds the package, under 500 kB; no tests, records, pictures or examples."""
+    build = pytest.importorskip("scikit_build_core.build")
+    monkeypatch.chdir(PYPROJECT.parent)
+    archive = tmp_path / build.build_sdist(str(tmp_path))
+    assert archive.stat().st_size < 500_000
+    with tarfile.open(archive) as packed:
+        names = [Path(*Path(name).parts[1:]) for name in packed.getnames()]
+    folders = {name.parts[0] for name in names if len(name.parts) > 1}
+    assert folders == {"csrc", "dmlkernels"}
+    shipped = {name for name in names if name.parts[0] == "dmlkernels"}
+    assert shipped >= {file.relative_to(PACKAGE.parent) for file in SOURCES}
