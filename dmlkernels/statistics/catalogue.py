@@ -17,10 +17,20 @@ from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
 from dmlkernels.statistics.sub_center import SubCenter
 
-CATALOGUE: dict[str, type[Statistic]] = {
-    statistic.name: statistic
-    for statistic in (Circle, Divergence, Field, Fused, LogSumExp, Moments, RowLogSumExp, SoftTriple, Square, SubCenter)
-}
+_STATISTICS: tuple[type[Statistic], ...] = (
+    Circle,
+    Divergence,
+    Field,
+    Fused,
+    LogSumExp,
+    Moments,
+    RowLogSumExp,
+    SoftTriple,
+    Square,
+    SubCenter,
+)
+
+CATALOGUE = {statistic.name: statistic for statistic in _STATISTICS}
 
 
 def build(name: str, parameters: Sequence[float]) -> Statistic:
