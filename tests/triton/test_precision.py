@@ -67,6 +67,7 @@ def test_mixed_operands_run_on_tensor_cores() -> None:
         assert second_precision(LOGSUMEXP, torch.float32, HOPPER, mixed) == "tf32x3"
         assert first_precision(LOGSUMEXP, HOPPER, False) == "ieee"
         assert first_precision(LOGSUMEXP, Architecture("cuda", 80), mixed) == "ieee"
+        assert first_precision(LOGSUMEXP, Architecture("cuda", 89), mixed) == "ieee"
     with matmul_precision("high"):
         assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32"
         assert first_precision(FIELD, HOPPER, mixed) == "tf32x3"

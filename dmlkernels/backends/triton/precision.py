@@ -16,8 +16,8 @@ _EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool) -> str:
     """Of the scores. ``mixed``: halves meet float32, as mixed precision has them; see ``is_mixed``."""
     if _wants_float32():
-        # On sm_80 three products take more registers than there are (PD-Loss at D = 128 spills in its loop).
-        return _EXACT[arch.vendor] if mixed and arch.number != 80 else "ieee"
+        # Before sm_90 three products take more registers than there are (PD-Loss at D = 128 spills in its loop).
+        return "ieee" if not mixed or 80 <= arch.number < 90 else _EXACT[arch.vendor]
     # Several bfloat16 products add up in another order with the operands exchanged.
     exact = epilogue.exact_scores or (epilogue.same_scores and arch.vendor == "hip")
     return (_EXACT if exact else _FAST)[arch.vendor]
