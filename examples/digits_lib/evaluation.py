@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import dmlkernels as dml
 from digits_lib.data import BLACK
 
-BINS = 60  # of a score histogram
+BINS, SHOWN = 60, (-4.0, 8.0)  # of a score histogram
 
 # Brute-force search: the default would need faiss.
 _search = CustomKNN(CosineSimilarity())
@@ -56,14 +56,13 @@ def metrics(embeddings: Tensor, labels: Tensor, textures: Tensor) -> dict[str, f
 
 
 def score_histograms(embeddings: Tensor, labels: Tensor) -> dict[str, list[float]]:
-    """Densities of genuine and impostor scores between common edges."""
+    """Densities of genuine and impostor scores, in standard deviations of the impostor scores from their mean.
+
+    So embeddings that differ in how narrow a cone they keep to share a scale, as d' has it.
+    """
     genuine, impostor = pair_scores(embeddings, labels)
-    lowest = float(
-        torch.cat((genuine, impostor[::50])).kthvalue(1 + len(genuine) // 500).values
-    )  # not the last outlier
-    edges = torch.linspace(lowest, 1.0, BINS + 1)
-    return {
-        "edges": edges.tolist(),
-        "genuine": torch.histogram(genuine, edges, density=True).hist.tolist(),
-        "impostor": torch.histogram(impostor, edges, density=True).hist.tolist(),
-    }
+    mean, deviation = impostor.mean(), impostor.std()
+    edges = torch.linspace(*SHOWN, BINS + 1)
+    genuine, impostor = ((scores - mean) / deviation for scores in (genuine, impostor))
+    densities = (torch.histogram(scores, edges, density=True).hist.tolist() for scores in (genuine, impostor))
+    return {"edges": edges.tolist(), **dict(zip(("genuine", "impostor"), densities, strict=True))}

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from digits_lib.data import VIEWS, instances
+from digits_lib.evaluation import SHOWN
 from digits_lib.growth import Growth
 from digits_lib.report import by_title
 from digits_lib.training import Run
@@ -77,11 +78,12 @@ def draw_scores(runs: Sequence[Run], path: Path) -> None:
         for name, colour in (("genuine", GENUINE), ("impostor", IMPOSTOR)):
             axis.stairs(scores[name], scores["edges"], fill=True, color=colour, alpha=0.45, label=name)
             axis.stairs(scores[name], scores["edges"], color=colour)
-        axis.set(title=f"{title}\nd' = {found['decidability']:.2f}", yticks=[], xlim=(-0.6, 1))
+        axis.set(title=f"{title}\nd' = {found['decidability']:.2f}", yticks=[], xlim=SHOWN)
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    axes[0, 0].legend(loc="upper left", frameon=False)
-    figure.supxlabel("cosine of two views of unseen classes", fontsize="medium")
+    axes[0, 0].legend(loc="upper right", frameon=False)
+    label = "cosine of two views of unseen classes, in standard deviations of impostor scores from their mean"
+    figure.supxlabel(label, fontsize="medium")
     finish(figure, path)
 
 
@@ -111,6 +113,7 @@ def draw_growth(growth: Sequence[Growth], path: Path) -> None:
         classes = [point.classes for point in points]
         axes[0].plot(classes, [point.saved / 2**20 for point in points], color=colour, marker="o", label=loss)
         axes[1].plot(classes, [point.seconds / plain[point.classes] for point in points], color=colour, marker="o")
+    axes[1].set_ylim(0.05, 2)
     axes[0].set(title="saved for backward (MiB)", xlabel="classes", xscale="log", yscale="log")
     axes[1].set(title="time of a step, plain PyTorch = 1", xlabel="classes", xscale="log", yscale="log")
     for axis in axes:

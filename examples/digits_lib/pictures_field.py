@@ -40,7 +40,7 @@ def draw_field(path: Path, *, epochs: int) -> None:
     network = ConvNet(2)
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), layout="constrained")
     draw_panel(axes[0], embed(network, images), labels, "Before training")
-    job = Job("d", 0, epochs, batch=len(labels) // 2)
+    job = Job("d", 0, epochs, batch=len(labels) // 10)
     for _ in fit(network, Objective(dml.DecidabilityLoss()), split, labels, job):
         pass
     picture = draw_panel(axes[1], embed(network, images), labels, f"After {epochs} epochs of D-Loss")

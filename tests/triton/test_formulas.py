@@ -21,13 +21,25 @@ from tests.triton.common import DEVICE
 CASES = ("plain", "some_ignored", "one_sample")
 
 
+NO_KERNEL = (
+    "adaface_loss",
+    "circle_loss",
+    "curricularface_loss",
+    "magface_loss",
+    "odba_penalty",
+    "sub_center_arcface_loss",
+)
+
+
 def stays_plain(loss: Loss) -> bool:
-    """Losses of each sample, margins beside tensors, two statistics apart, and what is a sum and no more."""
+    """Losses of each sample, margins beside tensors, class weights, two statistics apart, and what has no kernel."""
     return (
         loss.options.get("reduction") == "none"
+        or loss.function in NO_KERNEL
+        or "label_smoothing" in loss.options
+        or "class_weights" in loss.keywords
         or (loss.function in ("cosface_loss", "arcface_loss") and bool({"margin", "scale"} & set(loss.keywords)))
         or loss.name == "fused_pd_odba"
-        or loss.function == "odba_penalty"
     )
 
 
