@@ -122,8 +122,8 @@ HOST = """
 
 Host time of a step after the change as a ratio to that before, launches stubbed out
 (`python -m tests.triton.host_time`), on one shared CPU core: medians of four runs of either version, interleaved, each
-the lower quartile of 60 steps. Kernels of this package cost nothing here. On a GPU each costs a launch, so the gain there
-follows from the counts above too.
+the lower quartile of 60 steps. Kernels of this package cost nothing here. On a GPU each costs a launch, so the gain
+there follows from the counts above too.
 
 | loss | after / before |
 | --- | ---: |
