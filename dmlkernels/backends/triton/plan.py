@@ -60,7 +60,7 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
     tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
     if owned <= 64 and tiles.M == 128:  # half as many rows, by half as many warps
-        tiles = tiles._replace(M=64, num_warps=tiles.num_warps // 2)
+        tiles = tiles._replace(M=64, num_warps=tiles.num_warps // 2, registers=0)
     return tiles._replace(N=max(tiles.N, next_power_of_2(work.group)))
 
 
@@ -115,7 +115,13 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         n = 32 if wide else 64
     if owns_columns and size == 2 and (light or arch.number >= 90):
         n = max(n, 64)  # the rows of a tile: no warps then score the same ones
-    return Tiles(m, n, block_d, slice_d, 8 if m == 64 and work.dim > block_d else 4, 2)
+    warps = 8 if m == 64 and work.dim > block_d else 4
+    if owns_columns and size == 2 and work.live_tiles >= 3:  # else registers spill
+        if arch.number < 90:
+            m, n, warps = 32, 32, 4
+        elif arch.number >= 100:
+            warps = 8
+    return Tiles(m, n, block_d, slice_d, warps, 2)
 
 
 def _block_d(work: Work, arch: Architecture) -> int:

@@ -39,7 +39,7 @@ def power(squared, low, high, scale, exponent):
 def all_far(scores, factor, high):
     """Whether every squared distance of a plain tile is at least ``high``, and none is NaN."""
     nearest = nan_max(scores, 1) * flat(factor)
-    return 2.0 - 2.0 * tl.max(tl.where(nearest == nearest, nearest, float("inf")), 0) >= high
+    return 2.0 - 2.0 * tl.max(tl.where(nearest == nearest, nearest, float("inf"))) >= high
 
 
 @triton.jit
@@ -68,7 +68,7 @@ def fold_field(state, scores, factor, masks, values, weight, segments, hyper):
 @triton.jit
 def any_pair(mask):
     """Whether a tile of flags, or a vector, has one set."""
-    return tl.max(tl.max(mask.to(tl.int32), 1), 0)
+    return tl.max(mask.to(tl.int32))
 
 
 @triton.jit
