@@ -119,7 +119,7 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     if owns_columns and size == 2 and work.live_tiles >= 3:  # else registers spill
         if arch.number < 90:
             m, n, warps = 32, 32, 4
-        elif arch.number >= 100:
+        elif arch.number >= 100 or work.live_tiles == 4:
             warps = 8
     return Tiles(m, n, block_d, slice_d, warps, 2)
 
