@@ -19,7 +19,7 @@ from tests.triton.every import Configuration, check, sample
 from tests.triton.launches import compile_launches
 from tests.triton.limits import MAIN, SHARED
 
-EVERY_KERNEL = {"norms_kernel", "merge_kernel", "combine_kernel", *MAIN}
+EVERY_KERNEL = {"small_labels_kernel", "norms_kernel", "merge_kernel", "combine_kernel", *MAIN}
 
 
 @pytest.mark.parametrize("configuration", sample(), ids=lambda one: "-".join(map(str, one)))
