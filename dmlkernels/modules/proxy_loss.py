@@ -302,7 +302,7 @@ class ProxyLoss(LossModule):
         drawn = torch.randn(shape, generator=generator, device=old.device, dtype=old.dtype)
         self.proxies.grad = None
         self.proxies.data = torch.cat([old, unit_rows(drawn).to(old.dtype)])
-        extend_state(self.proxies, shape[0], [optimizer] if isinstance(optimizer, Optimizer) else optimizer)
+        extend_state(self.proxies, shape[0], optimizer)
         self.num_classes += num_new
         self._watch = None
 

@@ -60,7 +60,7 @@ class TensorOptions(ProxyLoss):
             if value.dim():
                 value.grad = None
                 value.data = torch.cat([value.data, value.data.mean().expand(num_new)])
-                extend_state(value, num_new, [optimizer] if isinstance(optimizer, Optimizer) else optimizer)
+                extend_state(value, num_new, optimizer)
 
     def extra_repr(self) -> str:
         """Sizes and options."""
