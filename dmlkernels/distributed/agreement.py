@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from numbers import Number
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -116,11 +117,16 @@ def step_of(process_group: object) -> Step | None:
     return process_group if isinstance(process_group, Step) else None
 
 
-def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
+def across_ranks(function: Callable[P, T], parts: Sequence[str] = ()) -> Callable[P, T]:
     """Decorate a loss: with a process group or a DTensor it is called with a ``Step`` in place of the group.
 
     The function makes its checks and then calls ``Step.agree``. Whatever it raises before is raised on all ranks.
+
+    Args:
+        parts: names of what the function returns in a dict beside the loss; none if it returns the loss alone.
     """
+    parameters = inspect.signature(function).parameters.values()
+    names = tuple(parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY)
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> T:
@@ -132,7 +138,13 @@ def across_ranks(function: Callable[P, T]) -> Callable[P, T]:
                 proxies = value
         if group is None and proxies is None:
             return function(*args, **options)
-        from dmlkernels.distributed.calls import call_across_ranks  # not before it is needed: it imports the compiler
+        # Imported when needed: both import the compiler.
+        if torch.compiler.is_compiling():
+            from dmlkernels.distributed.compiled import capture, is_capturable
+
+            if is_capturable(names, args, options):
+                return capture(function, names, parts, group, args, options)
+        from dmlkernels.distributed.calls import call_across_ranks
 
         return call_across_ranks(function, group, proxies, args, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,8 +20,11 @@ from dmlkernels.statistics import Field, Fused, Moments, Square
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+PARTS = ("pd", "field", "odba")
+"""Names of the terms."""
 
-@across_ranks
+
+@partial(across_ranks, parts=PARTS)
 def fused_objective(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)
@@ -89,7 +93,7 @@ def fused_objective(
         >>> sorted(parts)
         ['field', 'odba', 'pd']
     """
-    weights = {"pd": pd_weight, "field": field_weight, "odba": odba_weight}
+    weights = dict(zip(PARTS, (pd_weight, field_weight, odba_weight), strict=True))
     weights = {name: check_number(f"{name}_weight", weight) for name, weight in weights.items()}
     min_gap, eps = check_decidability_options(form, correction, min_gap, eps)
     temperature = check_number("temperature", temperature, above=0)

@@ -112,14 +112,15 @@ FAULTS: list[tuple[Callable[[Arguments], None], str]] = [
 ONLY_PLAIN = (other_dimensions, other_classes)  # a DTensor of another shape cannot be made on one rank
 
 
-def provoke(place: Place, layout: str, name: str, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
-    """The error of this rank. The group must be good for another call after it."""
+def provoke(place: Place, layout: str, name: Any, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
+    """The error of this rank, of a loss or of the one with this name. The group must be good for another call."""
+    loss = getattr(dml, name) if isinstance(name, str) else name
     given = arguments_of(place, layout)
     if place.rank == BAD:
         fault(given)
     start = time.monotonic()
     try:
-        getattr(dml, name)(**given)
+        loss(**given)
     except Exception as error:
         found = type(error).__name__, str(error), time.monotonic() - start
     else:

@@ -1,0 +1,202 @@
+"""Across ranks, too, torch.compile makes one graph of a loss, with the same value and gradients."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed
+
+import dmlkernels as dml
+from tests.distributed.evaluate import BY_NAME, PROXIES, Found, gradients_of, part_of
+from tests.distributed.test_faults import Arguments, arguments_of, assert_told, provoke, unknown_label, wrong_shape
+from tests.distributed.world import Place, World
+from tests.losses import Loss
+from tests.problem import Problem, make_problem
+
+# Ranks, parts of the batch, layout of the proxies, losses.
+SETTINGS = [
+    (2, "empty", "replicated", ["fused", "soft_triple", "adaface"]),
+    (3, "uneven", "sharded", ["pd", "field", "curricular"]),
+    (4, "uneven", "table", ["anchor", "circle"]),
+    (3, "uneven", "copies", ["softmax"]),
+]
+
+
+class Compiled:
+    """A loss of the table in one graph."""
+
+    def __init__(self, loss: Loss, compiler: str, **options: Any) -> None:
+        names = [*loss.inputs, *loss.keywords.values()]
+        blank: dict[str, Any] = dict.fromkeys(Problem.__dataclass_fields__)
+        self.leaves = loss.leaves
+
+        @torch.compile(fullgraph=True, backend=compiler)
+        def call(given: dict[str, Any], **changed: Any) -> Tensor:
+            return loss(Problem(**{**blank, **given}), "torch", **options, **changed)
+
+        self._call, self._names = call, names
+
+    def __call__(self, problem: Problem, backend: str = "torch", **changed: Any) -> Tensor:
+        found: Tensor = self._call({name: getattr(problem, name) for name in self._names}, **changed)
+        return found
+
+
+def local(tensor: Any) -> Tensor:
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def same(found: Found, expected: Found) -> bool:
+    assert found.gradients.keys() == expected.gradients.keys()
+    gradients = ((local(found.gradients[leaf]), local(expected.gradients[leaf])) for leaf in expected.gradients)
+    return torch.equal(found.loss, expected.loss) and all(torch.equal(one, other) for one, other in gradients)
+
+
+def compare(place: Place, names: list[str], parts: str, layout: str, compiler: str) -> list[str]:
+    """Losses that differ from what they are without the compiler, bit for bit."""
+    wrong = []
+    for name in names:
+        torch._dynamo.reset()
+        implied = layout == "copies" and any(leaf in BY_NAME[name].inputs for leaf in PROXIES)
+        options = {} if implied else {"process_group": place.group}
+        expected = gradients_of(BY_NAME[name], part_of(make_problem("plain"), place, parts, layout), "torch", **options)
+        call: Any = Compiled(BY_NAME[name], compiler, **options)
+        for _ in range(2):
+            if not same(gradients_of(call, part_of(make_problem("plain"), place, parts, layout), "torch"), expected):
+                wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting[:3])))
+def test_one_graph_has_the_bits_of_many(world: World, setting: tuple[int, str, str, list[str]]) -> None:
+    size, parts, layout, names = setting
+    assert world.run(size, compare, names, parts, layout, "aot_eager") == [[]] * size
+
+
+def test_inductor(world: World) -> None:
+    assert world.run(2, compare, ["softmax"], "uneven", "sharded", "inductor") == [[]] * 2
+
+
+def vary(place: Place) -> list[str]:
+    """Other shapes, an option of other values, another group, no gradient: what differs from eager."""
+    torch._dynamo.reset()
+    call = torch.compile(dml.cosface_loss, fullgraph=True, backend="aot_eager")
+    alone = distributed.new_group([place.rank], use_local_synchronization=True)
+    given, wrong = arguments_of(place, "replicated"), []
+    del given["process_group"]
+    for rows, scale, group in (
+        (6, 20.0, place.group), (5, 21.0, place.group), (0, 22.0, place.group), (6, 23.0, alone), (6, 20.0, place.group)
+    ):  # fmt: skip
+        rows = rows if place.rank else 6
+        leaf = given["embeddings"].detach()[:rows].requires_grad_()
+        found = []
+        for function in (call, dml.cosface_loss):
+            loss = function(leaf, given["labels"][:rows], given["proxies"], scale=scale, process_group=group)
+            found += [loss.detach(), *torch.autograd.grad(loss, (leaf, given["proxies"]))]
+            with torch.no_grad():
+                found.append(function(leaf, given["labels"][:rows], given["proxies"], scale=scale, process_group=group))
+        if not all(torch.equal(one, other) for one, other in zip(found[:4], found[4:], strict=True)):
+            wrong.append(f"{rows} {scale}")
+    return wrong
+
+
+def test_what_varies_compiles_again(world: World) -> None:
+    assert world.run(2, vary) == [[]] * 2
+
+
+def hold(place: Place) -> list[int]:
+    """How many graphs are held, and a gradient, of a call whose backward comes twice and of one that has none."""
+    from dmlkernels.distributed.call_op import _graphs
+
+    torch._dynamo.reset()
+    torch._functorch.config.donated_buffer = False  # otherwise a compiled function has no second backward
+    call = torch.compile(dml.pd_loss, fullgraph=True, backend="aot_eager")
+    given, held = arguments_of(place, "replicated"), []
+    for backwards in (0, 1, 2):
+        loss = call(**given)
+        held.append(len(_graphs))
+        for number in range(backwards):
+            loss.backward(retain_graph=number < backwards - 1)
+        del loss
+        gc.collect()
+        held.append(len(_graphs))
+    expected = arguments_of(place, "replicated")
+    dml.pd_loss(**expected).backward()
+    torch.testing.assert_close(given["embeddings"].grad, 3 * expected["embeddings"].grad)
+    return held
+
+
+def test_a_graph_lives_as_long_as_its_loss(world: World) -> None:
+    assert world.run(2, hold) == [[1, 0, 1, 0, 1, 0]] * 2
+
+
+def autocast_module(place: Place, sharded: bool) -> bool:
+    torch._dynamo.reset()
+    generator = torch.Generator().manual_seed(1)
+    options = {"device_mesh": place.mesh} if sharded else {"process_group": place.group}
+    module = dml.ArcFaceLoss(5, 8, generator=generator, **options)
+    network = torch.nn.Linear(8, 8)
+    given = arguments_of(place, "replicated")
+
+    def step(inputs: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss: Tensor = module(network(inputs), labels)
+        return loss
+
+    found = []
+    for call in (step, torch.compile(step, fullgraph=True, backend="aot_eager")):
+        network.load_state_dict({"weight": torch.eye(8), "bias": torch.zeros(8)})
+        module.zero_grad()
+        loss = call(given["embeddings"].detach().float(), given["labels"])
+        loss.backward()
+        found.append((loss.detach(), local(module.proxies.grad)))
+    return all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_network_and_its_loss_under_autocast(world: World, sharded: bool) -> None:
+    assert world.run(2, autocast_module, sharded) == [True, True]
+
+
+def provoke_compiled(place: Place, layout: str, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
+    torch._dynamo.reset()
+    call = torch.compile(dml.normalized_softmax_loss, fullgraph=True, backend="aot_eager")
+    call(**arguments_of(place, layout)).backward()
+    return provoke(place, layout, call, fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [(unknown_label, "labels: 77 is the class of no proxy"), (wrong_shape, "labels: got shape")],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+def test_a_fault_on_one_rank(world: World, layout: str, fault: Callable[[Arguments], None], message: str) -> None:
+    """Also one that the compiler meets on that rank alone."""
+    assert_told(world.run(3, provoke_compiled, layout, fault), message)
+
+
+def sample(place: Place) -> tuple[int, bool]:
+    torch._dynamo.reset()
+    generator = torch.Generator()
+
+    def call(embeddings: Tensor, labels: Tensor, proxies: Tensor) -> Tensor:
+        loss = dml.cosface_loss(
+            embeddings + 1, labels, proxies, sample_classes=0.6, sample_generator=generator, process_group=place.group
+        )
+        return loss * 2
+
+    given = arguments_of(place, "replicated")
+    del given["process_group"]
+    breaks = torch._dynamo.explain(call)(**given).graph_break_count
+    found = [
+        function(**given) for function in (torch.compile(call, backend="aot_eager"), call) if generator.manual_seed(4)
+    ]
+    return breaks, torch.equal(*found)
+
+
+def test_a_generator_breaks_the_graph_once(world: World) -> None:
+    assert world.run(2, sample) == [(1, True)] * 2
