@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
 from dmlkernels.functional.per_sample import check_option, per_sample
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
+
+@across_ranks
 @torch.no_grad()
 def adacos_scale(
     embeddings: Tensor,  # (B, D)
@@ -24,6 +30,7 @@ def adacos_scale(
     ignore_index: int = -100,
     backend: str = "auto",
     validate: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:  # ()
     """Compute the scale of the next step from the scores at the present one.
 
@@ -35,7 +42,7 @@ def adacos_scale(
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: the present one: a number above 0, or a () tensor.
-        proxy_labels, ignore_index, backend, validate: as in ``normalized_softmax_loss``.
+        proxy_labels, ignore_index, backend, validate, process_group: as in ``normalized_softmax_loss``.
 
     Returns:
         () tensor without a gradient, float32, or float64 if an input is float64. Nothing is read on the host.
@@ -56,13 +63,14 @@ def adacos_scale(
     if isinstance(scale, Tensor) and scale.dim():
         raise ValueError(f"scale: got shape {tuple(scale.shape)}, expected a number or a () tensor")
     inputs = proxy_inputs(
-        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate
-    )
+        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
+        process_group=process_group,
+    )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
     negative = class_scores(inputs, scale)[:, 1]
     highest = scale + math.log(inputs.num_proxies)  # no sum is above this
     log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
     cosines = torch.where(inputs.valid, own_cosines(inputs, scale), torch.nan)
     # Of an even number torch takes the lower of the middle two angles, which has the higher cosine.
-    median = -(-cosines).nanmedian()
+    median = -(-inputs.gathered(cosines)).nanmedian()
     return (log_average / median.clamp(math.sqrt(0.5), 1)).clamp_min(1) + inputs.poison

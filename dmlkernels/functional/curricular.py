@@ -11,9 +11,9 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
-from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
 from dmlkernels.functional.per_sample import check_option, per_sample
+from dmlkernels.functional.running import check_momentum, update_running
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -28,6 +28,7 @@ def curricularface_loss(
     scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.5,
     hardness: float | Tensor = 0.0,
+    momentum: float | None = None,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     class_weights: Tensor | None = None,  # (C,)
@@ -48,6 +49,8 @@ def curricularface_loss(
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
         margin: added to the own angle, as in ``arcface_loss``.
         hardness: t, one number or a () tensor; held fixed.
+        momentum: None, or 0 to 1 to update the tensor ``hardness`` in place first, as batch normalisation does:
+            ``momentum`` times the old value plus the rest times the mean own cosine, unless the latter is not finite.
         proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``. If several proxies share a class the own cosine is their joint score,
             logsumexp(scale s) / scale (ours), which takes one more pass.
@@ -69,13 +72,17 @@ def curricularface_loss(
     scale = check_option("scale", scale, above=0)
     margin = check_angle("margin", margin)
     hardness = check_option("hardness", hardness)
+    momentum = check_momentum(momentum, hardness=hardness)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
     scale, margin = per_sample("scale", scale, inputs), per_sample("margin", margin, inputs)
     weights = of_own_class(inputs, class_weights)
-    threshold = _added(own_cosines(inputs, scale), margin)
+    cosines = own_cosines(inputs, scale)
+    threshold = _added(cosines, margin)
+    if momentum is not None:  # else there is nothing to exchange
+        update_running(hardness, mean_over_samples(inputs, cosines) + inputs.poison, momentum)
     if isinstance(hardness, Tensor):
         hardness = per_sample("hardness", hardness.detach(), inputs)
     return cross_entropy_loss(
@@ -83,24 +90,6 @@ def curricularface_loss(
         lambda positive: scale * add_angle(positive / scale, margin),
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def mean_own_cosine(
-    embeddings: Tensor,  # (B, D)
-    labels: Tensor,  # (B,)
-    proxies: Tensor,  # (C, D)
-    scale: float | Tensor,
-    *,
-    proxy_labels: Tensor | None,  # (C,)
-    ignore_index: int,
-    backend: str,
-) -> Tensor:  # ()
-    """The mean of the own cosines that the hardness follows."""
-    inputs = proxy_inputs(
-        embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=False
-    )
-    return mean_over_samples(inputs, own_cosines(inputs, per_sample("scale", scale, inputs))) + inputs.poison
 
 
 @torch.no_grad()

@@ -97,6 +97,10 @@ class ProxyInputs:
         """Sums over the samples of the whole batch, from those of this rank's."""
         return sums
 
+    def gathered(self, values: Tensor) -> Tensor:
+        """The values of the samples of the whole batch, from those of this rank's; without a gradient."""
+        return values
+
     def whole(self, of_proxies: Tensor) -> Tensor:
         """A sum over all proxies, from that over this rank's."""
         return of_proxies

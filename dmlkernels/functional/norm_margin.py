@@ -14,6 +14,7 @@ from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.per_sample import check_option, per_sample
+from dmlkernels.functional.running import check_momentum, update_running
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -32,6 +33,7 @@ def adaface_loss(
     concentration: float = 0.333,
     norm_mean: float | Tensor | None = None,  # ()
     norm_std: float | Tensor | None = None,  # ()
+    momentum: float | None = None,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
     class_weights: Tensor | None = None,  # (C,)
@@ -54,6 +56,8 @@ def adaface_loss(
         margin: m, radians, 0 to pi / 2.
         concentration: h, above 0: within 1 / h standard deviations the margins change.
         norm_mean, norm_std: of the norms, each one number or a () tensor; default those of the batch.
+        momentum: None, or 0 to 1 to update both tensors in place first, as batch normalisation does: ``momentum`` times
+            the old value plus the rest times that of the batch, unless the latter is not finite.
         proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``.
 
@@ -81,6 +85,7 @@ def adaface_loss(
         norm_mean = check_option("norm_mean", norm_mean, above=0)
     if norm_std is not None:
         norm_std = check_option("norm_std", norm_std, at_least=0)
+    momentum = check_momentum(momentum, norm_mean=norm_mean, norm_std=norm_std)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
@@ -89,8 +94,10 @@ def adaface_loss(
     weights = of_own_class(inputs, class_weights)
     with torch.no_grad():
         norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
-        if norm_mean is None or norm_std is None:
+        if norm_mean is None or norm_std is None or momentum is not None:
             mean, std = spread_of(inputs, norms)
+            update_running(norm_mean, mean, momentum)
+            update_running(norm_std, std, momentum)
             norm_mean, norm_std = mean if norm_mean is None else norm_mean, std if norm_std is None else norm_std
         quality = ((norms - norm_mean) / (norm_std + _EPS) * concentration).clamp(-1, 1)
     return cross_entropy_loss(
@@ -181,18 +188,6 @@ def norms_of(inputs: ProxyInputs) -> Tensor:  # (B,)
     """L2 norms of the embeddings; those of ignored rows, which may hold anything, are 0."""
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0).to(inputs.dtype)
     return torch.linalg.vector_norm(kept, dim=1)
-
-
-@torch.no_grad()
-def norm_statistics(embeddings: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:  # (), ()
-    """Mean and standard deviation of the norms of a batch as ``adaface_loss`` has them; NaN of an empty one."""
-    dtype = torch.promote_types(embeddings.dtype, torch.float32)
-    kept = labels.long() != ignore_index
-    vectors = torch.where(kept[:, None], embeddings.detach(), 0).to(dtype)
-    norms, count = torch.linalg.vector_norm(vectors, dim=1).clamp(_SHORTEST, _LONGEST), kept.sum()
-    mean = torch.where(kept, norms, 0).sum() / count
-    squares = torch.where(kept, norms - mean, 0).square().sum()
-    return mean, (squares / (count - 1).clamp_min(1)).sqrt()
 
 
 def spread_of(inputs: ProxyInputs, norms: Tensor) -> tuple[Tensor, Tensor]:  # (), ()

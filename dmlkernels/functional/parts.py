@@ -98,7 +98,7 @@ class PartInputs(ProxyInputs):
         seed = int(torch.randint(2**62, (), generator=generator, device=device))
         agreed = self.__dict__["parts"] = replace(self, numbers=self.numbers._replace(seed=seed)).parts
         ranks, shard = agreed.ranks, agreed.shard
-        everyone = all_gather(self.labels, ranks.group, [told.rows for told in agreed.everyone])
+        everyone = self.gathered(self.labels)
         seed, labels = agreed.everyone[0].seed, self.labels
         if shard is not None and ranks.shards is not None:
             seed += distributed.get_rank(ranks.shards)
@@ -135,6 +135,9 @@ class PartInputs(ProxyInputs):
 
     def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
         return self.parts.total(torch.stack(sums) + self.poison).unbind()
+
+    def gathered(self, values: Tensor) -> Tensor:
+        return all_gather(values, self.parts.ranks.group, [told.rows for told in self.parts.everyone])
 
     def whole(self, of_proxies: Tensor) -> Tensor:
         if self.parts.shard is None:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dmlkernels.functional.adacos import adacos_scale
 from dmlkernels.functional.checks import check_number
-from dmlkernels.functional.curricular import curricularface_loss, mean_own_cosine
-from dmlkernels.functional.norm_margin import adaface_loss, magface_loss, norm_statistics
+from dmlkernels.functional.curricular import curricularface_loss
+from dmlkernels.functional.norm_margin import adaface_loss, magface_loss
+from dmlkernels.functional.running import check_momentum, update_running
 from dmlkernels.functional.softmax import normalized_softmax_loss
 from dmlkernels.modules.softmax import MarginLoss, NormalizedSoftmaxLoss
 
@@ -41,7 +42,8 @@ class AdaFaceLoss(NormalizedSoftmaxLoss):
 
     In training mode a call first takes in the batch's mean and standard deviation, in the buffers ``norm_mean`` and
     ``norm_std``: ``momentum`` times the old plus the rest times the new. Statistics that are not finite are left out.
-    Every process has its own, unless something broadcasts buffers, as DistributedDataParallel does.
+    With ``process_group`` or sharded proxies they are those of the whole batch; else every process has its own, unless
+    something broadcasts buffers, as DistributedDataParallel does.
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
@@ -83,22 +85,17 @@ class AdaFaceLoss(NormalizedSoftmaxLoss):
         }
         super().__init__(num_classes, embedding_size, **start, **options)
 
-    def _evaluate(
-        self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.training:
-            mean, std = norm_statistics(embeddings, labels, self.options["ignore_index"])
-            take_in(self.norm_mean, mean, self._momentum)
-            take_in(self.norm_std, std, self._momentum)
-        return super()._evaluate(embeddings, labels, options)
+    def _call_options(self) -> dict[str, Any]:
+        return {**super()._call_options(), "momentum": self._momentum if self.training else None}
 
 
 class CurricularFaceLoss(MarginLoss):
     """CurricularFace with its own proxies; the margin is in radians.
 
     In training mode a call first takes the batch's mean own cosine into the buffer ``hardness``: ``momentum`` times the
-    old plus the rest times the new. One that is not finite is left out. Every process has its own, unless something
-    broadcasts buffers, as DistributedDataParallel does.
+    old plus the rest times the new. One that is not finite is left out. With ``process_group`` or sharded proxies it is
+    that of the whole batch; else every process has its own, unless something broadcasts buffers, as
+    DistributedDataParallel does.
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
@@ -127,16 +124,8 @@ class CurricularFaceLoss(MarginLoss):
         start = torch.tensor(check_number("hardness", hardness))
         super().__init__(num_classes, embedding_size, hardness=start, **options)
 
-    def _evaluate(
-        self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.training:
-            mean = mean_own_cosine(
-                embeddings, labels, self.proxies, options["scale"],
-                proxy_labels=self.proxy_labels, ignore_index=options["ignore_index"], backend=options["backend"],
-            )  # fmt: skip
-            take_in(self.hardness, mean, self._momentum)
-        return super()._evaluate(embeddings, labels, options)
+    def _call_options(self) -> dict[str, Any]:
+        return {**super()._call_options(), "momentum": self._momentum if self.training else None}
 
 
 class AdaCosLoss(NormalizedSoftmaxLoss):
@@ -144,7 +133,8 @@ class AdaCosLoss(NormalizedSoftmaxLoss):
 
     The buffer ``scale`` starts at ``sqrt(2) log(num_classes - 1)``. In training mode a call first replaces it by what
     the batch asks for, see ``adacos_scale``, which takes one more pass forward; one that is not finite is left out.
-    Every process has its own, unless something broadcasts buffers, as DistributedDataParallel does.
+    With ``process_group`` or sharded proxies it is that of the whole batch; else every process has its own, unless
+    something broadcasts buffers, as DistributedDataParallel does.
 
     Args:
         num_classes, embedding_size: shape of the proxies, of at least 3 classes; ``ProxyLoss`` says what else may be
@@ -179,22 +169,8 @@ class AdaCosLoss(NormalizedSoftmaxLoss):
             found = adacos_scale(
                 embeddings, labels, self.proxies, self.scale,
                 proxy_labels=self.proxy_labels, ignore_index=options["ignore_index"], backend=options["backend"],
+                process_group=self.process_group,
             )  # fmt: skip
-            take_in(self.scale, found, 0.0)
+            update_running(self.scale, found, 0.0)
         # Backward may come after another call, which changes the buffer.
         return super()._evaluate(embeddings, labels, {**options, "scale": self.scale.clone()})
-
-
-def check_momentum(momentum: float) -> float:
-    """From 0 to 1."""
-    momentum = check_number("momentum", momentum, at_least=0)
-    if momentum > 1:
-        raise ValueError(f"momentum: got {momentum}, expected a number of at most 1")
-    return momentum
-
-
-@torch.no_grad()
-def take_in(running: Tensor, found: Tensor, momentum: float) -> None:
-    """Move a running value towards what a batch has, unless that is not finite."""
-    moved = momentum * running + (1 - momentum) * found.to(running.dtype)
-    running.copy_(torch.where(found.isfinite(), moved, running))

@@ -6,7 +6,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_PER_CALL = ("proxy_labels", "sample_weight", "prior", "active", "centers_per_class", "validate", "process_group")
+_PER_CALL = (
+    "proxy_labels",
+    "sample_weight",
+    "prior",
+    "active",
+    "centers_per_class",
+    "validate",
+    "process_group",
+    "momentum",
+)
 
 
 def complete_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -186,6 +186,27 @@ def test_wrong_options_raise_at_construction(
         build(C, D, **options)
 
 
+@pytest.mark.parametrize(
+    ("function", "options", "error", "message"),
+    [
+        (
+            dml.adaface_loss,
+            {"norm_mean": torch.ones(())},
+            TypeError,
+            r"^norm_std: got NoneType, expected a \(\) tensor",
+        ),
+        (dml.curricularface_loss, {}, TypeError, r"^hardness: got float, expected a \(\) tensor"),
+        (dml.curricularface_loss, {"hardness": torch.zeros(3)}, ValueError, r"^hardness: got shape \(3,\)"),
+        (dml.curricularface_loss, {"momentum": -1.0}, ValueError, "^momentum: got -1.0"),
+    ],
+)
+def test_what_is_updated_is_one_tensor(
+    function: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        function(torch.eye(3), torch.arange(3), torch.eye(3), **{"momentum": 0.9, **options})
+
+
 def test_adacos_needs_three_classes() -> None:
     with pytest.raises(ValueError, match=r"^num_classes: got 2, expected at least 3"):
         dml.AdaCosLoss(2, D)

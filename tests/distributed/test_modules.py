@@ -220,3 +220,56 @@ def test_couce_across_ranks(world: World, sharded: bool) -> None:
     for value, _, _, atoms in found:
         torch.testing.assert_close(value, loss.detach(), rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(atoms, couce.dictionary.atoms, rtol=1e-10, atol=1e-10)
+
+
+RUNNING = [dml.AdaFaceLoss, dml.CurricularFaceLoss, dml.AdaCosLoss]
+
+
+def three_steps(module: Any, embeddings: Tensor, labels: Tensor) -> list[Tensor]:
+    """Losses and running values over three batches of different norms."""
+    found = []
+    for factor in (1.0, 8.0, 30.0):
+        found.append(module(factor * embeddings, labels).detach())
+        found += [value.clone() for value in module.buffers()]
+    return found
+
+
+def running_state(place: Place) -> list[list[Tensor]]:
+    embeddings, labels = samples(place.rank, place.rank + 2)  # uneven parts
+    labels[0] = -100 if place.rank else labels[0]
+    found = []
+    for kind in RUNNING:
+        found.append(three_steps(new_module(kind, process_group=place.group), embeddings, labels))
+        found += [three_steps(dml.shard_proxies(new_module(kind), mesh), embeddings, labels) for mesh in meshes(place)]
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_running_state_is_that_of_the_whole_batch(world: World, size: int) -> None:
+    parts = [samples(rank, rank + 2) for rank in range(size)]
+    for _, labels in parts[1:]:
+        labels[0] = -100
+    batch = torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+    truth = [three_steps(new_module(kind), *batch) for kind in RUNNING for _ in range(2 + (size == 4))]
+    for found in world.run(size, running_state):
+        for values, expected in zip(found, truth, strict=True):
+            for value, right in zip(values, expected, strict=True):
+                torch.testing.assert_close(value, right, rtol=1e-10, atol=1e-10)
+
+
+def compiled_running_state(place: Place) -> list[list[Tensor]]:
+    found = []
+    for kind in RUNNING:
+        module, twin = (new_module(kind, process_group=place.group).float() for _ in range(2))
+        compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+        embeddings, labels = samples(place.rank)
+        found.append(three_steps(module, embeddings.float(), labels))
+        found.append(three_steps(compiled, embeddings.float(), labels))
+    torch._dynamo.reset()
+    return found
+
+
+def test_compiled_calls_update_the_running_state(world: World) -> None:
+    for found in world.run(2, compiled_running_state):
+        for eager, compiled in zip(found[::2], found[1::2], strict=True):
+            torch.testing.assert_close(compiled, eager)

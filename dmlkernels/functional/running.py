@@ -1,0 +1,32 @@
+"""Running statistics that a loss updates in place, as batch normalisation does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.functional.checks import check_number
+
+
+def check_momentum(momentum: float | None, **running: object) -> float | None:
+    """None, or a number from 0 to 1, for which the running values must be () tensors."""
+    if momentum is None:
+        return None
+    momentum = check_number("momentum", momentum, at_least=0)
+    if momentum > 1:
+        raise ValueError(f"momentum: got {momentum}, expected a number of at most 1")
+    for name, value in running.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: got {type(value).__name__}, expected a () tensor to update with momentum={momentum}"
+            )
+    return momentum
+
+
+@torch.no_grad()
+def update_running(running: object, found: Tensor, momentum: float | None) -> None:
+    """Move a running tensor towards the value of the batch, unless that is not finite or there is no momentum."""
+    if momentum is None or not isinstance(running, Tensor):
+        return
+    moved = momentum * running + (1 - momentum) * found.to(running.dtype)
+    running.copy_(torch.where(found.isfinite(), moved, running))
