@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 
 #include "cpu/norms.hpp"
@@ -16,9 +15,8 @@ using dml::cpu::Centers;
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
 using dml::cpu::Problem;
-using dml::cpu::Side;
 using dml::cpu::Term;
-using dml::cpu::Tile;
+using dml::cpu::Type;
 using dml::cpu::Vectors;
 using dml::cpu::Workspace;
 
@@ -46,13 +44,7 @@ void define_norms(py::module_& module, const char* normalise, const char* backwa
         Release());
 }
 
-void set_terms(Tile& tile, const std::vector<Term>& terms) {
-    if (terms.size() > tile.terms.size()) throw std::invalid_argument("a tile has room for three terms");
-    tile.term_count = static_cast<int>(terms.size());
-    for (std::size_t k = 0; k < terms.size(); ++k) tile.terms[k] = terms[k];
-}
-
-void define_tile(py::module_& module) {
+void define_terms(py::module_& module) {
     py::enum_<Kind>(module, "Kind")
         .value("circle", Kind::circle)
         .value("divergence", Kind::divergence)
@@ -70,58 +62,48 @@ void define_tile(py::module_& module) {
         .def_readwrite("first", &Term::first)
         .def_readwrite("from_rows", &Term::from_rows)
         .def_readwrite("from_columns", &Term::from_columns);
-    py::class_<Side>(module, "Side")
-        .def(py::init<>())
-        .def_readwrite("units", &Side::units)
-        .def_readwrite("size", &Side::size)
-        .def_readwrite("view_stride", &Side::view_stride)
-        .def_readwrite("labels", &Side::labels)
-        .def_readwrite("weights", &Side::weights)
-        .def_readwrite("row_values", &Side::row_values)
-        .def_readwrite("states", &Side::states)
-        .def_readwrite("statistics", &Side::statistics)
-        .def_readwrite("gradient", &Side::gradient)
-        .def_readwrite("of_units", &Side::of_units);
-    py::class_<Tile>(module, "Tile")
-        .def(py::init<>())
-        .def_readwrite("wide", &Tile::wide)
-        .def_readwrite("dim", &Tile::dim)
-        .def_readwrite("views", &Tile::views)
-        .def_readwrite("group", &Tile::group)
-        .def_readwrite("diagonal", &Tile::diagonal)
-        .def_readwrite("width", &Tile::width)
-        .def_readwrite("row_values", &Tile::row_values)
-        .def_readwrite("threads", &Tile::threads)
-        .def_readwrite("rows", &Tile::rows)
-        .def_readwrite("columns", &Tile::columns)
-        .def("set_terms", &set_terms);
-    py::class_<Workspace>(module, "Workspace").def(py::init<>());
 }
 
 void define_problem(py::module_& module) {
+    py::enum_<Type>(module, "Type")
+        .value("float16", Type::float16)
+        .value("bfloat16", Type::bfloat16)
+        .value("float32", Type::float32)
+        .value("float64", Type::float64);
     py::class_<Vectors>(module, "Vectors")
         .def(py::init<>())
+        .def_readwrite("type", &Vectors::type)
         .def_readwrite("values", &Vectors::values)
         .def_readwrite("size", &Vectors::size)
         .def_readwrite("stride", &Vectors::stride)
         .def_readwrite("view_stride", &Vectors::view_stride)
+        .def_readwrite("boundaries", &Vectors::boundaries)
         .def_readwrite("labels", &Vectors::labels)
         .def_readwrite("weights", &Vectors::weights)
         .def_readwrite("row_values", &Vectors::row_values)
         .def_readwrite("gradient", &Vectors::gradient);
     py::class_<Problem>(module, "Problem")
         .def(py::init<>())
-        .def_readwrite("tile", &Problem::tile)
+        .def_readwrite("wide", &Problem::wide)
+        .def_readwrite("dim", &Problem::dim)
+        .def_readwrite("views", &Problem::views)
+        .def_readwrite("group", &Problem::group)
+        .def_readwrite("width", &Problem::width)
+        .def_readwrite("row_values", &Problem::row_values)
+        .def_readwrite("threads", &Problem::threads)
         .def_readwrite("rows", &Problem::rows)
         .def_readwrite("columns", &Problem::columns)
+        .def_readwrite("terms", &Problem::terms)
         .def_readwrite("implicit_labels", &Problem::implicit_labels)
         .def_readwrite("within", &Problem::within)
+        .def_readwrite("symmetric", &Problem::symmetric)
         .def_readwrite("block_rows", &Problem::block_rows)
         .def_readwrite("block_labels", &Problem::block_labels)
         .def_readwrite("part_columns", &Problem::part_columns)
         .def_readwrite("empty", &Problem::empty)
         .def_readwrite("statistics", &Problem::statistics)
-        .def_readwrite("gradient", &Problem::gradient);
+        .def_readwrite("gradient", &Problem::gradient)
+        .def_readwrite("saved", &Problem::saved);
 }
 
 void define_centers(py::module_& module) {
@@ -149,15 +131,18 @@ void define_kernels(py::module_& module) {
     using Release = py::call_guard<py::gil_scoped_release>;
     py::class_<Kernels>(module, "Kernels")
         .def_property_readonly("name", [](const Kernels& kernels) { return std::string(kernels.name); })
-        .def("fold", [](const Kernels& k, const Tile& tile, Workspace& w) { return k.fold(tile, w); }, Release())
-        .def("slope", [](const Kernels& k, const Tile& tile, Workspace& w) { k.slope(tile, w); }, Release())
-        .def("forward", [](const Kernels& k, const Problem& problem) { return dml::cpu::forward(problem, k, heed_signals); },
+        .def("forward", [](const Kernels& k, const Problem& problem) { dml::cpu::forward(problem, k, heed_signals); },
              Release())
-        .def("backward", [](const Kernels& k, const Problem& problem) { return dml::cpu::backward(problem, k, heed_signals); },
+        .def("backward", [](const Kernels& k, const Problem& problem) { dml::cpu::backward(problem, k, heed_signals); },
              Release())
-        .def("spread", [](const Kernels& k, const Centers& of, Workspace& w) { return k.spread(of, w); }, Release())
-        .def("spread_backward", [](const Kernels& k, const Centers& of, Workspace& w) { k.spread_backward(of, w); },
-             Release())
+        .def("spread", [](const Kernels& k, const Centers& of) {
+            Workspace workspace;
+            return k.spread(of, workspace);
+        }, Release())
+        .def("spread_backward", [](const Kernels& k, const Centers& of) {
+            Workspace workspace;
+            k.spread_backward(of, workspace);
+        }, Release())
         .def("exp", [](const Kernels& k, bool wide, std::uintptr_t x, std::uintptr_t out,
                        std::int64_t count) { k.exp(wide, x, out, count); })
         .def("power", [](const Kernels& k, bool wide, double exponent, std::uintptr_t x, std::uintptr_t out,
@@ -171,7 +156,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled engines of dmlkernels; private, call them through dmlkernels.backends.native";
     define_norms<float>(module, "normalise_float32", "normalisation_backward_float32");
     define_norms<double>(module, "normalise_float64", "normalisation_backward_float64");
-    define_tile(module);
+    define_terms(module);
     define_problem(module);
     define_centers(module);
     define_kernels(module);

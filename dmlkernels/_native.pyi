@@ -18,55 +18,41 @@ class Term:
     from_rows: bool
     from_columns: bool
 
-class Side:
-    units: int
-    size: int
-    view_stride: int
-    labels: int
-    weights: int
-    row_values: int
-    states: int
-    statistics: int
-    gradient: int
-    of_units: int
-
-class Tile:
-    wide: bool
-    dim: int
-    views: int
-    group: int
-    diagonal: bool
-    width: int
-    row_values: int
-    threads: int
-    rows: Side
-    columns: Side
-    def set_terms(self, terms: Sequence[Term]) -> None: ...
-
-class Workspace: ...
+class Type: ...
 
 class Vectors:
+    type: Type
     values: int
     size: int
     stride: int
     view_stride: int
+    boundaries: Sequence[int]
     labels: int
     weights: int
     row_values: int
     gradient: int
 
 class Problem:
-    tile: Tile
+    wide: bool
+    dim: int
+    views: int
+    group: int
+    width: int
+    row_values: int
+    threads: int
     rows: Vectors
     columns: Vectors
+    terms: Sequence[Sequence[Term]]
     implicit_labels: bool
     within: bool
+    symmetric: bool
     block_rows: int
     block_labels: int
     part_columns: int
     empty: int
     statistics: int
     gradient: int
+    saved: int
 
 class Centers:
     wide: bool
@@ -83,12 +69,10 @@ class Centers:
 class Kernels:
     @property
     def name(self) -> str: ...
-    def fold(self, tile: Tile, workspace: Workspace) -> bool: ...
-    def slope(self, tile: Tile, workspace: Workspace) -> None: ...
-    def forward(self, problem: Problem) -> bool: ...
-    def backward(self, problem: Problem) -> bool: ...
-    def spread(self, centers: Centers, workspace: Workspace) -> float: ...
-    def spread_backward(self, centers: Centers, workspace: Workspace) -> None: ...
+    def forward(self, problem: Problem) -> None: ...
+    def backward(self, problem: Problem) -> None: ...
+    def spread(self, centers: Centers) -> float: ...
+    def spread_backward(self, centers: Centers) -> None: ...
     def exp(self, wide: bool, x: int, out: int, count: int) -> None: ...
     def power(self, wide: bool, exponent: float, x: int, out: int, count: int) -> None: ...
 

@@ -3,28 +3,25 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "cpu/labels.hpp"
 #include "cpu/norms.hpp"
 #include "cpu/parallel.hpp"
 #include "cpu/problem.hpp"
 
 namespace dml::cpu {
 
-constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
-constexpr std::int64_t lowest_label = std::numeric_limits<std::int32_t>::min() + std::int64_t{2};
-constexpr std::int64_t highest_label = std::numeric_limits<std::int32_t>::max();
-
 template <class T>
 T* address(std::uintptr_t where) {
     return reinterpret_cast<T*>(where);
 }
 
-// Numbers whose memory is kept from use to use; what was there is lost. Even none have an address.
+// Memory that is kept from use to use; what was there is lost. Even an empty one has an address.
 template <class Real>
-class Numbers {
+class Buffer {
   public:
     Real* room(std::int64_t count) {
         if (count > count_ || values_ == nullptr) {
@@ -41,42 +38,58 @@ class Numbers {
     std::int64_t count_ = 0;
 };
 
-// The vectors that count, normalised, in the order of a tile: member k of every group before member k + 1 of any.
+// A contiguous run of vectors of one segment.
+struct Block {
+    std::int64_t begin, end;
+    std::size_t segment;
+};
+
+// The vectors that are not ignored, normalised, in the order of a tile: vector k of every group before vector k + 1 of any.
 template <class Real>
 class Operand {
   public:
-    Operand(const Tile& tile, int views, std::int64_t group)
-        : dim_(tile.dim), views_(views), group_(group), threads_(tile.threads) {}
+    Operand(const Shape& shape, int views, std::int64_t group)
+        : dim_(shape.dim), views_(views), group_(group), threads_(shape.threads) {}
 
-    // Without labels, a label is its place plus `first_label`, unless that is negative.
-    void take(const Vectors& from, std::int64_t first_label) {
+    // Vectors without labels get their index plus `first_label`, unless that is negative. With `by_class`, the vectors of
+    // each segment are sorted by label.
+    void take(const Vectors& from, const LabelIds& ids, std::int64_t first_label, bool by_class) {
         from_ = from;
-        choose(first_label);
+        choose(ids, first_label, by_class);
         Real* const units = units_.room(views_ * size() * dim_);
         Real* const inverse = inverse_.room(views_ * size());
         for (std::int64_t view = 0; view < views_; ++view) {
             Real* const to = units + view * size() * dim_;
-            const Real* values = address<Real>(from.values) + view * from.view_stride;
-            std::int64_t stride = from.stride;
-            if (!in_place_) {
-                for (std::int64_t i = 0; i < size(); ++i) std::copy_n(values + chosen_[i] * stride, dim_, to + i * dim_);
-                values = to;
-                stride = dim_;
+            const Real* values = to;
+            if (in_place_) {
+                values = address<Real>(from.values) + view * from.view_stride;
+            } else {
+                for_vectors([&](std::int64_t i) {
+                    read(from.type, from.values, view * from.view_stride + chosen_[i] * from.stride, dim_, to + i * dim_);
+                });
             }
-            normalise(values, to, inverse + view * size(), size(), dim_, stride, threads_);
+            normalise(values, to, inverse + view * size(), size(), dim_, in_place_ ? from.stride : dim_, threads_);
         }
     }
 
     std::int64_t size() const { return static_cast<std::int64_t>(chosen_.size()); }
+    // The caller's index of each vector.
     const std::vector<std::int64_t>& chosen() const { return chosen_; }
 
-    bool labels_fit() const {
-        return std::all_of(labels_.begin(), labels_.end(),
-                           [](std::int64_t label) { return lowest_label <= label && label <= highest_label; });
+    // Blocks of at most `length` vectors that are not in groups.
+    std::vector<Block> blocks(std::int64_t length) const {
+        std::vector<Block> found;
+        std::int64_t begin = 0;
+        for (std::size_t segment = 0; segment < ends_.size(); ++segment) {
+            for (const std::int64_t end = ends_[segment]; begin < end; begin = found.back().end) {
+                found.push_back({begin, std::min(begin + length, end), segment});
+            }
+        }
+        return found;
     }
 
-    // Room for the gradient of the unit vectors: where it is to stay, if no vector is left out or moved; and apart from
-    // that for each further part of the work.
+    // Makes room for the gradients of the unit vectors, one for each part of the work; the first part's is the caller's
+    // memory where that has the same layout.
     void allot_gradient(std::int64_t parts) {
         if (from_.gradient == 0) return;
         of_units_ = in_place_ ? address<Real>(from_.gradient) : moved_.room(count());
@@ -89,18 +102,18 @@ class Operand {
         if (of_units_ != nullptr) std::fill_n(gradient_of(part), count(), Real(0));
     }
 
-    // Describes the vectors [begin, end) and the gradient of a part of the work: all vectors, or some of one that is not
-    // in groups.
+    // Describes the vectors [begin, end) and a part's gradient: all vectors, or some of one that is not in groups.
     void show(Side& side, std::int64_t begin, std::int64_t end, std::int64_t part = 0) const {
         side.units = reinterpret_cast<std::uintptr_t>(units_.get() + begin * dim_);
         side.size = end - begin;
         side.view_stride = size() * dim_;
         side.labels = labels_.empty() ? 0 : reinterpret_cast<std::uintptr_t>(labels_.data() + begin);
-        side.weights = from_.weights;
+        side.weights = weights_.empty() ? from_.weights : reinterpret_cast<std::uintptr_t>(weights_.data());
         side.of_units =
             of_units_ == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(gradient_of(part) + begin * dim_);
     }
 
+    // Adds up the gradients of the parts and writes that of the caller's vectors, zeros for ignored ones.
     void finish_gradient() const {
         if (of_units_ == nullptr) return;
         for (std::int64_t part = 1; part < parts_; ++part) {
@@ -109,35 +122,61 @@ class Operand {
         }
         normalisation_backward(units_.get(), inverse_.get(), of_units_, views_ * size(), dim_, threads_);
         if (in_place_) return;
-        std::fill_n(address<Real>(from_.gradient), views_ * from_.size * dim_, Real(0));
+        if (size() < from_.size) {
+            std::memset(address<void>(from_.gradient), 0, views_ * from_.size * dim_ * bytes_of(from_.type));
+        }
         for (std::int64_t view = 0; view < views_; ++view) {
-            for (std::int64_t i = 0; i < size(); ++i) {
-                std::copy_n(of_units_ + (view * size() + i) * dim_, dim_,
-                            address<Real>(from_.gradient) + (view * from_.size + chosen_[i]) * dim_);
-            }
+            for_vectors([&](std::int64_t i) {
+                write(of_units_ + (view * size() + i) * dim_, from_.type, from_.gradient,
+                      (view * from_.size + chosen_[i]) * dim_, dim_);
+            });
         }
     }
 
   private:
-    void choose(std::int64_t first_label) {
-        const std::int64_t groups = from_.size / group_;
+    void choose(const LabelIds& ids, std::int64_t first_label, bool by_class) {
         const auto* const labels = address<const std::int64_t>(from_.labels);
+        const std::int64_t groups = from_.size / group_;
         kept_.clear();
+        ends_.clear();
+        std::int64_t j = 0;
+        for (std::size_t segment = 0; segment <= from_.boundaries.size(); ++segment) {
+            const std::int64_t end = segment < from_.boundaries.size() ? from_.boundaries[segment] : groups;
+            const auto first = static_cast<std::ptrdiff_t>(kept_.size());
+            for (; j < end; ++j) {
+                if (labels == nullptr || labels[j] != ignored) kept_.push_back(j);
+            }
+            if (by_class && labels != nullptr) {
+                std::stable_sort(kept_.begin() + first, kept_.end(), [=](auto a, auto b) { return labels[a] < labels[b]; });
+            }
+            ends_.push_back(static_cast<std::int64_t>(kept_.size()));
+        }
         labels_.clear();
-        chosen_.clear();
-        for (std::int64_t j = 0; j < groups; ++j) {
-            if (labels != nullptr && labels[j] == ignored) continue;
-            kept_.push_back(j);
+        for (const std::int64_t kept : kept_) {
             if (labels != nullptr) {
-                labels_.push_back(labels[j]);
+                labels_.push_back(ids[labels[kept]]);
             } else if (first_label >= 0) {
-                labels_.push_back(first_label + j);
+                labels_.push_back(ids[first_label + kept]);
             }
         }
+        chosen_.clear();
         for (std::int64_t k = 0; k < group_; ++k) {
-            for (const std::int64_t j : kept_) chosen_.push_back(j * group_ + k);
+            for (const std::int64_t kept : kept_) chosen_.push_back(kept * group_ + k);
         }
-        in_place_ = group_ == 1 && size() == from_.size;
+        const bool all = size() == from_.size, moved = group_ > 1 || (by_class && !std::is_sorted(kept_.begin(), kept_.end()));
+        in_place_ = all && !moved && from_.type == type_of<Real>;
+        weights_.clear();
+        if (from_.weights == 0 || (all && !moved)) return;
+        for (const std::int64_t i : chosen_) weights_.push_back(address<Real>(from_.weights)[i]);
+    }
+
+    // Calls body(i) for every vector, on several threads where that pays.
+    template <class Body>
+    void for_vectors(const Body& body) const {
+        parallel_rows(size(), copied_per_thread / std::max<std::int64_t>(dim_, 1), threads_,
+                      [&](std::int64_t begin, std::int64_t end) {
+                          for (std::int64_t i = begin; i < end; ++i) body(i);
+                      });
     }
 
     std::int64_t count() const { return views_ * size() * dim_; }
@@ -145,12 +184,15 @@ class Operand {
         return part == 0 ? of_units_ : further_.get() + (part - 1) * count();
     }
 
+    static constexpr std::int64_t copied_per_thread = 1 << 16;  // values; below this a thread costs more than it saves
+
     Vectors from_;
     const std::int64_t dim_, views_, group_;
     const int threads_;
-    bool in_place_ = false;
-    std::vector<std::int64_t> kept_, chosen_, labels_;
-    Numbers<Real> units_, inverse_, moved_, further_;
+    bool in_place_ = false;  // tiles have the caller's vectors, all and in order
+    std::vector<std::int64_t> kept_, chosen_, labels_, ends_;
+    std::vector<Real> weights_;
+    Buffer<Real> units_, inverse_, moved_, further_;
     Real* of_units_ = nullptr;
     std::int64_t parts_ = 1;
 };

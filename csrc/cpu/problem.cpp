@@ -15,16 +15,18 @@ constexpr std::int64_t memory_floor = 1 << 20;  // values that the parts' gradie
 
 std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
 
-// Those of the labels [begin, end), each the label of `group` vectors.
+// The columns of the labels [begin, end), as one segment.
 template <class Real>
 Vectors labelled(const Vectors& all, std::int64_t begin, std::int64_t end, std::int64_t group, std::int64_t dim) {
-    Vectors some = all;
-    const std::int64_t first = begin * group;
+    Vectors some;
+    const std::int64_t first = begin * group, bytes = bytes_of(all.type);
+    some.type = all.type;
     some.size = (end - begin) * group;
-    some.values = after(all.values, first * all.stride * sizeof(Real));
+    some.stride = all.stride;
+    some.values = after(all.values, first * all.stride * bytes);
     some.labels = after(all.labels, begin * sizeof(std::int64_t));
     some.weights = after(all.weights, first * sizeof(Real));
-    some.gradient = after(all.gradient, first * dim * sizeof(Real));
+    some.gradient = after(all.gradient, first * dim * bytes);
     return some;
 }
 
@@ -35,21 +37,21 @@ struct Cut {
     std::int64_t block_labels;  // of a tile's columns
 };
 
-// Columns are cut into parts that the threads work off apart, so that they need not wait for each other; each part has
-// states and a gradient of all rows, which are put together in the end. Where that does not pay there is one part, and the
-// threads share every tile. Forward takes little memory, and two parts a thread even out threads that are slow or late;
-// backward has one, in tiles that together take no more than one that the threads share, unless they would be tiny.
-// The cut depends on the shape and the number of threads alone, and so does the result.
+// Columns are cut into parts, one thread each, so that no thread waits for another; each part has states and a gradient of
+// all rows, which are merged at the end. Where that does not pay there is one part, and all threads work on each tile.
+// Forward takes little memory, and two parts a thread even out threads that are slow or late; backward has one, in tiles
+// that together take no more memory than one that all threads work on, unless they would be tiny. The cut depends on the
+// shape and the number of threads alone, and so does the result.
 Cut cut(const Problem& problem, Way way) {
-    const std::int64_t threads = problem.tile.threads, columns = problem.columns.size;
+    const std::int64_t threads = problem.threads, columns = problem.columns.size;
     const Cut shared{1, problem.block_labels};
     if (problem.within || threads == 1) return shared;
-    const std::int64_t gradient = std::max<std::int64_t>(problem.tile.views * problem.rows.size * problem.tile.dim, 1);
-    const std::int64_t memory = std::max(memory_floor, columns * problem.tile.dim / 4);
+    const std::int64_t gradient = std::max<std::int64_t>(problem.views * problem.rows.size * problem.dim, 1);
+    const std::int64_t memory = std::max(memory_floor, columns * problem.dim / 4);
     const std::int64_t most = std::min(columns / problem.part_columns, memory / gradient);
     if (most < threads) return shared;
     if (way == Way::forward) return {std::min<std::int64_t>(most / threads, 2) * threads, problem.block_labels};
-    const std::int64_t least = std::max<std::int64_t>(problem.part_columns / problem.tile.group, 1);
+    const std::int64_t least = std::max<std::int64_t>(problem.part_columns / problem.group, 1);
     return {threads, std::max(problem.block_labels / threads, least)};
 }
 
@@ -57,71 +59,54 @@ template <class Real>
 class Solver {
   public:
     Solver(const Problem& problem, Way way, const Kernels& kernels, const Pause& pause)
-        : problem_(problem), kernels_(kernels), pause_(pause), cut_(cut(problem, way)),
-          rows_(problem.tile, problem.tile.views, 1) {
-        rows_.take(problem.rows, -1);
-        row_values_ = chosen_rows(problem.rows.row_values, problem.tile.row_values);
+        : problem_(problem), way_(way), kernels_(kernels), pause_(pause), cut_(cut(problem, way)), ids_(problem.rows),
+          rows_(problem, problem.views, 1) {
+        // Sorted by class, rows that meet each other have their positive pairs in few tiles.
+        const bool several_blocks = problem.rows.size > problem.block_rows || !problem.rows.boundaries.empty();
+        rows_.take(problem.rows, ids_, -1, problem.within && several_blocks);
+        blocks_ = rows_.blocks(problem.block_rows);
+        row_values_ = chosen_rows(problem.rows.row_values, problem.row_values);
     }
 
-    bool forward() {
-        if (!rows_.labels_fit()) return false;
-        const std::int64_t width = problem_.tile.width, count = rows_.size() * width;
-        std::vector<double> states(cut_.parts * count);
-        for (std::int64_t k = 0; k < cut_.parts * count; ++k) states[k] = address<double>(problem_.empty)[k % width];
-        for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
-            Workspace workspace;
-            for_tiles(tile, begin, end, part, false, [&](std::int64_t row) {
-                tile.rows.states = reinterpret_cast<std::uintptr_t>(states.data() + part * count + row * width);
-                if (problem_.within) tile.columns.states = tile.rows.states;
-                kernels_.fold(tile, workspace);
-            });
-        });
+    void forward() {
+        const std::int64_t width = problem_.width, count = rows_.size() * width;
+        states_.resize(cut_.parts * count);
+        for (std::int64_t k = 0; k < cut_.parts * count; ++k) states_[k] = address<double>(problem_.empty)[k % width];
+        run_parts();
+        const std::vector<Term> terms = all_terms();
+        Tile tile = this->tile();
+        show_terms(tile, terms);
         for (std::int64_t part = 1; part < cut_.parts; ++part) {
-            kernels_.merge(problem_.tile, states.data() + part * count, states.data(), rows_.size());
+            kernels_.merge(tile, states_.data() + part * count, states_.data(), rows_.size());
         }
         Real* const statistics = address<Real>(problem_.statistics);
         std::fill_n(statistics, problem_.rows.size * width, Real(0));
         for (std::int64_t i = 0; i < rows_.size(); ++i) {
             for (std::int64_t k = 0; k < width; ++k) {
-                statistics[rows_.chosen()[i] * width + k] = static_cast<Real>(states[i * width + k]);
+                statistics[rows_.chosen()[i] * width + k] = static_cast<Real>(states_[i * width + k]);
             }
         }
-        return true;
     }
 
-    bool backward() {
-        if (!rows_.labels_fit()) return false;
-        const std::int64_t width = problem_.tile.width;
-        const auto statistics = chosen_rows(problem_.statistics, width), gradient = chosen_rows(problem_.gradient, width);
+    void backward() {
+        statistics_ = chosen_rows(problem_.statistics, problem_.width);
+        gradient_ = chosen_rows(problem_.gradient, problem_.width);
         rows_.allot_gradient(cut_.parts);
-        for_parts([&](std::int64_t part, Tile& tile, std::int64_t begin, std::int64_t end) {
-            Workspace workspace;
-            rows_.start_gradient(part);
-            for_tiles(tile, begin, end, part, true, [&](std::int64_t row) {
-                tile.rows.statistics = reinterpret_cast<std::uintptr_t>(statistics.data() + row * width);
-                tile.rows.gradient = reinterpret_cast<std::uintptr_t>(gradient.data() + row * width);
-                if (problem_.within) {
-                    tile.columns.statistics = tile.rows.statistics;
-                    tile.columns.gradient = tile.rows.gradient;
-                }
-                kernels_.slope(tile, workspace);
-            });
-        });
+        run_parts();
         rows_.finish_gradient();
-        return true;
     }
 
   private:
-    // Calls body(part, tile, begin, end) for every part: the labels [begin, end) of the columns.
-    template <class Body>
-    void for_parts(const Body& body) {
-        const std::int64_t labels = problem_.columns.size / problem_.tile.group;
-        run_parts(cut_.parts, problem_.tile.threads, [&](std::int64_t part) {
-            Tile tile = problem_.tile;
-            if (cut_.parts > 1) tile.threads = 1;
-            tile.diagonal = problem_.within;
+    // Every part of the work: a range of the columns' labels, and the tiles of rows with rows.
+    void run_parts() {
+        const std::int64_t labels = problem_.columns.size / problem_.group;
+        cpu::run_parts(cut_.parts, problem_.threads, [&](std::int64_t part) {
             try {
-                body(part, tile, labels * part / cut_.parts, labels * (part + 1) / cut_.parts);
+                Tile tile = this->tile();
+                Workspace workspace;
+                if (way_ == Way::backward) rows_.start_gradient(part);
+                if (problem_.within) run_within(tile, workspace);
+                run_columns(tile, workspace, part, labels * part / cut_.parts, labels * (part + 1) / cut_.parts);
             } catch (...) {
                 stop_ = true;
                 throw;
@@ -129,34 +114,105 @@ class Solver {
         });
     }
 
-    // Calls body(first row) with every tile of a part described but for what belongs to one direction.
-    template <class Body>
-    void for_tiles(Tile& tile, std::int64_t begin, std::int64_t end, std::int64_t part, bool gradients,
-                   const Body& body) {
-        if (problem_.within) {
-            rows_.show(tile.rows, 0, rows_.size());
-            tile.columns = tile.rows;
-            if (rows_.size() > 0) body(0);
-            return;
-        }
-        const std::int64_t group = tile.group;
-        Operand<Real> columns(tile, 1, group);
-        for (; begin < end; begin += cut_.block_labels) {
-            const std::int64_t block_end = std::min(begin + cut_.block_labels, end);
-            columns.take(labelled<Real>(problem_.columns, begin, block_end, group, tile.dim),
-                         problem_.implicit_labels ? begin : -1);
-            if (gradients) columns.allot_gradient(1);
-            if (gradients) columns.start_gradient(0);
-            columns.show(tile.columns, 0, columns.size());
-            for (std::int64_t row = 0; row < rows_.size() && columns.size() > 0; row += problem_.block_rows) {
-                rows_.show(tile.rows, row, std::min(row + problem_.block_rows, rows_.size()), part);
-                tile.rows.row_values = reinterpret_cast<std::uintptr_t>(row_values_.data() + row * tile.row_values);
-                body(row);
-                if (stop_) return;
-                if (std::this_thread::get_id() == caller_) pause_();
+    // The tiles of rows with rows that are on and above the diagonal, and below it where each visit serves one end.
+    void run_within(Tile& tile, Workspace& workspace) {
+        const bool forward = way_ == Way::forward;
+        if (!forward && problem_.rows.gradient == 0) return;
+        for (std::size_t i = 0; i < blocks_.size(); ++i) {
+            for (std::size_t j = i; j < blocks_.size(); ++j) {
+                Real* const saved = problem_.saved == 0 ? nullptr : address<Real>(problem_.saved) + i * blocks_.size() + j;
+                if (!forward && saved != nullptr && *saved == 0) continue;
+                bool has_grad = run_blocks(tile, workspace, i, j);
+                if (i != j && !problem_.symmetric) has_grad |= run_blocks(tile, workspace, j, i);
+                if (forward && saved != nullptr) *saved = has_grad;
             }
-            if (gradients) columns.finish_gradient();
         }
+    }
+
+    bool run_blocks(Tile& tile, Workspace& workspace, std::size_t i, std::size_t j) {
+        show_terms(tile, terms(blocks_[i].segment, blocks_[j].segment));
+        show(tile.rows, blocks_[i], 0);
+        show(tile.columns, blocks_[j], 0);
+        tile.diagonal = i == j;
+        return run(tile, workspace);
+    }
+
+    // The tiles of all rows with the columns of the labels [begin, end).
+    void run_columns(Tile& tile, Workspace& workspace, std::int64_t part, std::int64_t begin, std::int64_t end) {
+        const auto& boundaries = problem_.columns.boundaries;
+        const std::size_t row_segments = problem_.rows.boundaries.size() + 1;
+        Operand<Real> columns(tile, 1, problem_.group);
+        tile.diagonal = false;
+        for (std::int64_t block_end; begin < end; begin = block_end) {
+            const auto boundary = std::upper_bound(boundaries.begin(), boundaries.end(), begin);
+            const auto segment = (problem_.within ? row_segments : 0) + (boundary - boundaries.begin());
+            block_end = std::min(begin + cut_.block_labels, boundary == boundaries.end() ? end : std::min(end, *boundary));
+            columns.take(labelled<Real>(problem_.columns, begin, block_end, problem_.group, problem_.dim), ids_,
+                         problem_.implicit_labels ? begin : -1, false);
+            if (way_ == Way::backward) {
+                columns.allot_gradient(1);
+                columns.start_gradient(0);
+            }
+            tile.columns = {};
+            columns.show(tile.columns, 0, columns.size());
+            for (const Block& block : blocks_) {
+                show_terms(tile, terms(block.segment, segment));
+                show(tile.rows, block, part);
+                run(tile, workspace);
+                if (stop_) return;
+            }
+            if (way_ == Way::backward) columns.finish_gradient();
+        }
+    }
+
+    // Folds the tile, or adds to the gradients; whether its slope may be anywhere non-zero.
+    bool run(const Tile& tile, Workspace& workspace) const {
+        if (tile.term_count == 0 || tile.columns.size == 0) return false;
+        bool has_grad = true;
+        if (way_ == Way::forward) {
+            has_grad = kernels_.fold(tile, workspace);
+        } else {
+            kernels_.slope(tile, workspace);
+        }
+        if (std::this_thread::get_id() == caller_) pause_();
+        return has_grad;
+    }
+
+    Tile tile() const {
+        Tile tile;
+        static_cast<Shape&>(tile) = problem_;
+        if (cut_.parts > 1) tile.threads = 1;
+        return tile;
+    }
+
+    const std::vector<Term>& terms(std::size_t row_segment, std::size_t met_segment) const {
+        return problem_.terms[row_segment * (problem_.terms.size() / (problem_.rows.boundaries.size() + 1)) + met_segment];
+    }
+
+    // Each once, whichever segments it counts.
+    std::vector<Term> all_terms() const {
+        std::vector<Term> all;
+        for (const std::vector<Term>& terms : problem_.terms) {
+            for (const Term& term : terms) {
+                const auto same = [&](const Term& known) { return known.first == term.first; };
+                if (std::none_of(all.begin(), all.end(), same)) all.push_back(term);
+            }
+        }
+        return all;
+    }
+
+    static void show_terms(Tile& tile, const std::vector<Term>& terms) {
+        tile.terms = terms.data();
+        tile.term_count = static_cast<int>(terms.size());
+    }
+
+    void show(Side& side, const Block& block, std::int64_t part) {
+        const std::int64_t first = block.begin * problem_.width;
+        rows_.show(side, block.begin, block.end, part);
+        side.row_values = reinterpret_cast<std::uintptr_t>(row_values_.data() + block.begin * problem_.row_values);
+        side.states = reinterpret_cast<std::uintptr_t>(states_.data() + part * rows_.size() * problem_.width + first);
+        side.statistics = reinterpret_cast<std::uintptr_t>(statistics_.data() + first);
+        side.gradient = reinterpret_cast<std::uintptr_t>(gradient_.data() + first);
     }
 
     std::vector<Real> chosen_rows(std::uintptr_t values, std::int64_t width) const {
@@ -168,25 +224,29 @@ class Solver {
     }
 
     const Problem& problem_;
+    const Way way_;
     const Kernels& kernels_;
     const Pause& pause_;
     const Cut cut_;
     const std::thread::id caller_ = std::this_thread::get_id();
     std::atomic<bool> stop_{false};  // a part has failed, or was told to end
+    const LabelIds ids_;
     Operand<Real> rows_;
-    std::vector<Real> row_values_;
+    std::vector<Block> blocks_;  // of rows
+    std::vector<Real> row_values_, statistics_, gradient_;
+    std::vector<double> states_;  // of each part
 };
 
 }  // namespace
 
-bool forward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
-    return problem.tile.wide ? Solver<double>(problem, Way::forward, kernels, pause).forward()
-                             : Solver<float>(problem, Way::forward, kernels, pause).forward();
+void forward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
+    problem.wide ? Solver<double>(problem, Way::forward, kernels, pause).forward()
+                 : Solver<float>(problem, Way::forward, kernels, pause).forward();
 }
 
-bool backward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
-    return problem.tile.wide ? Solver<double>(problem, Way::backward, kernels, pause).backward()
-                             : Solver<float>(problem, Way::backward, kernels, pause).backward();
+void backward(const Problem& problem, const Kernels& kernels, const Pause& pause) {
+    problem.wide ? Solver<double>(problem, Way::backward, kernels, pause).backward()
+                 : Solver<float>(problem, Way::backward, kernels, pause).backward();
 }
 
 }  // namespace dml::cpu

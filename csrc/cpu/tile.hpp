@@ -1,4 +1,4 @@
-// What Python hands to the engine: addresses and sizes of one tile of scores. Every number is float, or double if `wide`.
+// One tile of scores, and what a set of kernels does with it. Values are float, or double if `wide`.
 #pragma once
 
 #include <array>
@@ -34,19 +34,23 @@ struct Side {
     std::uintptr_t of_units = 0;  // added to; laid out as units
 };
 
-struct Tile {
+// What all tiles of a problem have in common.
+struct Shape {
     bool wide = false;
     std::int64_t dim = 0;
     int views = 1;
-    std::int64_t group = 1;  // columns of a label; column k of label j is k * (size / group) + j
-    bool diagonal = false;   // rows and columns are the same points, a point does not meet itself, and if both ends of a
-                             // pair count it is seen once
-    std::int64_t width = 1;
+    std::int64_t group = 1;       // columns of a label
+    std::int64_t width = 1;       // of a row's statistics
     std::int64_t row_values = 0;  // values that each row has
     int threads = 1;
-    Side rows, columns;
+};
+
+struct Tile : Shape {
+    Side rows, columns;     // column k of label j is k * (columns.size / group) + j
+    bool diagonal = false;  // rows and columns are the same points: a point does not meet itself, and where both ends of
+                            // a pair count the pair is visited once
+    const Term* terms = nullptr;
     int term_count = 0;
-    std::array<Term, 3> terms;
 };
 
 // Centres of classes, whose distances within each class are summed.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dmlkernels.backends import native
-from dmlkernels.backends.native import module, tiles, whole
+from dmlkernels.backends.native import module
 
 KERNELS = [] if native.unavailable_reason() else [kernels.name for kernels in module.compiled.kernels()]
 
@@ -17,8 +17,7 @@ KERNELS = [] if native.unavailable_reason() else [kernels.name for kernels in mo
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> module.compiled.Kernels:
     """The engine runs these."""
     chosen = next(kernels for kernels in module.compiled.kernels() if kernels.name == request.param)
-    for user in (tiles, whole):
-        monkeypatch.setattr(user, "kernels", lambda: chosen)
+    monkeypatch.setattr(module, "kernels", lambda: chosen)
     return chosen
 
 

@@ -18,6 +18,7 @@ using dml::cpu::Kind;
 using dml::cpu::Problem;
 using dml::cpu::Term;
 using dml::cpu::Tile;
+using dml::cpu::Type;
 using dml::cpu::Workspace;
 
 namespace {
@@ -102,10 +103,12 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     tile.diagonal = diagonal;
     tile.width = statistic.width;
     tile.threads = threads;
+    Term term;
+    term.kind = statistic.kind;
+    term.parameters = statistic.parameters;
+    term.from_columns = both_ends;
+    tile.terms = &term;
     tile.term_count = 1;
-    tile.terms[0].kind = statistic.kind;
-    tile.terms[0].parameters = statistic.parameters;
-    tile.terms[0].from_columns = both_ends;
     tile.rows.units = address(row_units);
     tile.rows.size = rows;
     tile.rows.view_stride = rows * dim;
@@ -148,17 +151,31 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
 
 constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
 
-// The same through a whole problem, of more than a tile if it is large: every fourth row is ignored, and so is every third label of the columns.
+// Where the parts of a problem end, and what its rows meet.
+struct Layout {
+    bool columns, within;
+    bool segments = false, wide_labels = false, halves = false;
+    std::int64_t block_rows = 40, part_columns = 1;
+};
+
+// The same through a whole problem, of more than a tile if it is large: every fourth row is ignored, and so is every third
+// label of the columns.
 template <class Real>
-void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
-               std::int64_t dim, bool within, std::int64_t part_columns) {
-    const std::int64_t columns = labels * statistic.group, stride = dim + 3;
+void run_problem(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, std::int64_t labels,
+                 std::int64_t dim, const Layout& layout) {
+    const std::int64_t columns = layout.columns ? labels * statistic.group : 0, stride = dim + 3;
     std::vector<Real> row_values = unit_vectors<Real>(rows * statistic.views, stride);
     row_values.resize(row_values.size() - 3);
     auto column_values = unit_vectors<Real>(columns, dim);
-    std::vector<std::int64_t> row_labels(rows), column_labels(labels);
-    for (std::int64_t i = 0; i < rows; ++i) row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5);
-    for (std::int64_t j = 0; j < labels; ++j) column_labels[j] = j % 3 == 2 ? ignored : j % 5;
+    std::vector<std::uint16_t> halves(columns * dim, 0x3c01), of_halves(columns * dim);
+    const std::int64_t spacing = layout.wide_labels ? std::int64_t{1} << 40 : 1;
+    std::vector<std::int64_t> row_labels(rows), column_labels(layout.columns ? labels : 0);
+    for (std::int64_t i = 0; i < rows; ++i) {
+        row_labels[i] = i % 4 == 3 ? ignored : static_cast<std::int64_t>(generator() % 5) * spacing;
+    }
+    for (std::size_t j = 0; j < column_labels.size(); ++j) {
+        column_labels[j] = j % 3 == 2 ? ignored : static_cast<std::int64_t>(j % 5) * spacing;
+    }
     std::vector<Real> weights(columns, Real(0.5)), values(rows * statistic.row_values, Real(0.1));
     std::vector<double> empty(statistic.width, statistic.empty);
     if (statistic.kind == Kind::divergence) std::fill_n(&empty[2], 4, 0);
@@ -168,56 +185,70 @@ void run_whole(const Kernels& kernels, const Statistic& statistic, std::int64_t 
     std::vector<Real> of_rows(rows * statistic.views * dim, unset), of_columns(columns * dim, unset);
 
     Problem problem;
-    problem.tile.wide = sizeof(Real) == sizeof(double);
-    problem.tile.dim = dim;
-    problem.tile.views = statistic.views;
-    problem.tile.group = statistic.group;
-    problem.tile.width = statistic.width;
-    problem.tile.threads = 2;
-    problem.tile.term_count = 1;
-    problem.tile.terms[0].kind = statistic.kind;
-    problem.tile.terms[0].parameters = statistic.parameters;
-    problem.tile.terms[0].from_columns = within && statistic.kind != Kind::logsumexp;
-    problem.within = within;
-    problem.block_rows = 40;
+    problem.wide = sizeof(Real) == sizeof(double);
+    problem.dim = dim;
+    problem.views = statistic.views;
+    problem.group = statistic.group;
+    problem.width = statistic.width;
+    problem.threads = 2;
+    problem.within = layout.within;
+    problem.symmetric = layout.within && statistic.kind != Kind::logsumexp;
+    problem.block_rows = layout.block_rows;
     problem.block_labels = 64;
-    problem.part_columns = part_columns;
+    problem.part_columns = layout.part_columns;
     const dml::cpu::Pause pause = [] {};
+    problem.rows.type = problem.columns.type = problem.wide ? Type::float64 : Type::float32;
     problem.rows.values = address(row_values);
     problem.rows.size = rows;
     problem.rows.stride = stride;
     problem.rows.view_stride = rows * stride;
+    if (layout.segments) problem.rows.boundaries = {rows / 2, rows / 2};
     const bool labelled = statistic.kind != Kind::square && statistic.kind != Kind::divergence;
     if (labelled) problem.rows.labels = address(row_labels);
-    problem.tile.row_values = statistic.row_values;
+    problem.row_values = statistic.row_values;
     problem.rows.row_values = address(values);
     problem.rows.gradient = address(of_rows);
-    if (!within) {
-        problem.columns.values = address(column_values);
-        problem.columns.size = columns;
-        problem.columns.stride = dim;
-        if (labelled) problem.columns.labels = address(column_labels);
-        problem.columns.weights = address(weights);
-        problem.columns.gradient = address(of_columns);
+    problem.columns.size = columns;
+    problem.columns.stride = dim;
+    problem.columns.values = address(column_values);
+    problem.columns.weights = address(weights);
+    problem.columns.gradient = address(of_columns);
+    if (layout.halves) {
+        problem.columns.type = Type::float16;
+        problem.columns.values = address(halves);
+        problem.columns.gradient = address(of_halves);
     }
+    if (labelled) problem.columns.labels = address(column_labels);
+    if (layout.segments) problem.columns.boundaries = {columns / statistic.group / 3};
+    Term term;
+    term.kind = statistic.kind;
+    term.parameters = statistic.parameters;
+    const std::size_t row_segments = problem.rows.boundaries.size() + 1;
+    const std::size_t column_segments = problem.columns.boundaries.size() + 1;
+    for (std::size_t i = 0; i < row_segments; ++i) {
+        term.from_columns = problem.symmetric;
+        for (std::size_t j = 0; j < row_segments && layout.within; ++j) problem.terms.push_back({term});
+        term.from_columns = false;
+        for (std::size_t j = 0; j < column_segments; ++j) problem.terms.push_back({term});
+    }
+    std::vector<Real> saved((rows + 2) * (rows + 2), Real(1));
+    problem.saved = address(saved);
     problem.empty = address(empty);
     problem.statistics = address(statistics);
     problem.gradient = address(gradient);
-    expect(dml::cpu::forward(problem, kernels, pause), "labels that fit");
-    expect(dml::cpu::backward(problem, kernels, pause), "labels that fit");
+    dml::cpu::forward(problem, kernels, pause);
+    dml::cpu::backward(problem, kernels, pause);
     for (const Real value : of_rows) expect(std::isfinite(value), "finite gradients of a problem's rows");
-    if (!within) {
-        for (const Real value : of_columns) expect(std::isfinite(value), "finite gradients of a problem's columns");
+    for (const Real value : of_columns) {
+        expect(layout.halves || std::isfinite(value), "finite gradients of a problem's columns");
     }
+    for (const std::uint16_t half : of_halves) expect((half & 0x7c00) != 0x7c00, "finite gradients in half precision");
     for (std::int64_t i = 3; labelled && i < rows; i += 4) {
         for (std::int64_t k = 0; k < statistic.width; ++k) {
             expect(statistics[i * statistic.width + k] == 0, "zeros for an ignored row");
         }
         for (std::int64_t k = 0; k < dim; ++k) expect(of_rows[i * dim + k] == 0, "no gradient of an ignored row");
     }
-    if (!labelled) return;
-    row_labels[0] = std::int64_t{1} << 40;
-    expect(!dml::cpu::forward(problem, kernels, pause) && !dml::cpu::backward(problem, kernels, pause), "labels that do not fit");
 }
 
 template <class Real>
@@ -263,9 +294,14 @@ void run_all(const Kernels& kernels) {
                     run<Real>(kernels, statistic, rows, rows, dim, threads, false, true);
                 }
             }
-            run_whole<Real>(kernels, statistic, rows, labels, dim, false, 1);
-            run_whole<Real>(kernels, statistic, rows, labels, dim, false, 1 << 20);
-            if (pairs) run_whole<Real>(kernels, statistic, rows, labels, dim, true, 1);
+            const Layout alone{true, false}, shared{true, false, false, false, false, 40, 1 << 20};
+            const Layout segments{true, false, true, true}, halves{true, false, false, false, true};
+            for (const Layout& layout : {alone, shared, segments, halves}) {
+                run_problem<Real>(kernels, statistic, rows, labels, dim, layout);
+            }
+            if (!pairs && statistic.kind != Kind::logsumexp) continue;
+            run_problem<Real>(kernels, statistic, rows, labels, dim, {false, true});
+            run_problem<Real>(kernels, statistic, rows, labels, dim, {true, true, true, true, true, 9});
         }
     }
 }

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from dmlkernels.backends import native
-from dmlkernels.backends.native import module
+from dmlkernels.backends.blocked import plan
+from dmlkernels.backends.native import engine, module
+from dmlkernels.backends.pairs import Pairs
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Field, LogSumExp, Moments
 
@@ -47,7 +49,7 @@ except KeyboardInterrupt:
     assert run.stdout == "interrupted\n"
 
 
-def test_python_runs_meanwhile() -> None:
+def test_python_runs_meanwhile(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     """The engine lets go of the interpreter's lock: a sleeping thread wakes many times while one call runs."""
     ticks: list[float] = []
     done = threading.Event()
@@ -57,23 +59,16 @@ def test_python_runs_meanwhile() -> None:
             ticks.append(time.perf_counter())
             time.sleep(1e-3)
 
-    tile = module.compiled.Tile()
-    units = torch.randn(4096, 512)
-    states = torch.full((4096, 2), -torch.inf, dtype=torch.float64)
-    labels = torch.arange(4096)
-    tile.dim, tile.width, tile.threads = 512, 2, 1
-    tile.rows.size = tile.columns.size = 4096
-    tile.rows.units = tile.columns.units = units.data_ptr()
-    tile.rows.labels = tile.columns.labels = labels.data_ptr()
-    tile.rows.states = states.data_ptr()
-    term = module.compiled.Term()
-    term.kind, term.parameters = module.compiled.Kind.logsumexp, [1.0, 1.0, 0.0, 0.0, 0.0]
-    tile.set_terms([term])
+    pairs = Pairs(LogSumExp(1.0, 1.0), torch.randn(4096, 512), torch.randn(4096, 512), torch.arange(4096))
+    monkeypatch.setattr(module, "kernels", lambda: module.compiled.kernels()[-1])
+    monkeypatch.setattr(plan, "BLOCK_ROWS", 4096)
+    monkeypatch.setattr(plan, "TILE_ELEMENTS", 4096**2)  # one tile: between two the engine takes the lock for a moment
+    torch.set_num_threads(1)
     thread = threading.Thread(target=tick)
     thread.start()
     try:
         start = time.perf_counter()
-        module.compiled.kernels()[-1].fold(tile, module.compiled.Workspace())
+        engine.forward(pairs)
         stop = time.perf_counter()
     finally:
         done.set()
@@ -82,13 +77,13 @@ def test_python_runs_meanwhile() -> None:
 
 
 def test_errors_of_the_engine_are_python_errors() -> None:
-    tile = module.compiled.Tile()
-    with pytest.raises(ValueError, match="three terms"):
-        tile.set_terms([module.compiled.Term()] * 4)
-    tile.dim, tile.rows.size, tile.columns.size = 1, 1, 2**56
-    tile.set_terms([module.compiled.Term()])
+    """Vectors of so many values that no memory can hold one."""
+    problem = module.compiled.Problem()
+    problem.rows.size = problem.columns.size = problem.block_rows = problem.block_labels = 1
+    problem.dim = 2**57
+    problem.terms = [[module.compiled.Term()]]
     with pytest.raises(MemoryError):
-        module.compiled.kernels()[0].fold(tile, module.compiled.Workspace())
+        module.kernels().forward(problem)
 
 
 def test_calls_from_several_threads_at_once() -> None:

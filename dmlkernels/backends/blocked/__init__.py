@@ -8,10 +8,9 @@ from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.blocked import closed_form, normalise, streaming
 from dmlkernels.backends.blocked.closed_form import prefers_closed_form
 from dmlkernels.backends.blocked.engine import Engine
-from dmlkernels.backends.blocked.tensors import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
-TENSORS = Engine(normalise, Fold, Slope)
+TENSORS = Engine(normalise, streaming)
 
 
 def supports(statistic: str) -> bool:
@@ -28,10 +27,10 @@ def forward(pairs: Pairs, engine: Engine = TENSORS) -> Forward:
     """Finished statistics of every row; another ``engine`` may compute the tiles."""
     with without_autocast(pairs.rows.device.type):
         if not is_closed(pairs):
-            return streaming.forward(pairs, engine)
+            return engine.tiles.forward(pairs)
         if closed_form.suits_labels(pairs):
             return closed_form.forward(pairs, engine.norms)
-        statistics, _ = streaming.forward(pairs, engine)
+        statistics, _ = engine.tiles.forward(pairs)
         return Forward(statistics, statistics.new_zeros(saved_shape(pairs)))
 
 
@@ -47,7 +46,7 @@ def backward(
     with without_autocast(pairs.rows.device.type):
         if is_closed(pairs) and closed_form.suits_labels(pairs):
             return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, engine.norms)
-        return streaming.backward(pairs, forward, gradient, needs_rows, needs_columns, engine)
+        return engine.tiles.backward(pairs, forward, gradient, needs_rows, needs_columns)
 
 
 def is_closed(pairs: Pairs) -> bool:

@@ -35,13 +35,13 @@ class Columns:
                 self._kept = (~of_columns).nonzero()[:, 0]
                 raw, self.labels = raw[self._kept], self.labels[~ignored]
         self.units, self._inverse = norms.normalise(raw, pairs.dtype)
-        self.given_weights = None if pairs.column_weights is None else pairs.column_weights[block.slice].to(pairs.dtype)
+        self._weights = self._weights_of(pairs)
 
     @property
     def weights(self) -> Tensor:  # (c, 1)
         """Weights of these columns, to multiply their vectors."""
-        assert self.given_weights is not None, "this statistic needs column_weights"
-        return self.given_weights[:, None]
+        assert self._weights is not None, "this statistic needs column_weights"
+        return self._weights[:, None]
 
     def met_by(self, rows: Rows) -> Iterator[int]:
         """Row blocks that these columns concern; none if every column is ignored."""
@@ -58,7 +58,7 @@ class Columns:
             scores = scores.view(self._statistic.views, -1, scores.shape[1])
         positives, not_negatives = rows.match(i, self.labels)
         return Tile(
-            scores, positives, not_negatives, self.given_weights, rows.value_block(i),
+            scores, positives, not_negatives, self._weights, rows.value_block(i),
             rows.blocks[i].segment, self.segment,
         )  # fmt: skip
 
@@ -77,6 +77,12 @@ class Columns:
         if pairs.column_labels is None:
             return range(block.start, block.stop)
         return pairs.column_labels[block.slice]
+
+    def _weights_of(self, pairs: Pairs) -> Tensor | None:
+        if pairs.column_weights is None:
+            return None
+        weights = pairs.column_weights[self.span].to(pairs.dtype)
+        return weights if self._kept is None else weights[self._kept]
 
     def _swap(self, columns: Tensor, inner: int) -> Tensor:
         """Transpose the two levels of (outer, inner) columns."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.blocked import host
+from dmlkernels.backends.blocked import host, normalise
 from dmlkernels.backends.blocked.columns import Columns
-from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
+from dmlkernels.backends.blocked.tensors import Fold, Slope
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
@@ -23,27 +23,25 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     return (count, count)
 
 
-def forward(pairs: Pairs, engine: Engine) -> Forward:
+def forward(pairs: Pairs) -> Forward:
     """Finished statistics of every row."""
-    rows = Rows(pairs, engine.norms)
-    fold = engine.fold(pairs, rows)
+    rows = Rows(pairs, normalise)
+    fold = Fold(pairs, rows)
     has_grad = rows.units.new_ones(saved_shape(pairs))
     for i, j in _tiles_within(pairs, rows):
         if not fold.within(i, j):
             has_grad[i, j] = 0.0
     for block in scored_column_blocks(pairs):
-        columns = Columns(pairs, block, engine.norms)
+        columns = Columns(pairs, block, normalise)
         for i in columns.met_by(rows):
             fold.columns(columns, i)
     return Forward(rows.scatter(fold.finish()), has_grad)
 
 
-def backward(
-    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, engine: Engine
-) -> Gradients:
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    rows = Rows(pairs, engine.norms)
-    slope = engine.slope(pairs, rows, rows.gather(forward.statistics), rows.gather(gradient))
+    rows = Rows(pairs, normalise)
+    slope = Slope(pairs, rows, rows.gather(forward.statistics), rows.gather(gradient))
     of_rows = _zeros_like(rows.units) if needs_rows else None
     may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
     for i, j in _tiles_within(pairs, rows):
@@ -53,7 +51,7 @@ def backward(
     if pairs.columns is not None and needs_columns:
         of_columns = pairs.columns.new_empty(pairs.columns.shape)  # contiguous, as the op promises
     for block in scored_column_blocks(pairs):
-        columns = Columns(pairs, block, engine.norms)
+        columns = Columns(pairs, block, normalise)
         of_units = None if of_columns is None else _zeros_like(columns.units)
         for i in columns.met_by(rows):
             slope.columns(columns, i, of_rows, of_units)

@@ -16,7 +16,7 @@ except ImportError as error:
         "reinstall with DMLKERNELS_NATIVE=1 to build it or see why it cannot be built"
     )
 
-__all__ = ["compiled", "preferred", "reason", "unavailable_reason", "warn_if_missing"]
+__all__ = ["compiled", "kernels", "preferred", "reason", "unavailable_reason", "warn_if_missing"]
 
 
 def unavailable_reason(device_type: str | None = None) -> str | None:
@@ -24,6 +24,12 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
     if reason is None and device_type not in (None, "cpu"):
         return f"the native engine runs on CPU and CUDA tensors, not on {device_type} ones"
     return reason
+
+
+@cache
+def kernels() -> compiled.Kernels:
+    """The best that this processor runs."""
+    return compiled.kernels()[0]
 
 
 @cache
@@ -39,4 +45,4 @@ def warn_if_missing() -> None:
 
 def preferred() -> bool:
     """Whether it is faster than torch: on x86 it needs AVX2, without which torch's own matrix product wins."""
-    return reason is None and (compiled.kernels()[0].name != "baseline" or platform.machine() in ("aarch64", "arm64"))
+    return reason is None and (kernels().name != "baseline" or platform.machine() in ("aarch64", "arm64"))

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.native import module
-from dmlkernels.backends.native.tiles import kernels
 
 
 def suits(centers: Tensor) -> bool:
@@ -16,7 +15,7 @@ def suits(centers: Tensor) -> bool:
 
 def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
     """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
-    total = kernels().spread(_describe(centers, group, slack), module.compiled.Workspace())
+    total = module.kernels().spread(_describe(centers, group, slack))
     return centers.new_tensor(total)
 
 
@@ -25,7 +24,7 @@ def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float)
     found = centers.new_empty(centers.shape)
     described = _describe(centers, group, slack)
     described.gradient, described.of_values = gradient.data_ptr(), found.data_ptr()
-    kernels().spread_backward(described, module.compiled.Workspace())
+    module.kernels().spread_backward(described)
     return found
 
 

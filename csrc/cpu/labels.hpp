@@ -1,0 +1,43 @@
+// Labels as tiles take them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <vector>
+
+#include "cpu/problem.hpp"
+
+namespace dml::cpu {
+
+constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
+
+// Tiles of float compare labels of 32 bits, of which they need the two lowest values. If the labels of the rows do not all
+// fit, they are replaced by their ranks.
+class LabelIds {
+  public:
+    explicit LabelIds(const Vectors& rows) {
+        constexpr std::int64_t lowest = std::numeric_limits<std::int32_t>::min() + std::int64_t{2};
+        constexpr std::int64_t highest = std::numeric_limits<std::int32_t>::max();
+        const auto* const labels = reinterpret_cast<const std::int64_t*>(rows.labels);
+        if (labels == nullptr) return;
+        const auto fits = [](std::int64_t label) { return label == ignored || (lowest <= label && label <= highest); };
+        if (std::all_of(labels, labels + rows.size, fits)) return;
+        std::copy_if(labels, labels + rows.size, std::back_inserter(ranked_), [](auto label) { return label != ignored; });
+        std::sort(ranked_.begin(), ranked_.end());
+        ranked_.erase(std::unique(ranked_.begin(), ranked_.end()), ranked_.end());
+    }
+
+    // The same for equal labels of rows and columns; -1 if the labels are ranked and no row has this one.
+    std::int64_t operator[](std::int64_t label) const {
+        if (ranked_.empty()) return label;
+        const auto found = std::lower_bound(ranked_.begin(), ranked_.end(), label);
+        return found != ranked_.end() && *found == label ? found - ranked_.begin() : -1;
+    }
+
+  private:
+    std::vector<std::int64_t> ranked_;
+};
+
+}  // namespace dml::cpu

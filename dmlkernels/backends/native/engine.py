@@ -1,0 +1,129 @@
+"""Hands a problem over to the C++ engine: each pass is one call. Its tiles are those of the torch backend."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.blocked import plan
+from dmlkernels.backends.blocked.streaming import saved_shape
+from dmlkernels.backends.native import module
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.statistics import Statistic, Term
+
+__all__ = ["backward", "forward", "saved_shape"]
+
+PART_COLUMNS = 256  # worth a part of one thread
+_LANES = 16  # float32 in the widest register: scores of whole registers are read aligned
+
+
+def forward(pairs: Pairs) -> Forward:
+    """Finished statistics of every row; saved is which tiles of rows with rows have a gradient."""
+    problem, kept = _describe(pairs)
+    statistics = pairs.rows.new_empty(pairs.num_rows, pairs.statistic.width, dtype=pairs.dtype)
+    saved = statistics.new_ones(saved_shape(pairs))
+    problem.statistics, problem.saved = statistics.data_ptr(), saved.data_ptr()
+    module.kernels().forward(problem)
+    del kept
+    return Forward(statistics, saved)
+
+
+def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
+    """Gradients of rows and columns from that of the statistics."""
+    problem, kept = _describe(pairs)
+    statistics, saved = forward.statistics.contiguous(), forward.saved.contiguous()
+    gradient = gradient.to(pairs.dtype).contiguous()
+    problem.statistics, problem.gradient = statistics.data_ptr(), gradient.data_ptr()
+    problem.saved = saved.data_ptr()
+    of_rows = of_columns = None
+    if needs_rows:
+        of_rows = pairs.rows.new_empty(pairs.rows.shape)
+        problem.rows.gradient = of_rows.data_ptr()
+    if needs_columns and pairs.columns is not None:
+        of_columns = pairs.columns.new_empty(pairs.columns.shape)
+        problem.columns.gradient = of_columns.data_ptr()
+    module.kernels().backward(problem)
+    del kept
+    return Gradients(of_rows, of_columns)
+
+
+def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
+    """The problem in the engine's words, and the tensors whose addresses it has."""
+    problem, statistic = module.compiled.Problem(), pairs.statistic
+    problem.wide = pairs.dtype == torch.float64
+    problem.dim, problem.views, problem.group = pairs.dim, statistic.views, statistic.group
+    problem.width, problem.row_values = statistic.width, statistic.num_row_values
+    problem.threads = torch.get_num_threads()
+    problem.within, problem.symmetric = pairs.within, statistic.symmetric
+    problem.terms = _terms(statistic, len(pairs.row_boundaries) + 1, len(pairs.column_boundaries) + 1, pairs.within)
+    problem.block_rows = plan.SQUARE_BLOCK if pairs.within else plan.BLOCK_ROWS
+    problem.block_labels, problem.part_columns = _block_labels(pairs), PART_COLUMNS
+    empty = _empty_state(statistic)
+    problem.empty = empty.data_ptr()
+    kept = [empty, *_show(problem.rows, pairs.rows, pairs.row_labels)]
+    problem.rows.boundaries = pairs.row_boundaries
+    if pairs.row_values is not None:
+        kept.append(row_values := pairs.row_values.to(pairs.dtype).contiguous())
+        problem.rows.row_values = row_values.data_ptr()
+    if pairs.columns is not None:
+        problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
+        kept += _show(problem.columns, pairs.columns, pairs.column_labels if statistic.reads_labels else None)
+        problem.columns.boundaries = [boundary // statistic.group for boundary in pairs.column_boundaries]
+        if pairs.column_weights is not None:
+            kept.append(weights := pairs.column_weights.to(pairs.dtype).contiguous())
+            problem.columns.weights = weights.data_ptr()
+    return problem, kept
+
+
+def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
+    if tensor.stride(-1) != 1:
+        tensor = tensor.contiguous()
+    vectors.type = getattr(module.compiled.Type, str(tensor.dtype).removeprefix("torch."))
+    vectors.values, vectors.size, vectors.stride = tensor.data_ptr(), tensor.shape[-2], tensor.stride(-2)
+    vectors.view_stride = tensor.stride(0) if tensor.dim() == 3 else 0
+    if labels is None:
+        return [tensor]
+    labels = labels.contiguous()
+    vectors.labels = labels.data_ptr()
+    return [tensor, labels]
+
+
+def _block_labels(pairs: Pairs) -> int:
+    labels = plan.scored_block_length(pairs)
+    return labels - labels % _LANES if labels > _LANES else labels
+
+
+@lru_cache(maxsize=64)
+def _empty_state(statistic: Statistic) -> Tensor:  # (1, width) float64
+    """The statistics of a row before any column."""
+    return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64)), dim=1)
+
+
+@lru_cache(maxsize=64)
+def _terms(
+    statistic: Statistic, row_segments: int, column_segments: int, within: bool
+) -> list[list[module.compiled.Term]]:
+    """What the tiles of each row segment with each segment that it meets are folded to."""
+    first_columns = row_segments if within else 1
+    met = [(segment, statistic.symmetric) for segment in range(row_segments if within else 0)]
+    met += [(first_columns + segment, False) for segment in range(column_segments)]
+    return [
+        [
+            _compiled(term, both_ends)
+            for term in statistic.terms(row_segment, met_segment)
+            if term.for_rows or (term.for_columns and both_ends)
+        ]
+        for row_segment in range(row_segments)
+        for met_segment, both_ends in met
+    ]
+
+
+def _compiled(term: Term, both_ends: bool) -> module.compiled.Term:
+    compiled, parameters = module.compiled.Term(), term.statistic.parameters()
+    compiled.kind = getattr(module.compiled.Kind, term.statistic.name)
+    compiled.parameters = parameters + [0.0] * (5 - len(parameters))
+    compiled.first = term.columns.start
+    compiled.from_rows, compiled.from_columns = term.for_rows, term.for_columns and both_ends
+    return compiled
