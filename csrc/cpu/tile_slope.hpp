@@ -114,7 +114,7 @@ class TileSlope : TileScores<Real> {
         }
     }
 
-    Range rows_acting_on(std::int64_t first, std::int64_t last) const {
+    Range rows_with_slopes(std::int64_t first, std::int64_t last) const {
         Range rows;
         for (std::int64_t sliver = 0; sliver < row_slivers_; ++sliver) {
             if (ranges_[sliver].meets(first, last)) {
@@ -128,7 +128,7 @@ class TileSlope : TileScores<Real> {
     void add_to_columns(const Real* slopes) {
         constexpr int width = sliver_columns<Real>;
         const std::int64_t dim = tile_.dim, all = slivers(columns_, sliver_rows);
-        if (rows_acting_on(0, columns_).empty()) return;
+        if (rows_with_slopes(0, columns_).empty()) return;
         for (int view = 0; view < tile_.views; ++view) {
             const std::uintptr_t units = tile_.rows.units + view * tile_.rows.view_stride * sizeof(Real);
             const bool kept = workspace_.packed_rows == units;
@@ -137,7 +137,7 @@ class TileSlope : TileScores<Real> {
             parallel(all, smaller(all, parts_), threads_, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
                 for (std::int64_t sliver = begin; sliver < end; ++sliver) {
                     const std::int64_t j = sliver * sliver_rows;
-                    const Range range = rows_acting_on(j, j + sliver_rows);
+                    const Range range = rows_with_slopes(j, j + sliver_rows);
                     if (range.empty()) continue;
                     Real* const out = reinterpret_cast<Real*>(tile_.columns.of_units) + j * dim;
                     const Adjacent<Real> left{slopes + (view * padded_rows_ + range.begin) * stride_ + j, stride_};

@@ -11,8 +11,8 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
 from dmlkernels.functional.per_sample import check_option, per_sample
+from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -35,9 +35,9 @@ def adacos_scale(
     """Compute the scale of the next step from the scores at the present one.
 
     ``log(B_avg) / cos(min(pi / 4, theta_med))``, with B_avg the mean over the batch of ``sum exp(scale s)`` over the
-    other classes and theta_med the median of the own angles. Zhang et al., AdaCos: Adaptively Scaling Cosine Logits for
-    Effectively Learning Deep Face Representations, CVPR 2019, arXiv 1905.00292, equation 17. At least 1 (ours): with
-    few classes the logarithm may be negative.
+    other classes and theta_med the median of the angles to the positives. Zhang et al., AdaCos: Adaptively Scaling
+    Cosine Logits for Effectively Learning Deep Face Representations, CVPR 2019, arXiv 1905.00292, equation 17. At least
+    1 (ours): with few classes the logarithm may be negative.
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
@@ -70,7 +70,7 @@ def adacos_scale(
     negative = class_scores(inputs, scale)[:, 1]
     highest = scale + math.log(inputs.num_proxies)  # no sum is above this
     log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
-    cosines = torch.where(inputs.valid, own_cosines(inputs, scale), torch.nan)
+    cosines = torch.where(inputs.valid, positive_cosines(inputs, scale), torch.nan)
     # Of an even number torch takes the lower of the middle two angles, which has the higher cosine.
     median = -(-inputs.gathered(cosines)).nanmedian()
     return (log_average / median.clamp(math.sqrt(0.5), 1)).clamp_min(1) + inputs.poison

@@ -36,8 +36,8 @@ def proxy_anchor_loss(
 
     Over the proxies P+ with a sample of their class in the batch, and over all C::
 
-        1/|P+| sum_{p in P+} log(1 + sum_own exp(-alpha (s - margin)))
-          + 1/C sum_p log(1 + sum_others exp(alpha (s + margin)))
+        1/|P+| sum_{p in P+} log(1 + sum_positives exp(-alpha (s - margin)))
+          + 1/C sum_p log(1 + sum_negatives exp(alpha (s + margin)))
 
     Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, arXiv 2003.13911.
 

@@ -36,7 +36,7 @@ def circle_loss(
 ) -> Tensor:
     """Circle loss with class-level labels.
 
-    With the positive scores s_p of a sample's own class and the negative ones s_n of all other proxies::
+    With the positive scores s_p of a sample's class and the negative ones s_n of all other proxies::
 
         log(1 + sum_n exp(scale max(s_n + m, 0) (s_n - m)) sum_p exp(-scale max(1 + m - s_p, 0) (s_p - 1 + m)))
 

@@ -1,4 +1,4 @@
-"""What the losses of the softmax family share: arguments, scores of own and other classes, smoothing, the mean."""
+"""What the losses of the softmax family share: arguments, scores of positives and negatives, smoothing, the mean."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def class_scores(
     threshold: Tensor | None = None,  # (B,)
     hardness: float | Tensor = 0.0,
 ) -> Tensor:  # (B, 2)
-    """Log-sum-exp of the scaled scores over the positives (own class) and over the negatives.
+    """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
     With a ``threshold`` a negative score s above it counts as ``s (hardness + s)``. With ``sampling`` only the classes
     drawn take part.
@@ -75,12 +75,12 @@ def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
 def cross_entropy_loss(
     inputs: ProxyInputs,
     statistics: Tensor,  # (B, 2), of ``class_scores`` or the like
-    moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the scores of the own class
+    moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the positive scores
     *,
     formula: Formula | None = None,
     scale: float | Tensor = 1.0,
     label_smoothing: float = 0.0,
-    weights: Tensor | None = None,  # (B,), of the own class
+    weights: Tensor | None = None,  # (B,), of the class of each sample
     class_weights: Tensor | None = None,  # (C,), needed to smooth labels
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
@@ -106,7 +106,9 @@ def cross_entropy_loss(
     return reduce_samples(losses, inputs, sample_weight, reduction, weights)
 
 
-def of_own_class(inputs: ProxyInputs, class_weights: Tensor | None, group: int = 1) -> Tensor | None:  # (C,) -> (B,)
+def weights_of_samples(
+    inputs: ProxyInputs, class_weights: Tensor | None, group: int = 1
+) -> Tensor | None:  # (C,) -> (B,)
     """The weight of each sample's class."""
     if class_weights is None:
         return None

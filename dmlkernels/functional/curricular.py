@@ -1,4 +1,4 @@
-"""CurricularFace: negatives that are harder than the own class count for more as training goes on."""
+"""CurricularFace: negatives that are harder than the positive count for more as training goes on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
-from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
-from dmlkernels.functional.own_scores import mean_over_samples, own_cosines
+from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.per_sample import check_option, per_sample
+from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
 
 if TYPE_CHECKING:
@@ -40,19 +40,19 @@ def curricularface_loss(
 ) -> Tensor:
     """CurricularFace: ArcFace in which a negative cosine s above ``cos(theta_y + margin)`` counts as ``s (t + s)``.
 
-    t, the ``hardness``, is a running mean of the own cosines, which ``CurricularFaceLoss`` keeps. Huang et al.,
+    t, the ``hardness``, is a running mean of the positive cosines, which ``CurricularFaceLoss`` keeps. Huang et al.,
     CurricularFace: Adaptive Curriculum Learning Loss for Deep Face Recognition, CVPR 2020, arXiv 2004.00288. Beyond
-    theta = pi - margin the own score goes on as in ``arcface_loss``.
+    theta = pi - margin the positive score goes on as in ``arcface_loss``.
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
-        margin: added to the own angle, as in ``arcface_loss``.
+        margin: added to the angle to the positive, as in ``arcface_loss``.
         hardness: t, one number or a () tensor; held fixed.
         momentum: None, or 0 to 1 to update the tensor ``hardness`` in place first, as batch normalisation does:
-            ``momentum`` times the old value plus the rest times the mean own cosine, unless the latter is not finite.
+            ``momentum`` times the old value plus the rest times the mean positive cosine, unless that is not finite.
         proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
-            ``normalized_softmax_loss``. If several proxies share a class the own cosine is their joint score,
+            ``normalized_softmax_loss``. If several proxies share a class the positive cosine is their joint score,
             logsumexp(scale s) / scale (ours), which takes one more pass.
 
     Returns:
@@ -78,8 +78,8 @@ def curricularface_loss(
         validate, process_group,
     )  # fmt: skip
     scale, margin = per_sample("scale", scale, inputs), per_sample("margin", margin, inputs)
-    weights = of_own_class(inputs, class_weights)
-    cosines = own_cosines(inputs, scale)
+    weights = weights_of_samples(inputs, class_weights)
+    cosines = positive_cosines(inputs, scale)
     threshold = _added(cosines, margin)
     if momentum is not None:  # else there is nothing to exchange
         update_running(hardness, mean_over_samples(inputs, cosines) + inputs.poison, momentum)

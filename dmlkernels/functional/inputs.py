@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def class_range(proxies: Tensor, first: int = 0) -> Tensor:  # (C,) int64
-    """Classes of proxies of which each has its own."""
+    """The classes of proxies that each have a different one."""
     return torch.arange(first, first + proxies.shape[0], device=proxies.device)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle
 from dmlkernels.functional.checks import check_number
-from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, of_own_class, softmax_inputs
+from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.running import check_momentum, update_running
@@ -46,8 +46,8 @@ def adaface_loss(
     """AdaFace: an angular and an additive margin that follow the image's quality, as the embedding's norm tells it.
 
     With the norm, held between 1e-3 and 100, standardised to ``z = (norm - norm_mean) / (norm_std + 1e-3)`` and
-    ``q = clip(concentration z, -1, 1)``, the own cosine becomes ``cos(theta_y - margin q) - margin (1 + q)``. The angle
-    is held between 1e-3 and pi - 1e-3, as the authors do. Kim et al., AdaFace: Quality Adaptive Margin for Face
+    ``q = clip(concentration z, -1, 1)``, a positive cosine becomes ``cos(theta_y - margin q) - margin (1 + q)``. The
+    angle is held between 1e-3 and pi - 1e-3, as the authors do. Kim et al., AdaFace: Quality Adaptive Margin for Face
     Recognition, CVPR 2022, arXiv 2204.00964. ``AdaFaceLoss`` keeps the running statistics.
 
     Args:
@@ -67,7 +67,7 @@ def adaface_loss(
     Raises, memory and determinism: as ``normalized_softmax_loss``.
 
     Gradients: of embeddings and proxies, and of a scale that is a tensor. The margins are held fixed, as the authors
-    do; where the angle is held, the own score has none.
+    do; where the angle is held, the positive score has none.
 
     Example:
         >>> import torch
@@ -91,7 +91,7 @@ def adaface_loss(
         validate, process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    weights = of_own_class(inputs, class_weights)
+    weights = weights_of_samples(inputs, class_weights)
     with torch.no_grad():
         norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
         if norm_mean is None or norm_std is None or momentum is not None:
@@ -174,7 +174,7 @@ def magface_loss(
         validate, process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    weights = of_own_class(inputs, class_weights)
+    weights = weights_of_samples(inputs, class_weights)
     norms = norms_of(inputs).clamp(lower_norm, upper_norm)
     angle = lower_margin + (upper_margin - lower_margin) / (upper_norm - lower_norm) * (norms - lower_norm)
     return cross_entropy_loss(

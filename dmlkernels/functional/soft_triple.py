@@ -55,7 +55,7 @@ def soft_triple_loss(
         scale: multiplies class similarities (lambda in the paper), above 0.
         gamma: temperature of the soft assignment, above 0.
         tau: weight of the regulariser that draws a class's centres together, at least 0.
-        margin: taken off the own class's similarity (delta in the paper).
+        margin: taken off the similarity with the sample's class (delta in the paper).
         sample_weight: (B,) weight of each sample, floats; the mean divides by their sum.
         reduction: "mean", "sum", or "none" for (B,) losses, which leave the regulariser out: it is no sample's.
         ignore_index: label of rows to leave out.

@@ -1,4 +1,4 @@
-"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: a margin on the own score, then cross-entropy over proxies."""
+"""Normalised softmax, Proxy-NCA, CosFace and ArcFace: a margin on the positive score, then cross-entropy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dmlkernels.functional.cross_entropy import (
     class_scores,
     cross_entropy,
     cross_entropy_loss,
-    of_own_class,
     softmax_inputs,
+    weights_of_samples,
 )
 from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import reduce_samples, reduce_statistics
@@ -81,7 +81,7 @@ def normalized_softmax_loss(
             are. Not with sharded proxies, whose gradient has zeros there: plain ``SGD`` leaves such rows as they are.
 
     Returns:
-        Scalar, or (B,) for "none"; float32, or float64 if an input is float64. A sample whose own probability
+        Scalar, or (B,) for "none"; float32, or float64 if an input is float64. A sample whose probability
         underflows keeps its loss and its gradient.
 
     Raises:
@@ -108,7 +108,7 @@ def normalized_softmax_loss(
         validate, process_group,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    weights = of_own_class(inputs, class_weights)
+    weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: positive,
         formula=_formula("cross_entropy", 0.0), scale=scale, label_smoothing=label_smoothing,
@@ -139,7 +139,7 @@ def proxy_nca_loss(
 ) -> Tensor:
     """Proxy-NCA++, and the original Proxy-NCA with ``include_positive=False``.
 
-    ``-log softmax_y(scale * s)``, which is the normalised softmax at another scale; without the positive the own class
+    ``-log softmax_y(scale * s)``, which is the normalised softmax at another scale; without the positive its class
     is left out of the denominator. Teh et al., ProxyNCA++, ECCV 2020, arXiv 2004.01113; Movshovitz-Attias et al., No
     Fuss Distance Metric Learning using Proxies, ICCV 2017, arXiv 1703.07464. Squared distances at temperature T are
     ``scale = 2 / T``.
@@ -147,7 +147,7 @@ def proxy_nca_loss(
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
-        include_positive: count the own class in the denominator.
+        include_positive: count the positive in the denominator.
         proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate,
             process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``.
 
@@ -173,7 +173,7 @@ def proxy_nca_loss(
         validate, process_group, needs_impostors=not include_positive,
     )  # fmt: skip
     scale = per_sample("scale", scale, inputs)
-    weights, statistics = of_own_class(inputs, class_weights), class_scores(inputs, scale, sampling)
+    weights, statistics = weights_of_samples(inputs, class_weights), class_scores(inputs, scale, sampling)
     formula, losses = _formula("cross_entropy", 0.0), cross_entropy
     if not include_positive:
         formula, losses = _formula("difference"), _difference
@@ -203,14 +203,14 @@ def cosface_loss(
     sample_generator: torch.Generator | None = None,
     sparse: bool = False,
 ) -> Tensor:
-    """CosFace: normalised softmax with ``s_y - margin`` for the own class.
+    """CosFace: normalised softmax with ``s_y - margin`` for the positive.
 
     Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, CVPR 2018, arXiv 1801.09414.
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
-        margin: taken off the own cosine: one number, or a tensor of a shape that ``scale`` may have.
+        margin: taken off the positive cosine: one number, or a tensor of a shape that ``scale`` may have.
         proxy_labels, sample_weight, class_weights, label_smoothing, reduction, ignore_index, backend, validate,
             process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``.
 
@@ -239,7 +239,7 @@ def cosface_loss(
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-    weights = of_own_class(inputs, class_weights)
+    weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: positive - scale * margin,
         formula=_formula("cross_entropy", scale * margin), scale=scale, label_smoothing=label_smoothing,
@@ -269,7 +269,7 @@ def arcface_loss(
     sample_generator: torch.Generator | None = None,
     sparse: bool = False,
 ) -> Tensor:
-    """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the own class.
+    """ArcFace: normalised softmax with ``cos(theta_y + margin)`` for the positive.
 
     Beyond ``theta = pi - margin`` it goes on as ``s_y - margin sin(margin)``, so that the target keeps falling; above a
     margin of 2.33, where that line would begin above -1, as ``s_y - (1 - cos(margin))`` (ours). Deng et al., ArcFace:
@@ -279,8 +279,8 @@ def arcface_loss(
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
         scale: multiplies the cosines, as in ``normalized_softmax_loss``.
-        margin: added to the own angle, radians, 0 to pi. Warns above pi / 2: degrees may have been meant. One number,
-            or a tensor of a shape that ``scale`` may have, whose values nobody checks.
+        margin: added to the angle to the positive, radians, 0 to pi. Warns above pi / 2: degrees may have been meant.
+            One number, or a tensor of a shape that ``scale`` may have, whose values nobody checks.
         proxy_labels, sample_weight, class_weights, label_smoothing, reduction, ignore_index, backend, validate,
             process_group, sample_classes, sample_generator, sparse: as in ``normalized_softmax_loss``. If
             several proxies share a class the margin goes on their joint score, logsumexp(scale s) / scale (ours).
@@ -309,7 +309,7 @@ def arcface_loss(
     )  # fmt: skip
     margin = per_sample("margin", margin, inputs)
     scale = per_sample("scale", scale, inputs)
-    weights = of_own_class(inputs, class_weights)
+    weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: scale * add_angle(positive / scale, margin),
         formula=_formula("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,

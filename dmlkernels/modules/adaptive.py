@@ -92,9 +92,9 @@ class AdaFaceLoss(NormalizedSoftmaxLoss):
 class CurricularFaceLoss(MarginLoss):
     """CurricularFace with its own proxies; the margin is in radians.
 
-    In training mode a call first takes the batch's mean own cosine into the buffer ``hardness``: ``momentum`` times the
-    old plus the rest times the new. One that is not finite is left out. With ``process_group`` or sharded proxies it is
-    that of the whole batch; else every process has its own, unless something broadcasts buffers, as
+    In training mode a call first takes the batch's mean positive cosine into the buffer ``hardness``: ``momentum``
+    times the old plus the rest times the new. One that is not finite is left out. With ``process_group`` or sharded
+    proxies it is that of the whole batch; else every process has its own, unless something broadcasts buffers, as
     DistributedDataParallel does.
 
     Args:

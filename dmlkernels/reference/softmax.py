@@ -24,7 +24,7 @@ def normalized_softmax_loss(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
-    """-log softmax of the own class over all proxies, at scale * s."""
+    """-log softmax of the class of the sample over all proxies, at scale * s."""
     keep = kept_rows(labels, ignore_index)
     scale = per_sample(scale, labels, keep)
     positive, negative = _class_scores(embeddings[keep], labels[keep], proxies, proxy_labels, scale)
@@ -135,7 +135,7 @@ def _class_scores(
     scale: float | Tensor,
     harder: Callable[[Tensor], Tensor] = lambda scores: scores,
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
-    """Log-sum-exp of scale * s over the proxies of the own class, and over all others, there of ``harder`` scores."""
+    """Log-sum-exp of scale * s over the positives, and over the negatives, there of ``harder`` scores."""
     same = same_class(labels, classes_of(proxies, proxy_labels))
     scores, scale = cosines(embeddings, proxies), torch.as_tensor(scale)[..., None]
     positive = (scale * scores).masked_fill(~same, -torch.inf).logsumexp(dim=1)

@@ -22,7 +22,7 @@ def sub_center_arcface_loss(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
-    """Cross-entropy of max_k s_ck, with the angular margin on the own class."""
+    """Cross-entropy of max_k s_ck, with the angular margin on the positive."""
     keep = kept_rows(labels, ignore_index)
     same = same_class(labels[keep], torch.arange(len(centers) // centers_per_class, device=labels.device))
     scores = cosines(embeddings[keep], centers).unflatten(1, (-1, centers_per_class)).max(dim=2).values  # (B, C)

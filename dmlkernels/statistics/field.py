@@ -16,7 +16,7 @@ class Field(Statistic):
     Both potentials are +-(clamp(d, low, high) / unit)^-alpha, a single power of a clamped distance, so no branch is
     computed only to be thrown away. The unit is the radius of the potential with ``unit_depth``, else 1. It divides the
     distance before the power is taken: delta^alpha and d^-alpha apart leave the range of float32 where their product is
-    of order 1. Only a pair whose own energy is beyond that range makes the sum infinite.
+    of order 1. Only a pair whose energy is beyond that range makes the sum infinite.
     """
 
     name = "field"

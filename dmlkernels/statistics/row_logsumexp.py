@@ -10,7 +10,7 @@ from dmlkernels.statistics.tile import Tile
 
 
 class RowLogSumExp(Statistic):
-    """Columns: as in LogSumExp with the row's own scale, and the means of the scores by their weights in either sum.
+    """Columns: as in LogSumExp with the scale of the row, and the means of the scores by their weights in either sum.
 
     ``row_values`` are scale, threshold and hardness. A negative score s above the threshold counts as
     ``s (hardness + s)``, in the mean too. The means are the derivatives of the sums with respect to the scale; they

@@ -54,7 +54,7 @@ type and matmul precision on every target, and all tiles of `plan.py`.
 From the machine code, by `python -m tests.triton.predict`; its assumptions are in `tests/triton/predict/__init__.py`.
 It is a prediction: optimistic about memory, without the last wave and the power limit. Slots are instructions of a
 thread for each score of a plain tile, and of a masked one; the share is that of the tensor cores' peak, for a plain
-tile; forward of the field, for one where nothing acts. Backward counts one recomputation and one product a side.
+tile; forward of the field, for one without a gradient. Backward counts one recomputation and one product a side.
 `spilled` is in bytes a thread, of these in loops; blocks are those of a multiprocessor.\
 """
 ARITHMETIC = f"""
@@ -116,8 +116,8 @@ def _roofline() -> list[str]:
     inputs, product = 2 * POINTS * POINTS_DIM, 2 * POINTS * POINTS * POINTS_DIM
     place = f"{POINTS} | points | {POINTS_DIM} | field"
     lines.append(_bound(f"{place}, forward", product, inputs))
-    lines.append(_bound(f"{place}, backward, no tile acts", product, 2 * inputs))
-    lines.append(_bound(f"{place}, backward, every tile acts", 2 * product, 2 * inputs))
+    lines.append(_bound(f"{place}, backward, no tile has a gradient", product, 2 * inputs))
+    lines.append(_bound(f"{place}, backward, every tile has a gradient", 2 * product, 2 * inputs))
     return lines
 
 

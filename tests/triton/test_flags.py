@@ -1,4 +1,4 @@
-"""Forward's flags of the tiles that act: backward scores no other, and its gradient is the same to the last bit."""
+"""Forward's flags of the tiles that have a gradient: backward scores no other, and not a bit of its result changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_flags_are_those_of_the_classes(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="counts what the interpreter multiplies")
-def test_backward_multiplies_nothing_where_nothing_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backward_multiplies_nothing_where_no_tile_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     from triton.runtime.interpreter import InterpreterBuilder
 
     products = []

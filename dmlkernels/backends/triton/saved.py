@@ -1,4 +1,4 @@
-"""What forward keeps for backward: the reciprocal norms of all vectors and, for a sparse statistic, which tiles act."""
+"""What forward keeps for backward: the reciprocal norms of all vectors and, of a sparse statistic, flags of tiles."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ say otherwise:
 - Loads of 16 bytes a thread come from L2 at 32 bytes a cycle and multiprocessor, 280 cycles late; narrower ones cost
   that latency and no bandwidth. Device memory is not modelled.
 - A tile takes the shortest path that has all of its products: a plain tile, which holds no positive and no border. Of a
-  sparse statistic, forward, one where nothing acts. The longest path is reported beside it.
+  sparse statistic, forward, one without a gradient. The longest path is reported beside it.
 - Prologue, epilogue, the last wave, launches and the power limit are left out.
 
 The rates are those of the CUDA C++ Programming Guide's table of arithmetic throughput for 8.0 and 9.0. A matrix product

@@ -1,13 +1,13 @@
 """Moments of the scores: with m the mean of the unit columns and K = sum_j (w_j - m)(w_j - m)', row x has mean x.m and
 squared deviation x'Kx.
 
-Own-class scores are few: they are gathered, and taken out of the whole by undoing Chan's merge. The slope is affine in
+Positive scores are few: they are gathered, and taken out of the whole by undoing Chan's merge. The slope is affine in
 the score, shift + rate (s - mean), so the gradient needs m and K again, and for the columns the same sums over rows.
 
-All of it is float64. When training converges the own score is 1 and all others are nearly equal: what is taken out is
-then nearly everything, and the difference is left with the rounding of the whole. Relative to the squared deviation of
-n impostor scores with variance v that is eps / (n v): at n = 10 and a noise of 1e-3 about 0.1 in float32 and 1e-10 in
-float64. Tiles round every score to float32, which costs eps / sqrt(v). The closed form is held to twice their error.
+All of it is float64. When training converges the positive score is 1 and all others are nearly equal: what is taken out
+is then nearly everything, and the difference is left with the rounding of the whole. Relative to the squared deviation
+of n impostor scores with variance v that is eps / (n v): at n = 10 and a noise of 1e-3 about 0.1 in float32 and 1e-10
+in float64. Tiles round every score to float32, which costs eps / sqrt(v). The closed form is held to twice their error.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ def backward(
         of_columns = torch.empty_like(pairs.columns, memory_format=torch.contiguous_format)
         offset = shift @ rows.units
         matrix = (rows.units * rate[:, None]).mT @ rows.units
-        of_own = extra * rows.units[positives.rows]
+        of_positives = extra * rows.units[positives.rows]
         for block in _blocks(wide):
             columns = Columns(wide, block, norms)
             of_units = torch.addmm(offset, columns.units - mean, matrix)
-            _add_rows(of_units, *positives.in_block(block, of_own))
+            _add_rows(of_units, *positives.in_block(block, of_positives))
             of_columns[columns.span] = columns.gradient(of_units).to(of_columns.dtype)
     return Gradients(of_rows, of_columns)
 

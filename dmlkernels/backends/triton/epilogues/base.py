@@ -27,9 +27,9 @@ class Epilogue:
     to a label. ``hyper`` is read with ``number``.
 
     Attributes:
-        fold: ``(state, scores, factor, masks, values, weight, segments, hyper) -> (state, acts)``. Takes a tile into
-            the rows' state, a tuple of vectors. ``acts`` says of a sparse statistic whether any slope of the tile may
-            be non-zero, from either end: backward skips the others. Of another statistic it is 0.
+        fold: ``(state, scores, factor, masks, values, weight, segments, hyper) -> (state, has_grad)``. Takes a tile
+            into the rows' state, a tuple of vectors. ``has_grad`` says of a sparse statistic whether any slope of the
+            tile may be non-zero, from either end: backward skips the others. Of another statistic it is 0.
         mask: ``(state, scores, factor, masks, values, weight, segments, hyper) -> (state, scores)``. Takes what is not
             plain out of a tile, and leaves a plain one to ``fold``, which then sees no masks: less code, and fewer
             registers. None if ``fold`` masks.

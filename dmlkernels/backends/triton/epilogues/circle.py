@@ -54,8 +54,8 @@ def fold_circle(state, scores, factor, masks, values, weight, segments, hyper):
     logits = circle_logits(cosine, hyper)
     positives = state[0], state[1]
     if len(masks) > 0:
-        own = tl.where(masks[0], circle_logits(1.0 - cosine, hyper), float("-inf"))
-        positives = add_logits(state[0], state[1], own)
+        positive = tl.where(masks[0], circle_logits(1.0 - cosine, hyper), float("-inf"))
+        positives = add_logits(state[0], state[1], positive)
         logits = tl.where(masks[1], logits, float("-inf"))
     return positives + add_logits(state[2], state[3], logits), 0
 

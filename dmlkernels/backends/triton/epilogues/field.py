@@ -47,22 +47,22 @@ def fold_field(state, scores, factor, masks, values, weight, segments, hyper):
     T: tl.constexpr = scores.dtype
     exponent = number(hyper, 0, T) * -0.5
     scale, low, high = hills(hyper, T)
-    acts = 0
+    has_grad = 0
     if len(masks) == 0:
         N: tl.constexpr = scores.shape[1]
         if all_far(scores, factor, high):
             energy = tl.full([scores.shape[0]], N, T) * power(high, low, high, scale, exponent)
         else:
             energy = tl.sum(power(2.0 - 2.0 * cosines(scores, factor), low, high, scale, exponent), 1)
-            acts = 1
+            has_grad = 1
     else:
         scale, low, high = bounds(masks[0], hyper, T)
         squared = 2.0 - 2.0 * cosines(scores, factor)
         energies = power(squared, low, high, scale, exponent)
         energy = tl.sum(tl.where(masks[0], -energies, tl.where(masks[1], energies, 0.0)), 1)
         flat_pairs = (squared <= low) | (squared >= high)
-        acts = any_pair(counted(masks) & (flat_pairs == 0))
-    return (state[0] + energy,), acts
+        has_grad = any_pair(counted(masks) & (flat_pairs == 0))
+    return (state[0] + energy,), has_grad
 
 
 @triton.jit

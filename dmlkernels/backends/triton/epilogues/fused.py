@@ -42,22 +42,22 @@ def fold_fused(state, scores, factor, masks, values, weight, segments, hyper):
     row, column, _ = segments
     moments = (state[0], state[1], state[2], state[3], state[4], state[5], state[6])
     energy, square = state[7], state[8]
-    acts = 0
+    has_grad = 0
     if any_of(row == 0) & any_of(column == 1):
         proxies = only(masks, (row == 0) & (column == 1))
         moments, _ = fold_moments(moments, scores, factor, proxies, values, weight, segments, hyper)
-        acts = 1
+        has_grad = 1
     if any_of(column <= 1):
         points = only(masks, column <= 1)
-        energies, field_acts = fold_field((energy,), scores, factor, points, values, weight, segments, hyper)
+        energies, field_has_grad = fold_field((energy,), scores, factor, points, values, weight, segments, hyper)
         energy = energies[0]
-        acts = acts | field_acts
+        has_grad = has_grad | field_has_grad
     if any_of(row == 0) & any_of(column == 2):
         atoms = only(masks, (row == 0) & (column == 2))
         squares, _ = fold_square((square,), scores, factor, atoms, values, weight, segments, hyper)
         square = squares[0]
-        acts = 1
-    return moments + (energy, square), acts  # noqa: RUF005
+        has_grad = 1
+    return moments + (energy, square), has_grad  # noqa: RUF005
 
 
 @triton.jit

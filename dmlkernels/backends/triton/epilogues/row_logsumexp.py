@@ -39,8 +39,8 @@ def fold_row_logsumexp(state, scores, factor, masks, values, weight, segments, h
     logits = negative * scale
     positives = state[0], state[1], state[2]
     if len(masks) > 0:
-        own = tl.where(masks[0], cosine * scale, float("-inf"))
-        positives = add_weighted(state[0], state[1], state[2], cosine, own)
+        positive = tl.where(masks[0], cosine * scale, float("-inf"))
+        positives = add_weighted(state[0], state[1], state[2], cosine, positive)
         logits = tl.where(masks[1], logits, float("-inf"))
     negatives = add_weighted(state[3], state[4], state[5], negative, logits)
     return positives + negatives, 0

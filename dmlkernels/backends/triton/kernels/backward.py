@@ -136,13 +136,13 @@ def backward_kernel(
                 hits = tiles_of_labels(owned_label, owned_valid, start, STREAMED_GROUP, N)
             else:
                 hits = tiles_in_range(streamed_label_p, start, num_streamed, low, high, STREAMED_GROUP, OWNS_ROWS, N)
-        acts = True
+        has_grad = True
         if flags_p is not None:
             if OWNS_ROWS:
-                acts = any_flag(flags_p, begin, start, num_streamed, N)
+                has_grad = any_flag(flags_p, begin, start, num_streamed, N)
             else:
-                acts = any_flag(flags_p, start, begin, num_owned, M)
-        if acts:
+                has_grad = any_flag(flags_p, start, begin, num_owned, M)
+        if has_grad:
             base, local, _, valid = locate(streamed_label_p, start, num_streamed, N, STREAMED_GROUP, STREAMED_VIEWS)
             norm = load_value(streamed_values_p, base, local, streamed_pitch, 0)
             values = load_values(streamed_values_p, base, local, streamed_pitch, 1, STREAMED_PLAIN, STREAMED_AXIS)

@@ -21,12 +21,12 @@ def word_of(row, column, num_columns):
 
 
 @triton.jit
-def set_flags(flags_p, row, column, num_rows, num_columns, acts, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def set_flags(flags_p, row, column, num_rows, num_columns, has_grad, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Of the areas that a tile of so many rows and columns, which begins at these, lies in."""
     bits = bits_of(COLUMNS) << (column % WORD_COLUMNS // FLAG_COLUMNS)
     for first in tl.static_range(0, ROWS, FLAG_ROWS):
         word_p = flags_p + word_of(row + first, column, num_columns)
-        tl.atomic_or(word_p, bits, mask=acts & (row + first < num_rows), sem="relaxed")
+        tl.atomic_or(word_p, bits, mask=has_grad & (row + first < num_rows), sem="relaxed")
 
 
 @triton.constexpr_function

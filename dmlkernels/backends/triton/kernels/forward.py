@@ -113,7 +113,7 @@ def forward_kernel(
             )
         if ALWAYS_MASKED:
             masked = True
-        acts = 0
+        has_grad = 0
         if masked:
             column = start + tl.arange(0, N)
             found = locate(w_label_p, start, num_columns, N, GROUP, 1)  # labels again: few tiles need them
@@ -122,7 +122,7 @@ def forward_kernel(
                 masks = (masks[0] & (row[:, None] != column[None, :]), masks[1])
             column_part = column_segment(column, borders)[None, :]
             if MASK is None:
-                state, acts = FOLD(
+                state, has_grad = FOLD(
                     state, scores, factor, masks, values, weight, (row_part[:, None], column_part, GROUP), hyper
                 )
             else:
@@ -131,14 +131,14 @@ def forward_kernel(
                 )
         elif MASK is None:
             row_number, column_number = row_segment(begin, borders), column_segment(start, borders)
-            state, acts = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
+            state, has_grad = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
         if MASK is not None:
             row_number, column_number = row_segment(begin, borders), column_segment(start, borders)
-            state, acts = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
+            state, has_grad = FOLD(state, scores, factor, (), values, weight, (row_number, column_number, GROUP), hyper)
         if READY is not None and masked:
             cold = tl.max((x_valid & (READY(state, row_part) == 0)).to(tl.int32), 0) > 0
         if flags_p is not None:
-            set_flags(flags_p, begin, start, num_rows, num_columns, acts != 0, M, N)
+            set_flags(flags_p, begin, start, num_rows, num_columns, has_grad != 0, M, N)
     if FINISH is not None:
         state = FINISH(state, hyper)
     index = x_base + x_local

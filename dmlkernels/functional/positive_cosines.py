@@ -1,4 +1,4 @@
-"""Each sample's cosine with its own class, for what is held fixed."""
+"""The cosine of each sample with the proxies of its class, for what is held fixed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dmlkernels.functional.inputs import ProxyInputs
 
 
 @torch.no_grad()
-def own_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (B,)
+def positive_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (B,)
     """Cosines of samples with the proxy of their class, or with several of them logsumexp(scale s) / scale.
 
     Those of ignored rows are any finite number.
     """
     if inputs.proxy_labels is not None or inputs.num_proxies != inputs.proxies.shape[0]:
         return class_scores(inputs, scale)[:, 0] / scale
-    own = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]
+    positive = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0)
-    return (unit_rows(kept, inputs.dtype) * unit_rows(own, inputs.dtype)).sum(1)
+    return (unit_rows(kept, inputs.dtype) * unit_rows(positive, inputs.dtype)).sum(1)
 
 
 def mean_over_samples(inputs: ProxyInputs, values: Tensor) -> Tensor:  # (B,) -> ()
