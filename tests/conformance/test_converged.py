@@ -1,7 +1,7 @@
 """The end of training: samples nearly on their proxies, whose impostor scores hardly vary.
 
-The closed form of the moments takes the own score out of the sums over all scores, and with it nearly everything that
-is in them. It must be as exact as the tiles, which never had it in.
+The closed form of the moments takes the positive score out of the sums over all scores, and with it nearly everything
+that is in them. It must be as exact as the tiles, which never had it in.
 """
 
 from __future__ import annotations

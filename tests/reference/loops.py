@@ -139,7 +139,7 @@ def softmax_rows(
     X: Matrix, y: Sequence[int], P: Matrix, q: Sequence[int], scale: float, margin: Callable[[float], float],
     include_positive: bool = True, ignore_index: int = -100,
 ) -> list[float]:  # fmt: skip
-    """``margin`` changes the own cosine."""
+    """``margin`` changes the positive cosine."""
     rows = []
     for x, label in zip(X, y, strict=True):
         if label == ignore_index:
