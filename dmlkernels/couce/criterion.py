@@ -164,6 +164,7 @@ class CouCE(nn.Module):
         ref_labels: Tensor | None = None,  # (M,)
         *,
         indices_tuple: Sequence[Tensor] | None = None,
+        sample_weight: Tensor | None = None,  # (B,)
     ) -> Tensor:
         """Compute the objective of a batch.
 
@@ -172,21 +173,22 @@ class CouCE(nn.Module):
             intervened: the second view of the same samples. A tuple in its place, where pytorch-metric-learning passes
                 a miner's choice, is ``indices_tuple``.
             ref_emb, ref_labels, indices_tuple: for ``base_loss``, which gets them if one is given.
+            sample_weight: weight of each sample in ``base_loss``, which must take it, and in both terms.
         """
         if intervened is not None and not isinstance(intervened, Tensor):
             intervened, indices_tuple = None, intervened
+        weights: dict[str, Any] = {} if sample_weight is None else {"sample_weight": sample_weight}
         if indices_tuple is None and ref_emb is None and ref_labels is None:
-            base = self.base_loss(embeddings, labels)
+            base = self.base_loss(embeddings, labels, **weights)
         else:
-            base = self.base_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            base = self.base_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels, **weights)
         if not isinstance(base, Tensor) or base.dim():
             got = f"shape {tuple(base.shape)}" if isinstance(base, Tensor) else type(base).__name__
             raise ValueError(f"base_loss: returned {got}, expected a scalar tensor, as with reduction 'mean'")
         parts: dict[str, Tensor] = {"base": base.detach()}
         terms: list[Tensor] = []
         if not self.warming_up and self.odba_weight and self.dictionary is not None:
-            group = self._group()
-            odba = self.dictionary(embeddings) if group is None else self.dictionary(embeddings, process_group=group)
+            odba = self.dictionary(embeddings, process_group=self._group(), **weights)
             parts["odba"] = odba.detach()
             terms.append(self.odba_weight * odba)
         if not self.warming_up and self.invariance_weight and intervened is not None:
@@ -196,6 +198,7 @@ class CouCE(nn.Module):
                 self._proxies(),
                 temperature=self.temperature,
                 detach_proxies=self.detach_proxies,
+                sample_weight=sample_weight,
                 backend=self.backend,
                 process_group=self._group(),
             )

@@ -187,13 +187,20 @@ class BackgroundDictionary(nn.Module):
         check_device("features", descriptors, self.atoms, "the atoms")
         return unit_rows(descriptors).to(self.atoms.dtype)
 
-    def forward(self, embeddings: Tensor, process_group: ProcessGroup | None = None) -> Tensor:  # (B, D) -> scalar
-        """The penalty; 0 while no atom is active. ``process_group`` takes the place of the module's own."""
+    def forward(
+        self,
+        embeddings: Tensor,  # (B, D)
+        process_group: ProcessGroup | None = None,
+        *,
+        sample_weight: Tensor | None = None,  # (B,)
+    ) -> Tensor:
+        """Compute the penalty; 0 while no atom is active. ``process_group`` takes the place of the module's own."""
         return odba_penalty(
             embeddings,
             self.atoms.clone(),  # an update may follow before backward
             prior=self.prior if self.use_prior else None,
             active=self.active,
+            sample_weight=sample_weight,
             reduction=self.reduction,
             backend=self.backend,
             process_group=process_group or self.process_group,

@@ -10,6 +10,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks, step_of
 from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_choice, check_per_row, check_same_space, check_vectors
+from dmlkernels.functional.reduction import mean_of_rows
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Square
 
@@ -26,6 +27,7 @@ def odba_penalty(
     *,
     prior: Tensor | None = None,  # (K,)
     active: Tensor | None = None,  # (K,) bool
+    sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
     backend: str = "auto",
     process_group: ProcessGroup | None = None,
@@ -44,6 +46,7 @@ def odba_penalty(
         prior: (K,) weight of each atom, or None for equal weights.
         active: (K,) bool, which atoms take part; default all. Without an active atom the penalty is 0. Inactive atoms
             and their prior may hold anything.
+        sample_weight: (B,) weight of each sample, floats; the mean divides by the sum of all weights.
         reduction: "mean"; "sum" divides by neither samples nor atoms.
         backend: "auto", "torch", "triton" or "native".
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
@@ -56,7 +59,7 @@ def odba_penalty(
         TypeError: a wrong dtype.
         RuntimeError: the backend asked for cannot run here.
 
-    Gradients: of the embeddings only, first order.
+    Gradients: of the embeddings and of the weights of samples, first order.
 
     Memory and determinism: O((B + K) D), no B x K matrix. Repeatable bit for bit on one device.
 
@@ -68,6 +71,7 @@ def odba_penalty(
     """
     step = step_of(process_group)
     check_vectors("embeddings", embeddings, allow_empty=step is not None)
+    check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
     check_odba_options(atoms, prior, active, reduction, embeddings)
     atoms, weights = weighted_atoms(atoms, prior, active, reduction, embeddings)
     energies = pair_statistics(
@@ -77,11 +81,12 @@ def odba_penalty(
         backend=backend,
         column_weights=weights,
     )
-    if step is not None:
-        parts = batch_parts(step, embeddings, backend=backend)
-        total = parts.total(energies.sum())
-        return total / parts.num_rows if reduction == "mean" else total
-    return energies.mean() if reduction == "mean" else energies.sum()
+    energies = energies[:, 0]
+    parts = None if step is None else batch_parts(step, embeddings, backend=backend)
+    if reduction == "mean":
+        return mean_of_rows(energies, sample_weight, parts)
+    total = (energies if sample_weight is None else energies * sample_weight.to(energies.dtype)).sum()
+    return total if parts is None else parts.total(total)
 
 
 def check_odba_options(

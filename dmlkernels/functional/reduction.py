@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dmlkernels.distributed.parts import Parts
 from dmlkernels.functional.checks import check_choice, check_per_row, check_tensor
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.ops import Formula, evaluate, evaluates
@@ -42,6 +43,16 @@ def reduce_samples(
         weight = weight * torch.where(valid, in_losses, 0)
     loss, total = inputs.totals(losses.sum(), weight.sum())
     return (loss if reduction == "sum" else loss / total) + inputs.poison
+
+
+def mean_of_rows(values: Tensor, sample_weight: Tensor | None, parts: Parts | None) -> Tensor:  # (B,), (B,) -> ()
+    """The weighted mean over the samples of the whole batch, all of which take part."""
+    if sample_weight is None:
+        return values.mean() if parts is None else parts.total(values.sum()) / parts.num_rows
+    weight = sample_weight.to(values.dtype)
+    sums = torch.stack(((values * weight).sum(), weight.sum()))
+    total, number = (sums if parts is None else parts.total(sums)).unbind()
+    return total / number
 
 
 def reduce_statistics(

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.distributed.parts import batch_parts
-from dmlkernels.functional.checks import check_flag, check_number, check_same_space, check_vectors
+from dmlkernels.functional.checks import check_flag, check_number, check_per_row, check_same_space, check_vectors
 from dmlkernels.functional.parts import local_proxies
+from dmlkernels.functional.reduction import mean_of_rows
 from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics
 from dmlkernels.statistics import Divergence
 
@@ -27,6 +28,7 @@ def symmetric_kl_loss(
     temperature: float,
     detach_targets: bool = True,
     detach_proxies: bool = True,
+    sample_weight: Tensor | None = None,  # (B,)
     backend: str = "auto",
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
@@ -48,6 +50,7 @@ def symmetric_kl_loss(
         temperature: divides the scores, above 0.
         detach_targets: hold each divergence's target fixed in the gradient; False gives the gradient of the value.
         detach_proxies: no gradient to the proxies.
+        sample_weight: (B,) weight of each sample, floats; the mean divides by the sum of all weights.
         backend: "auto", "torch", "triton" or "native".
         process_group: ranks that each have a part of one batch, or None for this rank's samples alone.
 
@@ -60,7 +63,7 @@ def symmetric_kl_loss(
         RuntimeError: the backend asked for cannot run here.
 
     Gradients: with ``detach_targets``, (p - p') / (2 B temperature) on the scores of the first view and minus that on
-    the second's. First order.
+    the second's; the true derivative of the weights of samples. First order.
 
     Memory and determinism: O((B + C) D), no B x C matrix. Repeatable bit for bit on one device.
 
@@ -78,6 +81,7 @@ def symmetric_kl_loss(
         raise ValueError(
             f"intervened: got shape {tuple(intervened.shape)}, expected {tuple(embeddings.shape)} as embeddings"
         )
+    check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
     temperature = check_number("temperature", temperature, above=0)
     check_flag("detach_targets", detach_targets)
     check_flag("detach_proxies", detach_proxies)
@@ -85,17 +89,24 @@ def symmetric_kl_loss(
     views = torch.stack((embeddings.to(dtype), intervened.to(dtype)))
     statistic = Divergence(1 / temperature, detach_targets)
     if step is not None:
-        return _across_ranks(step, statistic, views, proxies, detach_proxies, backend)
+        return _across_ranks(step, statistic, views, proxies, detach_proxies, sample_weight, backend)
     check_same_space("proxies", proxies, embeddings)
     statistics = pair_statistics(statistic, views, proxies.detach() if detach_proxies else proxies, backend=backend)
     formula = Formula("last", (0.5,))
-    if evaluates(formula, statistics, backend):
-        return evaluate(formula, statistics)[0]
-    return statistics[:, 5].mean() / 2
+    fixed = sample_weight is None or not sample_weight.requires_grad
+    if fixed and evaluates(formula, statistics, backend):
+        return evaluate(formula, statistics, weight=sample_weight)[0]
+    return mean_of_rows(statistics[:, 5], sample_weight, None) / 2
 
 
 def _across_ranks(
-    step: Step, statistic: Divergence, views: Tensor, proxies: Tensor, detach_proxies: bool, backend: str
+    step: Step,
+    statistic: Divergence,
+    views: Tensor,
+    proxies: Tensor,
+    detach_proxies: bool,
+    sample_weight: Tensor | None,
+    backend: str,
 ) -> Tensor:
     proxies, number = local_proxies("proxies", proxies, views[0], step)
     proxies = proxies.detach() if detach_proxies else proxies
@@ -105,4 +116,4 @@ def _across_ranks(
     else:
         rows = parts.shard.gather(views.transpose(0, 1)).transpose(0, 1)
         statistics = parts.shard.statistics(statistic, rows, proxies, backend=backend)
-    return parts.total(statistics[:, 5].sum()) / (2 * parts.num_rows)
+    return mean_of_rows(statistics[:, 5], sample_weight, parts) / 2

@@ -41,7 +41,7 @@ class LossModule(nn.Module):
         self.options = complete_options(type(self).function, options)
         self.parts = {}
         self._warned_of_miner = False
-        self._takes_weights = "sample_weight" in inspect.signature(type(self).function).parameters
+        self.takes_weights = "sample_weight" in inspect.signature(type(self).function).parameters
 
     def forward(
         self,
@@ -52,6 +52,7 @@ class LossModule(nn.Module):
         ref_labels: Tensor | None = None,  # (M,)
         *,
         sample_weight: Tensor | None = None,  # (B,)
+        ref_weight: Tensor | None = None,  # (M,)
     ) -> Tensor:
         """Compute the loss of a batch.
 
@@ -61,7 +62,8 @@ class LossModule(nn.Module):
                 losses see every sample.
             ref_emb, ref_labels: further samples, (M, D) and (M,), such as a memory of earlier batches. The loss is that
                 of both joined. Rows that are bit for bit rows of ``embeddings`` with the same label count once.
-            sample_weight: weight of each sample, where the loss takes one; further samples have weight 1.
+            sample_weight: (B,) weight of each sample, where the loss takes one; default 1.
+            ref_weight: (M,) weight of each further sample; default 1.
         """
         if isinstance(indices_tuple, Tensor):
             warnings.warn(
@@ -79,13 +81,14 @@ class LossModule(nn.Module):
         options = self._call_options()
         if self.process_group is not None:
             options = {**options, "process_group": self.process_group}
+        for name, weight in (("sample_weight", sample_weight), ("ref_weight", ref_weight)):
+            if weight is not None and not self.takes_weights:
+                raise TypeError(f"{name}: {type(self).__name__} takes none")
         if sample_weight is not None:
-            if not self._takes_weights:
-                raise TypeError(f"sample_weight: {type(self).__name__} takes none")
             options = {**options, "sample_weight": sample_weight}
-        if ref_emb is not None or ref_labels is not None:
+        if ref_emb is not None or ref_labels is not None or ref_weight is not None:
             embeddings, labels, sample_weight = joined(
-                embeddings, labels, ref_emb, ref_labels, sample_weight, options["ignore_index"]
+                embeddings, labels, ref_emb, ref_labels, sample_weight, ref_weight, options["ignore_index"]
             )
             if sample_weight is not None:
                 options["sample_weight"] = sample_weight

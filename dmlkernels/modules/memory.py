@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
+from dmlkernels.functional.checks import check_integer, check_labels, check_per_row, check_same_space, check_vectors
 from dmlkernels.modules.loss_module import LossModule
 
 
@@ -14,7 +14,8 @@ class CrossBatchMemory(nn.Module):
 
     ``loss(embeddings, labels, ref_emb=memory, ref_labels=...)``: exactly the loss of the concatenation. The memory is
     a ring buffer of the latest ``memory_size`` embeddings, detached. In training mode each batch is stored after its
-    loss was computed. Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020, arXiv 1912.06798.
+    loss was computed, with its weights. Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020,
+    arXiv 1912.06798.
 
     pytorch-metric-learning's class of this name takes only the losses that it lists by name.
 
@@ -29,8 +30,8 @@ class CrossBatchMemory(nn.Module):
 
     Gradients: of the batch, through the loss; none to the memory.
 
-    Memory and determinism: memory_size x D numbers and labels, in buffers of the state dict. Slots not filled yet
-        are labelled ``ignore_index``, so shapes never change and nothing synchronises.
+    Memory and determinism: memory_size x D numbers, labels and weights, in buffers of the state dict. Slots not filled
+        yet are labelled ``ignore_index``, so shapes never change and nothing synchronises.
 
     Example:
         >>> import torch
@@ -44,6 +45,7 @@ class CrossBatchMemory(nn.Module):
 
     memory: Tensor
     memory_labels: Tensor
+    memory_weight: Tensor
     position: Tensor
 
     def __init__(self, loss: LossModule, embedding_size: int, memory_size: int = 1024) -> None:
@@ -55,30 +57,44 @@ class CrossBatchMemory(nn.Module):
         self.loss = loss
         self.register_buffer("memory", torch.zeros(memory_size, embedding_size))
         self.register_buffer("memory_labels", torch.full((memory_size,), loss.options["ignore_index"]))
+        self.register_buffer("memory_weight", torch.ones(memory_size))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
 
     def forward(
         self,
         embeddings: Tensor,  # (B, D)
         labels: Tensor,  # (B,)
+        *,
+        sample_weight: Tensor | None = None,  # (B,)
     ) -> Tensor:
-        """Compute the loss of a batch joined with the memory, then store the batch."""
+        """Compute the loss of a batch joined with the memory, then store the batch.
+
+        Args:
+            embeddings, labels: the batch.
+            sample_weight: weight of each sample, where the loss takes one; default 1. It is stored with the sample.
+        """
         check_vectors("embeddings", embeddings)
         check_same_space("embeddings", embeddings, self.memory)
         check_labels("labels", labels, embeddings, "embeddings")
+        check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
         # Copies, since the batch is stored before backward.
-        loss: Tensor = self.loss(embeddings, labels, ref_emb=self.memory.clone(), ref_labels=self.memory_labels.clone())
+        further: dict[str, Tensor] = {"ref_emb": self.memory.clone(), "ref_labels": self.memory_labels.clone()}
+        if self.loss.takes_weights:
+            further["ref_weight"] = self.memory_weight.clone()
+        loss: Tensor = self.loss(embeddings, labels, sample_weight=sample_weight, **further)
         if self.training:
-            self._store(embeddings.detach(), labels.detach())
+            self._store(embeddings.detach(), labels.detach(), sample_weight)
         return loss
 
     @torch.no_grad()
-    def _store(self, embeddings: Tensor, labels: Tensor) -> None:
+    def _store(self, embeddings: Tensor, labels: Tensor, weight: Tensor | None) -> None:
         size = self.memory.shape[0]
         embeddings, labels = embeddings[-size:], labels[-size:]
         places = (self.position + torch.arange(labels.shape[0], device=self.position.device)) % size
         self.memory.index_copy_(0, places, embeddings.to(self.memory.dtype))
         self.memory_labels.index_copy_(0, places, labels.to(self.memory_labels.dtype))
+        weight = self.memory_weight.new_ones(labels.shape) if weight is None else weight.detach()[-size:]
+        self.memory_weight.index_copy_(0, places, weight.to(self.memory_weight.dtype))
         self.position.add_(labels.shape[0]).remainder_(size)
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_labels, check_same_space, check_vectors
+from dmlkernels.functional.checks import check_labels, check_per_row, check_same_space, check_vectors
 
 
 def joined(
@@ -14,6 +14,7 @@ def joined(
     ref_emb: Tensor | None,  # (M, D)
     ref_labels: Tensor | None,  # (M,)
     sample_weight: Tensor | None,  # (B,)
+    ref_weight: Tensor | None,  # (M,)
     ignore_index: int,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # (B + M, D), (B + M,), (B + M,)
     """Concatenate a batch and further samples; label as ignored those that the batch has already.
@@ -31,13 +32,20 @@ def joined(
     check_labels("ref_labels", ref_labels, ref_emb, "ref_emb")
     labels, ref_labels = labels.long(), ref_labels.long()
     repeated = torch.isin(_row_hash(ref_emb.to(embeddings.dtype), ref_labels), _row_hash(embeddings, labels))
-    if sample_weight is not None:
-        sample_weight = torch.cat([sample_weight, sample_weight.new_ones(ref_emb.shape[0])])
+    check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+    check_per_row("ref_weight", ref_weight, ref_emb, "ref_emb")
+    if sample_weight is not None or ref_weight is not None:
+        sample_weight = torch.cat([_or_ones(sample_weight, embeddings), _or_ones(ref_weight, ref_emb)])
     return (
         torch.cat([embeddings, ref_emb.to(embeddings.dtype)]),
         torch.cat([labels, torch.where(repeated, ignore_index, ref_labels)]),
         sample_weight,
     )
+
+
+def _or_ones(weight: Tensor | None, vectors: Tensor) -> Tensor:  # (N,)
+    """The weights given, or 1 for each vector."""
+    return torch.ones(vectors.shape[:1], device=vectors.device) if weight is None else weight
 
 
 def _row_hash(vectors: Tensor, labels: Tensor) -> Tensor:  # (N,) int64

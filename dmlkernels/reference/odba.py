@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._common import cosines
+from ._common import cosines, reduce_rows
 
 
 def odba_penalty(
@@ -14,6 +14,7 @@ def odba_penalty(
     *,
     prior: Tensor | None = None,  # (K,)
     active: Tensor | None = None,  # (K,) bool
+    sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
 ) -> Tensor:
     """Mean squared cosine of samples and active atoms, or their prior-weighted sum; atoms get no gradient."""
@@ -25,7 +26,8 @@ def odba_penalty(
         raise ValueError(f"reduction: got {reduction!r}, expected 'mean' or 'sum'")
     if prior is not None:
         rows = (squares * prior.detach().to(squares.dtype) * active).sum(dim=1)
-        return rows.mean() if reduction == "mean" else rows.sum()
-    if reduction == "sum" or not active.any():
-        return squares[:, active].sum()
-    return squares[:, active].mean()
+    elif reduction == "sum" or not active.any():
+        rows = squares[:, active].sum(dim=1)
+    else:
+        rows = squares[:, active].mean(dim=1)
+    return reduce_rows(rows, torch.ones_like(rows, dtype=torch.bool), sample_weight, reduction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._common import cosines
+from ._common import cosines, reduce_rows
 
 
 def symmetric_kl_loss(
@@ -16,6 +16,7 @@ def symmetric_kl_loss(
     temperature: float,
     detach_targets: bool = True,
     detach_proxies: bool = True,
+    sample_weight: Tensor | None = None,  # (B,)
 ) -> Tensor:
     """Half the mean of KL(sg p || p') + KL(sg p' || p), p and p' the proxy distributions of the two views."""
     if len(embeddings) == 0:
@@ -24,7 +25,7 @@ def symmetric_kl_loss(
     log_p = torch.log_softmax(cosines(embeddings, proxies) / temperature, dim=1)
     log_q = torch.log_softmax(cosines(intervened, proxies) / temperature, dim=1)
     rows = _divergence(log_p, log_q, detach_targets) + _divergence(log_q, log_p, detach_targets)
-    return rows.mean() / 2
+    return reduce_rows(rows, torch.ones_like(rows, dtype=torch.bool), sample_weight, "mean") / 2
 
 
 def _divergence(log_target: Tensor, log_model: Tensor, detach_target: bool) -> Tensor:  # (B,)

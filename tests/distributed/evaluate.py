@@ -53,7 +53,7 @@ def part_of(problem: Problem, place: Place, parts: str, layout: str) -> Problem:
     start = sum(sizes[: place.rank])
     mine = slice(start, start + sizes[place.rank])
     changed: dict[str, Any] = {name: getattr(problem, name)[mine] for name in SAMPLES}
-    for name in set(SAMPLES) - {"labels", "weight"}:
+    for name in set(SAMPLES) - {"labels"}:
         changed[name] = changed[name].detach().requires_grad_(getattr(problem, name).requires_grad)
     changed |= {name: placed(getattr(problem, name), place, layout) for name in PROXIES}
     if layout != "copies":
@@ -83,6 +83,18 @@ def evaluate(place: Place, names: list[str], case: str, parts: str, layout: str,
                 assert gradient.placements == getattr(problem, leaf).placements
                 found.gradients[leaf] = gradient.full_tensor()
         answers.append(found)
+    return answers
+
+
+def evaluate_weights(place: Place, names: list[str], case: str, parts: str, layout: str) -> list[Found]:
+    """What this rank finds of each loss, with the gradient of the weights of samples alone."""
+    answers = []
+    for name in names:
+        problem = make_problem(case)
+        part = part_of(replace(problem, weight=problem.weight.requires_grad_()), place, parts, layout)
+        value = BY_NAME[name](part, process_group=place.group)
+        (gradient,) = torch.autograd.grad(value, part.weight)
+        answers.append(Found(value.detach(), {"weight": gradient}))
     return answers
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import dmlkernels as dml
-from tests.distributed.evaluate import BY_NAME, evaluate, gradients_of, joined
+from tests.distributed.evaluate import BY_NAME, evaluate, evaluate_weights, gradients_of, joined
 from tests.distributed.world import World
 from tests.losses import Loss
 from tests.problem import CENTERS_PER_CLASS, NAMED, make_problem
@@ -73,3 +73,20 @@ def _applies(loss: Loss, case: str, setting: Setting) -> bool:
 def test_ranks_agree_with_one_process(world: World, setting: Setting, backend: str) -> None:
     for case in setting[3]:
         check(world, list(BY_NAME), case, setting, backend)
+
+
+@pytest.mark.parametrize(
+    ("size", "parts", "layout"), [(1, "even", "replicated"), (2, "uneven", "replicated"), (3, "empty", "sharded")]
+)
+def test_gradient_of_the_weights_of_samples(world: World, size: int, parts: str, layout: str) -> None:
+    names = ["softmax_weighted", "odba_weighed", "odba_weighed_sum", "symmetric_kl_weighed"]
+    ranks = world.run(size, evaluate_weights, names, "some_ignored", parts, layout)
+    for i, name in enumerate(names):
+        everyone = [found[i] for found in ranks]
+        problem = make_problem("some_ignored")
+        problem.weight.requires_grad_()
+        value = BY_NAME[name](problem)
+        (expected,) = torch.autograd.grad(value, problem.weight)
+        for found in everyone:
+            torch.testing.assert_close(found.loss, value.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(joined(everyone, "weight", layout, False), expected, rtol=1e-10, atol=1e-12)

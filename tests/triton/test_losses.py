@@ -7,6 +7,7 @@ import torch
 
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
+from tests.conformance.test_sample_weight import TAKERS, check_gradient
 from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, FIELD, FUSED, LOSSES, Loss
 from tests.problem import NAMED, make_problem
 
@@ -31,6 +32,11 @@ def test_branches(loss: Loss, case: Case) -> None:
     """With the closed form where it is cheaper."""
     problem = make_problem(case)
     assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
+
+
+@_pairs(tuple(TAKERS), (NAMED["some_ignored"],))
+def test_gradient_of_the_weights_of_samples(loss: Loss, case: Case) -> None:
+    check_gradient(loss, case, "triton")
 
 
 _NARROW = tuple(NAMED[name] for name in ("plain", "some_ignored", "clustered", "collapsed", "zero_rows", "sliced"))
