@@ -1,5 +1,5 @@
-// Python bindings. Tensors arrive as addresses, sizes and strides (in elements), so neither torch's headers nor its
-// libraries are needed; every check is made on the Python side (dmlkernels/backends/native).
+// Python bindings. Tensors are passed as addresses, sizes and strides (in elements), so the module needs neither the
+// headers nor the libraries of torch. Nothing is checked here: dmlkernels/backends/native checks every argument.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -121,7 +121,7 @@ void define_centers(py::module_& module) {
         .def_readwrite("threads", &Centers::threads);
 }
 
-// An interrupt ends the work between two tiles.
+// Raises a pending KeyboardInterrupt between two tiles.
 void heed_signals() {
     const py::gil_scoped_acquire acquire;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();

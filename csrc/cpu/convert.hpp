@@ -1,4 +1,4 @@
-// Element types of the caller's vectors, and values of each as float or double.
+// Element types of the caller's vectors, and their conversion to and from float and double.
 #pragma once
 
 #include <algorithm>
@@ -61,9 +61,9 @@ inline void narrow(float value, Float16& to) {
     if (magnitude > 0x7f800000u) {
         half = 0x7e00;  // NaN
     } else if (magnitude >= bits_of(65536.0f)) {
-        half = 0x7c00;  // infinite; what rounds up to 65536 becomes so below
+        half = 0x7c00;  // infinite; values below 65536 that round to it overflow to the same bits in the last branch
     } else if (magnitude < bits_of(0x1p-14f)) {
-        half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);  // subnormal: the sum is rounded to 2^-24
+        half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);  // subnormal: rounded to 2^-24
     } else {
         half = (magnitude - ((127u - 15u) << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
     }
@@ -81,7 +81,7 @@ inline std::int64_t bytes_of(Type type) {
 template <class Real>
 constexpr Type type_of = sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32;
 
-// Calls body(pointer) with a null pointer to the element type.
+// Calls body with a null pointer whose type is the element type.
 template <class Body>
 void with_type(Type type, const Body& body) {
     switch (type) {
@@ -92,7 +92,7 @@ void with_type(Type type, const Body& body) {
     }
 }
 
-// Values [first, first + count) of an array of this type.
+// Reads and writes the values [first, first + count) of an array of this element type.
 template <class Real>
 void read(Type type, std::uintptr_t array, std::int64_t first, std::int64_t count, Real* to) {
     with_type(type, [=](auto* null) {

@@ -1,5 +1,5 @@
-// The instruction set that a file of kernels is compiled for. CMake compiles it once for each, with DML_ISA as the name
-// of the namespace that keeps the results apart; cpu/engine.cpp picks one when the module is loaded.
+// The instruction set that cpu/kernels.cpp is compiled for. CMake compiles that file once for each instruction set, and
+// DML_ISA names the namespace of each copy; cpu/engine.cpp chooses one copy when the module is loaded.
 #pragma once
 
 #if !defined(DML_ISA)

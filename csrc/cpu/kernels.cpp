@@ -1,5 +1,5 @@
-// The engine for one instruction set. Compiled once for each (see isa.hpp), so nothing of the standard library that is not
-// inlined may be used here: the linker would keep one copy for all processors.
+// The kernels for one instruction set; compiled once for each (isa.hpp). Use no function of the standard library that
+// is not inlined: the linker keeps one copy of it, which may need instructions that the processor lacks.
 #include <cstdint>
 
 #include "cpu/spread.hpp"
@@ -30,7 +30,7 @@ void merge(const Tile& tile, const double* from, double* states, std::int64_t ro
     }
 }
 
-// Calls body(spread, part, begin, end) for parts of the classes.
+// Calls body(spread, part, begin, end) for `parts` ranges of the classes.
 template <class Real, class Body>
 void for_classes(const cpu::Centers& centers, Workspace& workspace, std::int64_t parts, const Body& body) {
     const std::int64_t room = Spread<Real>::room(centers);

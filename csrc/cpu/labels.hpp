@@ -1,4 +1,4 @@
-// Labels as tiles take them.
+// Labels in the range that tiles compare.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace dml::cpu {
 
 constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
 
-// Tiles of float compare labels of 32 bits, of which they need the two lowest values. If the labels of the rows do not all
-// fit, they are replaced by their ranks.
+// Tiles of float compare 32-bit labels and reserve the two lowest values. If a label of a row is outside that range,
+// all labels are replaced by their rank among the labels of the rows.
 class LabelIds {
   public:
     explicit LabelIds(const Vectors& rows) {
@@ -29,7 +29,7 @@ class LabelIds {
         ranked_.erase(std::unique(ranked_.begin(), ranked_.end()), ranked_.end());
     }
 
-    // The same for equal labels of rows and columns; -1 if the labels are ranked and no row has this one.
+    // The label to compare; -1 for a column's label that no row has, if labels are replaced.
     std::int64_t operator[](std::int64_t label) const {
         if (ranked_.empty()) return label;
         const auto found = std::lower_bound(ranked_.begin(), ranked_.end(), label);

@@ -1,5 +1,6 @@
-// exp and a power on packs, within 2 units in the last place of the exact value, or 1 + |exponent| if that is more: rounding
-// the base costs nearly as much (tests/native/test_math.py).
+// exp and power on packs. The error of exp is at most 2 units in the last place; that of power at most the larger of 2
+// and 1 + |exponent|, since rounding the base by half a unit alone changes the result by up to |exponent| units
+// (tests/native/test_math.py).
 #pragma once
 
 #include <cmath>
@@ -19,10 +20,10 @@ struct Format;
 template <>
 struct Format<float> {
     static constexpr int mantissa_bits = 23, bias = 127, exp_degree = 7, log_terms = 5;
-    static constexpr float round = 12582912.0f;  // 1.5 * 2^23: added, it leaves an integer in the low bits
+    static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     static constexpr float exp_lowest = -104.0f, exp_highest = 89.0f;
-    static constexpr double exactly = 4096.0;  // a multiplier of so few bits times an exponent is exact
+    static constexpr double exactly = 4096.0;  // multiples of 1 / exactly up to 1 have exact products with exponents
 };
 
 template <>
@@ -34,13 +35,13 @@ struct Format<double> {
     static constexpr double exactly = 1099511627776.0;
 };
 
-// x 2^n for `shifted` = n + Format::round.
+// x * 2^n, where `shifted` is n + Format::round.
 #if defined(__AVX512F__) && !defined(DML_SCALAR)
 template <class Real>
 DML_INLINE Pack<Real> scale(Pack<Real> x, Pack<Real> shifted) {
     const Pack<Real> n = shifted - Format<Real>::round;
     if constexpr (sizeof(Real) == sizeof(float)) {
-        return _mm512_maskz_scalef_ps(static_cast<__mmask16>(-1), x, n);  // unmasked: GCC warns of its own header
+        return _mm512_maskz_scalef_ps(static_cast<__mmask16>(-1), x, n);  // unmasked, GCC warns about its header
     } else {
         return _mm512_maskz_scalef_pd(static_cast<__mmask8>(-1), x, n);
     }
@@ -51,7 +52,7 @@ DML_INLINE Pack<Real> power_of_two(Bits<Real> exponent) {
     return reinterpret<Pack<Real>>(shift_left<Real>(exponent + Format<Real>::bias, Format<Real>::mantissa_bits));
 }
 
-// In two steps: the result may be subnormal or overflow where 2^n alone has no representation.
+// Two factors, since 2^n may be out of range where x * 2^n is representable.
 template <class Real>
 DML_INLINE Pack<Real> scale(Pack<Real> x, Pack<Real> shifted) {
     const Bits<Real> n = reinterpret<Bits<Real>>(shifted) - reinterpret<Bits<Real>>(broadcast(Format<Real>::round));
@@ -60,7 +61,7 @@ DML_INLINE Pack<Real> scale(Pack<Real> x, Pack<Real> shifted) {
 }
 #endif
 
-// e^r for |r| <= 0.35 by its Taylor series.
+// e^r for |r| <= 0.35, from the Taylor series.
 template <class Real>
 DML_INLINE Pack<Real> exp_near_zero(Pack<Real> r) {
     constexpr int degree = Format<Real>::exp_degree;
@@ -94,7 +95,7 @@ DML_INLINE Pack<Real> exp(Pack<Real> x) {
     return scale<Real>(exp_near_zero<Real>(r), shifted);
 }
 
-// x^exponent for normal x > 0; NaN stays NaN.
+// x^exponent for normal x > 0; NaN for NaN.
 template <class Real>
 class Power {
   public:
@@ -116,7 +117,7 @@ class Power {
         const Bits<Real> round = reinterpret<Bits<Real>>(broadcast(F::round));
         const Pack<Real> e = reinterpret<Pack<Real>>(exponent + round) - F::round;
         const Pack<Real> log = log2_of_mantissa(mantissa);
-        // z = exponent_ * (e + log), its integer part n taken off before anything is rounded.
+        // z = exponent_ * (e + log). Its integer part n is subtracted from the exact part first: r keeps its digits.
         constexpr Real most = 2 * F::bias - 4;
         const Pack<Real> z = clamp(exponent_ * (e + log), broadcast(-most), broadcast(most));
         const Pack<Real> shifted = z + F::round;

@@ -8,7 +8,7 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t elements_per_thread = 1 << 16;  // below this a thread costs more than it saves
+constexpr std::int64_t elements_per_thread = 1 << 16;  // below this starting a thread takes longer than it saves
 
 DML_MULTIVERSION void normalise_part(const float* x, float* unit, float* inverse, std::int64_t rows, std::int64_t dim,
                                      std::int64_t stride) {

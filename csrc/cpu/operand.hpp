@@ -1,4 +1,4 @@
-// One side of a problem made ready for tiles, and its gradient brought back to the caller's vectors.
+// The rows, or a block of columns, of a problem as tiles take them, and the gradient of the caller's vectors.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ T* address(std::uintptr_t where) {
     return reinterpret_cast<T*>(where);
 }
 
-// Memory that is kept from use to use; what was there is lost. Even an empty one has an address.
+// Memory that is reused and grows; `room` may discard its contents. Not null even for a count of 0.
 template <class Real>
 class Buffer {
   public:
@@ -38,21 +38,22 @@ class Buffer {
     std::int64_t count_ = 0;
 };
 
-// A contiguous run of vectors of one segment.
+// A block of vectors, all in one segment.
 struct Block {
     std::int64_t begin, end;
     std::size_t segment;
 };
 
-// The vectors that are not ignored, normalised, in the order of a tile: vector k of every group before vector k + 1 of any.
+// The normalised vectors, without ignored ones, in the order of a tile: first vector 0 of every group, then vector 1 of
+// every group, and so on.
 template <class Real>
 class Operand {
   public:
     Operand(const Shape& shape, int views, std::int64_t group)
         : dim_(shape.dim), views_(views), group_(group), threads_(shape.threads) {}
 
-    // Vectors without labels get their index plus `first_label`, unless that is negative. With `by_class`, the vectors of
-    // each segment are sorted by label.
+    // Reads and normalises the vectors. If these have no labels, vector j gets the label first_label + j, or none if
+    // `first_label` is negative. With `by_class` the vectors of each segment are sorted by label.
     void take(const Vectors& from, const LabelIds& ids, std::int64_t first_label, bool by_class) {
         from_ = from;
         choose(ids, first_label, by_class);
@@ -73,10 +74,10 @@ class Operand {
     }
 
     std::int64_t size() const { return static_cast<std::int64_t>(chosen_.size()); }
-    // The caller's index of each vector.
+    // The index of each vector among the caller's.
     const std::vector<std::int64_t>& chosen() const { return chosen_; }
 
-    // Blocks of at most `length` vectors that are not in groups.
+    // Splits vectors without groups into blocks of at most `length`.
     std::vector<Block> blocks(std::int64_t length) const {
         std::vector<Block> found;
         std::int64_t begin = 0;
@@ -88,8 +89,8 @@ class Operand {
         return found;
     }
 
-    // Makes room for the gradients of the unit vectors, one for each part of the work; the first part's is the caller's
-    // memory where that has the same layout.
+    // Allocates the gradients of the unit vectors, one for each part of the work. The first is the caller's memory if
+    // the layout is the same.
     void allot_gradient(std::int64_t parts) {
         if (from_.gradient == 0) return;
         of_units_ = in_place_ ? address<Real>(from_.gradient) : moved_.room(count());
@@ -97,12 +98,12 @@ class Operand {
         parts_ = parts;
     }
 
-    // Zeros, before a part adds to its gradient.
+    // Fills the gradient of a part with zeros.
     void start_gradient(std::int64_t part) const {
         if (of_units_ != nullptr) std::fill_n(gradient_of(part), count(), Real(0));
     }
 
-    // Describes the vectors [begin, end) and a part's gradient: all vectors, or some of one that is not in groups.
+    // Sets the addresses of the vectors [begin, end) and of a part's gradient; vectors in groups all at once only.
     void show(Side& side, std::int64_t begin, std::int64_t end, std::int64_t part = 0) const {
         side.units = reinterpret_cast<std::uintptr_t>(units_.get() + begin * dim_);
         side.size = end - begin;
@@ -113,7 +114,7 @@ class Operand {
             of_units_ == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(gradient_of(part) + begin * dim_);
     }
 
-    // Adds up the gradients of the parts and writes that of the caller's vectors, zeros for ignored ones.
+    // Sums the gradients of the parts and writes the gradient of the caller's vectors, zeros for ignored ones.
     void finish_gradient() const {
         if (of_units_ == nullptr) return;
         for (std::int64_t part = 1; part < parts_; ++part) {
@@ -163,14 +164,15 @@ class Operand {
         for (std::int64_t k = 0; k < group_; ++k) {
             for (const std::int64_t kept : kept_) chosen_.push_back(kept * group_ + k);
         }
-        const bool all = size() == from_.size, moved = group_ > 1 || (by_class && !std::is_sorted(kept_.begin(), kept_.end()));
-        in_place_ = all && !moved && from_.type == type_of<Real>;
+        const bool moved = group_ > 1 || (by_class && !std::is_sorted(kept_.begin(), kept_.end()));
+        const bool as_given = size() == from_.size && !moved;
+        in_place_ = as_given && from_.type == type_of<Real>;
         weights_.clear();
-        if (from_.weights == 0 || (all && !moved)) return;
+        if (from_.weights == 0 || as_given) return;
         for (const std::int64_t i : chosen_) weights_.push_back(address<Real>(from_.weights)[i]);
     }
 
-    // Calls body(i) for every vector, on several threads where that pays.
+    // Calls body(i) for every vector, on several threads if there is enough to copy.
     template <class Body>
     void for_vectors(const Body& body) const {
         parallel_rows(size(), copied_per_thread / std::max<std::int64_t>(dim_, 1), threads_,
@@ -184,12 +186,13 @@ class Operand {
         return part == 0 ? of_units_ : further_.get() + (part - 1) * count();
     }
 
-    static constexpr std::int64_t copied_per_thread = 1 << 16;  // values; below this a thread costs more than it saves
+    // Values below which starting a thread takes longer than it saves.
+    static constexpr std::int64_t copied_per_thread = 1 << 16;
 
     Vectors from_;
     const std::int64_t dim_, views_, group_;
     const int threads_;
-    bool in_place_ = false;  // tiles have the caller's vectors, all and in order
+    bool in_place_ = false;  // no vector is ignored, moved or of another type
     std::vector<std::int64_t> kept_, chosen_, labels_, ends_;
     std::vector<Real> weights_;
     Buffer<Real> units_, inverse_, moved_, further_;

@@ -1,5 +1,5 @@
-// As many values as a register holds, with the arithmetic of one number. Where the compiler has no vector types a pack
-// is a single number, and the same code is scalar.
+// A pack is a SIMD register of values, with the arithmetic operators of a scalar. If the compiler has no vector types,
+// a pack is one scalar.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace dml::DML_ISA {
 
-#if defined(__GNUC__) && !defined(DML_SCALAR)  // DML_SCALAR: to test the other case
+#if defined(__GNUC__) && !defined(DML_SCALAR)  // DML_SCALAR is for tests of scalar packs
 using FloatPack = float __attribute__((vector_size(DML_PACK_BYTES)));
 using FloatBits = std::int32_t __attribute__((vector_size(DML_PACK_BYTES)));
 using DoublePack = double __attribute__((vector_size(DML_PACK_BYTES)));
@@ -49,7 +49,7 @@ struct PackOf<double> {
 template <class Real>
 using Pack = typename PackOf<Real>::type;
 template <class Real>
-using Bits = typename PackOf<Real>::Bits;  // integers of the same width; also masks, and labels
+using Bits = typename PackOf<Real>::Bits;  // integers of the same width, used for masks and labels
 template <class Real>
 using Label = typename PackOf<Real>::Label;
 template <class Real>
@@ -84,10 +84,10 @@ DML_INLINE void store(Real* to, Pack<Real> pack) {
 
 template <class Real>
 DML_INLINE Pack<Real> broadcast(Real value) {
-    return value - Pack<Real>{};  // not a sum: 0 + x is no x where x is -0, and would be computed
+    return value - Pack<Real>{};  // x - 0 is x for every x, so no instruction is needed; 0 + x differs for x = -0
 }
 
-// Values of any sign.
+// Defined for negative values too.
 template <class Real>
 DML_INLINE Bits<Real> shift_left(Bits<Real> bits, int by) {
 #if defined(__GNUC__) && !defined(DML_SCALAR)
@@ -97,14 +97,14 @@ DML_INLINE Bits<Real> shift_left(Bits<Real> bits, int by) {
 #endif
 }
 
-// Comparisons give a mask; where(mask, a, b) takes a where it is set. Of masks only `&`
-// and `|` give masks: a scalar one is 0 or 1, a vector one 0 or -1.
+// A comparison returns a mask; where(mask, a, b) is a where the mask is set, else b. Combine masks with `&` and `|`
+// only: true is 1 in a scalar mask and -1 in a vector mask.
 template <class Mask, class V>
 DML_INLINE V where(Mask mask, V a, V b) {
     return mask ? a : b;
 }
 
-// The larger one; `b` if `a` is NaN, so that clamp(x) of a NaN x stays NaN and a maximum over scores skips NaN.
+// The maximum, or `b` if `a` is NaN: clamp(x) is NaN for a NaN x, and a running maximum `b` skips a NaN score `a`.
 template <class V>
 DML_INLINE V larger(V a, V b) {
     return where(a > b, a, b);
@@ -120,7 +120,7 @@ DML_INLINE V clamp(V x, V low, V high) {
     return smaller(high, larger(low, x));
 }
 
-// Lane i has what lane i ^ half had.
+// Lane i of the result is lane i ^ half of the pack.
 template <class Real, int half, int... lane>
 DML_INLINE Pack<Real> swap_lanes(Pack<Real> pack, std::integer_sequence<int, lane...>) {
 #if defined(DML_SHUFFLES)
@@ -133,7 +133,7 @@ DML_INLINE Pack<Real> swap_lanes(Pack<Real> pack, std::integer_sequence<int, lan
 #endif
 }
 
-// The lanes combined pairwise, half of them with the other half, until one is left.
+// Reduces the lanes to one value, in log2(lanes) steps that each combine the two halves.
 template <class Real, int half = lanes<Real> / 2, class Combine>
 DML_INLINE Real reduce_lanes(Pack<Real> pack, const Combine& combine) {
     if constexpr (half > 0) {

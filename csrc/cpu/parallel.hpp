@@ -1,4 +1,4 @@
-// Splits rows over threads.
+// Runs parts of the work on several threads.
 #pragma once
 
 #include <algorithm>
@@ -7,16 +7,16 @@
 
 namespace dml::cpu {
 
-// Calls work(part) for every part in [0, parts), on up to `threads` threads, the caller's among them. Returns when all
-// parts have ended; rethrows the first exception of any.
+// Calls work(part) for every part in [0, parts), on up to `threads` threads including the caller's. Returns when all
+// parts have ended, and rethrows the first exception.
 void run_parts(std::int64_t parts, int threads, const std::function<void(std::int64_t)>& work);
 void run_parts(std::int64_t parts, int threads, void (*work)(void* context, std::int64_t part), void* context);
 
-// Calls body(begin, end) on ranges that cover [0, rows), of at least `grain` rows each. The ranges depend on the
-// arguments alone, which thread takes which does not matter.
+// Calls body(begin, end) for ranges that cover [0, rows) and have at least `grain` rows each. The ranges depend on the
+// arguments only, not on which thread runs which range.
 template <class Body>
 void parallel_rows(std::int64_t rows, std::int64_t grain, int threads, const Body& body) {
-    constexpr std::int64_t parts_per_thread = 4;  // evens out threads that are slow or late
+    constexpr std::int64_t parts_per_thread = 4;  // balances the load if a thread is slow or starts late
     const std::int64_t most = rows / std::max<std::int64_t>(grain, 1);
     const std::int64_t parts = threads > 1 ? std::clamp<std::int64_t>(most, 1, parts_per_thread * threads) : 1;
     run_parts(parts, threads, [&](std::int64_t part) { body(rows * part / parts, rows * (part + 1) / parts); });

@@ -11,11 +11,11 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t memory_floor = 1 << 20;  // values that the parts' gradients may take however small the problem
+constexpr std::int64_t memory_floor = 1 << 20;  // values that the gradients of parts may take in a problem of any size
 
 std::uintptr_t after(std::uintptr_t where, std::int64_t bytes) { return where == 0 ? 0 : where + bytes; }
 
-// The columns of the labels [begin, end), as one segment.
+// The columns of the labels [begin, end), without segments.
 template <class Real>
 Vectors labelled(const Vectors& all, std::int64_t begin, std::int64_t end, std::int64_t group, std::int64_t dim) {
     Vectors some;
@@ -34,14 +34,14 @@ enum class Way { forward, backward };
 
 struct Cut {
     std::int64_t parts = 1;
-    std::int64_t block_labels;  // of a tile's columns
+    std::int64_t block_labels;  // of a tile, at most
 };
 
-// Columns are cut into parts, one thread each, so that no thread waits for another; each part has states and a gradient of
-// all rows, which are merged at the end. Where that does not pay there is one part, and all threads work on each tile.
-// Forward takes little memory, and two parts a thread even out threads that are slow or late; backward has one, in tiles
-// that together take no more memory than one that all threads work on, unless they would be tiny. The cut depends on the
-// shape and the number of threads alone, and so does the result.
+// Splits the columns into parts. Each part is the work of one thread, which waits for no other, and has states and a
+// gradient of all rows; these are merged at the end. If the parts would be small or need too much memory, there is one
+// part and all threads work on each tile. Forward needs little memory, and has two parts a thread where columns allow,
+// for load balance. Backward has one part a thread, and smaller tiles, so that all threads together take the memory of
+// one shared tile. The result depends on the split, and the split on shapes and the number of threads only.
 Cut cut(const Problem& problem, Way way) {
     const std::int64_t threads = problem.threads, columns = problem.columns.size;
     const Cut shared{1, problem.block_labels};
@@ -61,7 +61,7 @@ class Solver {
     Solver(const Problem& problem, Way way, const Kernels& kernels, const Pause& pause)
         : problem_(problem), way_(way), kernels_(kernels), pause_(pause), cut_(cut(problem, way)), ids_(problem.rows),
           rows_(problem, problem.views, 1) {
-        // Sorted by class, rows that meet each other have their positive pairs in few tiles.
+        // Sorting by class puts the positive pairs of rows with rows into few tiles.
         const bool several_blocks = problem.rows.size > problem.block_rows || !problem.rows.boundaries.empty();
         rows_.take(problem.rows, ids_, -1, problem.within && several_blocks);
         blocks_ = rows_.blocks(problem.block_rows);
@@ -97,7 +97,7 @@ class Solver {
     }
 
   private:
-    // Every part of the work: a range of the columns' labels, and the tiles of rows with rows.
+    // Runs every part: a range of the columns, and the tiles of rows with rows, of which there is one part only.
     void run_parts() {
         const std::int64_t labels = problem_.columns.size / problem_.group;
         cpu::run_parts(cut_.parts, problem_.threads, [&](std::int64_t part) {
@@ -114,7 +114,8 @@ class Solver {
         });
     }
 
-    // The tiles of rows with rows that are on and above the diagonal, and below it where each visit serves one end.
+    // Runs the tiles of rows with rows on and above the diagonal, and those below it too unless a pair counts for both
+    // ends.
     void run_within(Tile& tile, Workspace& workspace) {
         const bool forward = way_ == Way::forward;
         if (!forward && problem_.rows.gradient == 0) return;
@@ -137,7 +138,7 @@ class Solver {
         return run(tile, workspace);
     }
 
-    // The tiles of all rows with the columns of the labels [begin, end).
+    // Runs the tiles of all rows with the columns of the labels [begin, end).
     void run_columns(Tile& tile, Workspace& workspace, std::int64_t part, std::int64_t begin, std::int64_t end) {
         const auto& boundaries = problem_.columns.boundaries;
         const std::size_t row_segments = problem_.rows.boundaries.size() + 1;
@@ -165,7 +166,7 @@ class Solver {
         }
     }
 
-    // Folds the tile, or adds to the gradients; whether its slope may be anywhere non-zero.
+    // Folds the tile, or adds its part to the gradients. Returns whether any slope may be non-zero.
     bool run(const Tile& tile, Workspace& workspace) const {
         if (tile.term_count == 0 || tile.columns.size == 0) return false;
         bool has_grad = true;
@@ -189,7 +190,7 @@ class Solver {
         return problem_.terms[row_segment * (problem_.terms.size() / (problem_.rows.boundaries.size() + 1)) + met_segment];
     }
 
-    // Each once, whichever segments it counts.
+    // The distinct terms of all pairs of segments.
     std::vector<Term> all_terms() const {
         std::vector<Term> all;
         for (const std::vector<Term>& terms : problem_.terms) {
@@ -229,7 +230,7 @@ class Solver {
     const Pause& pause_;
     const Cut cut_;
     const std::thread::id caller_ = std::this_thread::get_id();
-    std::atomic<bool> stop_{false};  // a part has failed, or was told to end
+    std::atomic<bool> stop_{false};  // a part has thrown
     const LabelIds ids_;
     Operand<Real> rows_;
     std::vector<Block> blocks_;  // of rows

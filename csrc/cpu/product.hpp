@@ -1,5 +1,5 @@
-// The matrix product inside a tile. Operands are packed into slivers, so that the innermost loop reads memory in order:
-// out(m, n) += sum_k left[k][m] right[k][n], for sliver_rows x sliver_columns values of `out` at a time.
+// The matrix product of a tile, out(m, n) += sum_k left[k][m] right[k][n], computed for sliver_rows x sliver_columns
+// values of `out` at a time. Operands are packed into slivers, so that the inner loop reads contiguous memory.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace dml::DML_ISA {
 
 #if DML_PACK_BYTES == 64
-inline constexpr int sliver_rows = 12, packs_per_row = 2;  // 24 of 32 registers hold sums
+inline constexpr int sliver_rows = 12, packs_per_row = 2;  // accumulators take 24 of 32 registers
 #elif DML_PACK_BYTES == 32
 inline constexpr int sliver_rows = 6, packs_per_row = 2;  // 12 of 16
 #elif defined(__aarch64__)
@@ -27,7 +27,8 @@ DML_INLINE std::int64_t slivers(std::int64_t size, std::int64_t of) { return (si
 DML_INLINE std::int64_t padded(std::int64_t size, std::int64_t to) { return slivers(size, to) * to; }
 
 #if defined(DML_SHUFFLES)
-// Swaps the upper right with the lower left quarter of every square of 2 * half rows and columns on the diagonal.
+// One step of a transposition: swaps the upper right and the lower left quarter of each diagonal block of 2 * half rows
+// and columns.
 template <class Real, int half, int... lane>
 DML_INLINE void swap_quarters(Pack<Real>& upper, Pack<Real>& lower, std::integer_sequence<int, lane...>) {
     const Pack<Real> a = upper, b = lower;
@@ -49,7 +50,8 @@ DML_INLINE void transpose(Pack<Real> (&rows)[lanes<Real>]) {
 }
 #endif
 
-// One sliver of `width` vectors, of which `count` exist: vector i is from + i * stride, its values adjacent.
+// Packs a sliver of `width` vectors, zeros from vector `count` on. Vector i is the contiguous values at from + i *
+// stride.
 template <int width, class Real>
 DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length, Real* to) {
     std::int64_t begin = 0;
@@ -69,7 +71,7 @@ DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t
             for (int k = 0; k < all; ++k) {
                 Real* const row = to + (begin + k) * width + first;
                 if (width <= all && begin + 2 * all <= length) {
-                    store(row, square[k]);  // its end is overwritten by what follows
+                    store(row, square[k]);  // writes beyond the row; the next rows overwrite that
                 } else {
                     std::memcpy(row, &square[k], used * sizeof(Real));
                 }
@@ -82,7 +84,7 @@ DML_INLINE void pack_vectors(const Real* from, std::int64_t stride, std::int64_t
     }
 }
 
-// The same where number k of vector i is from[k * stride + i].
+// The same, but value k of vector i is at from[k * stride + i].
 template <int width, class Real>
 DML_INLINE void pack_adjacent(const Real* from, std::int64_t stride, std::int64_t count, std::int64_t length,
                               Real* to) {
@@ -95,9 +97,9 @@ DML_INLINE void pack_adjacent(const Real* from, std::int64_t stride, std::int64_
     }
 }
 
-// The left operand: number k of each of `sliver_rows` vectors, for one k after the other.
+// The left operand: value k of each of `sliver_rows` vectors; `advance` increments k.
 template <class Real>
-struct Adjacent {  // values k of all vectors lie together
+struct Adjacent {  // value k of all vectors is contiguous
     const Real* at;
     std::int64_t step;
 
@@ -106,8 +108,8 @@ struct Adjacent {  // values k of all vectors lie together
 };
 
 template <class Real>
-struct Rows {  // the values of each vector lie together
-    static constexpr int every = 3;  // an address reaches so many rows: [base + {0, 1, 2} stride]
+struct Rows {  // the values of each vector are contiguous
+    static constexpr int every = 3;  // rows that one base register addresses: [base + {0, 1, 2} * stride]
     const Real* base[(sliver_rows + every - 1) / every];
     std::int64_t stride;
 
@@ -136,15 +138,15 @@ DML_INLINE Sums<Real> multiply(Left left, const Real* right, std::int64_t length
         for (int j = 0; j < packs_per_row; ++j) packs[j] = load(right + j * lanes<Real>);
         DML_UNROLL
         for (int i = 0; i < sliver_rows; ++i) {
-            const Pack<Real> number = broadcast(left[i]);
+            const Pack<Real> value = broadcast(left[i]);
             DML_UNROLL
-            for (int j = 0; j < packs_per_row; ++j) sums.rows[i][j] += number * packs[j];
+            for (int j = 0; j < packs_per_row; ++j) sums.rows[i][j] += value * packs[j];
         }
     }
     return sums;
 }
 
-// A whole sliver of scores: `out` has room for sliver_rows x padded columns.
+// Writes all sliver_rows x sliver_columns values; `out` is padded.
 template <class Real, class Left>
 void write_product(Left left, const Real* right, std::int64_t length, Real* out, std::int64_t stride) {
     const Sums<Real> sums = multiply<Real>(left, right, length);
@@ -155,7 +157,7 @@ void write_product(Left left, const Real* right, std::int64_t length, Real* out,
     }
 }
 
-// Adds to the rows x columns values that exist.
+// Adds the first rows x columns values to `out`, which is not padded.
 template <class Real, class Left>
 void add_product(Left left, const Real* right, std::int64_t length, Real* out, std::int64_t stride,
                  std::int64_t rows, std::int64_t columns) {

@@ -1,4 +1,4 @@
-// A stretch of one row's scores, and how a statistic goes over it.
+// A stretch of the scores of one row: what a statistic folds, or takes slopes of, at once.
 #pragma once
 
 #include <cmath>
@@ -10,20 +10,21 @@
 namespace dml::DML_ISA {
 
 template <class Real>
-inline constexpr Label<Real> no_label = std::numeric_limits<Label<Real>>::min();  // of a column that does not count
+inline constexpr Label<Real> no_label = std::numeric_limits<Label<Real>>::min();  // of columns that take no part
 
 template <class Real>
 struct Row {
     const Real* scores;
-    std::int64_t stride;          // to the second view's, or to the next column of a group
-    std::int64_t count;           // of labels; scores and labels may be read up to whole packs
+    std::int64_t stride;          // to the scores of the second view, or of the next column of a group
+    std::int64_t count;           // of labels; scores and labels are padded to whole packs
     const Label<Real>* labels;    // no_label beyond `count`
     const Real* weights;          // zero beyond `count`, or null
-    Label<Real> label;            // the row's own
-    const Real* values;           // the row's own, for a statistic that has such
+    Label<Real> label;            // of the row
+    const Real* values;           // row_values of the row
 };
 
-// Where a stretch is folded to: the row's own state and the columns' sums, each null where its end does not count.
+// What a stretch is folded into: the state of the row and the sums of the columns. Null means that the pairs do not
+// count for that end.
 template <class Real>
 struct Folded {
     double* state;
@@ -32,19 +33,20 @@ struct Folded {
     Real* scratch;
 };
 
-// What a stretch's slopes come from, and `slopes`, which they are added to. An end with a null gradient does not count.
+// Inputs of the slopes of a stretch, and `slopes`, to which they are added. A null `gradient` or `columns` means that
+// the pairs do not count for that end.
 template <class Real>
 struct Sloped {
     const Real* statistics;
     const Real* gradient;
-    const Real* columns;  // what `columns_slope` prepared: `column_values` arrays, `stride` apart
+    const Real* columns;  // output of `columns_slope`: `column_values` arrays, `stride` apart
     std::int64_t stride;
     Real* slopes;
-    std::int64_t slopes_stride;  // to the second view's
+    std::int64_t slopes_stride;  // to the slopes of the second view
     Real* scratch;
 };
 
-// Columns outside which all slopes are zero.
+// A range of columns; all slopes outside are zero.
 struct Range {
     std::int64_t begin = std::numeric_limits<std::int64_t>::max(), end = 0;
 
@@ -69,7 +71,7 @@ DML_INLINE PairKinds<Real> pair_kinds(const Row<Real>& row, std::int64_t j) {
     return {positive, (labels != no_label<Real>) & (labels != row.label)};
 }
 
-// Sums over lanes of Real, taken to double at the end.
+// A sum for each lane in Real; `total` adds them up in double.
 template <class Real>
 struct Sum {
     Pack<Real> pack{};
@@ -87,7 +89,7 @@ constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 DML_INLINE double add_logs(double a, double b) {
     if (a == minus_infinity) return b;
     if (b == minus_infinity) return a;
-    const double high = a > b ? a : b, low = a > b ? b : a;  // NaN in either comes through
+    const double high = a > b ? a : b, low = a > b ? b : a;  // NaN if either is
     return high + std::log1p(std::exp(low - high));
 }
 

@@ -1,4 +1,4 @@
-// What is done to a few rows by one thread: parts of functions that are compiled for several instruction sets.
+// Normalisation of a few rows by one thread: inlined into functions that are compiled for several instruction sets.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr int lanes = 8;  // doubles of an AVX-512 register
 
-// Sum of a_k b_k in double, in an order that depends on `dim` alone. Written so that the compiler keeps the sums in
-// registers: two arrays of a register each, no index that it does not know.
+// Sum of a_k * b_k in double, in an order that depends on `dim` only. Two arrays of one register each, with constant
+// indices, let the compiler keep the sums in registers.
 template <class Real>
 DML_INLINE double dot(const Real* a, const Real* b, std::int64_t dim) {
     double first[lanes] = {}, second[lanes] = {}, rest = 0;
@@ -35,8 +35,8 @@ DML_INLINE double dot(const Real* a, const Real* b, std::int64_t dim) {
     return ((first[0] + first[1]) + (first[2] + first[3])) + ((first[4] + first[5]) + (first[6] + first[7])) + rest;
 }
 
-// A row with a norm above `large` is multiplied by `shrink`, a power of two, before its squares are added up again: those
-// of doubles might overflow, and the reciprocal of a float's norm might be too small for a float. It stays above min_norm.
+// A row with a norm above `large` is multiplied by `shrink`, a power of two, and its squares are summed again: squares
+// of doubles may overflow, and the reciprocal norm of a float row may underflow. The norm stays above min_norm.
 template <class Real>
 inline constexpr double large = sizeof(Real) == 4 ? 0x1p40 : 0x1p500;
 template <class Real>

@@ -1,4 +1,4 @@
-// Distances among the centres of each class, sqrt(2 + slack - 2 cos): dmlkernels/backends/blocked/spread.py.
+// Distances sqrt(2 + slack - 2 cos) between the centres of each class, as in dmlkernels/backends/blocked/spread.py.
 #pragma once
 
 #include <cmath>
@@ -20,7 +20,7 @@ class Spread {
         for (std::int64_t k = 0; k < group_ * stride_; ++k) unit_[k] = 0;
     }
 
-    // Numbers of memory that one needs.
+    // Values of memory that a Spread needs.
     static std::int64_t room(const cpu::Centers& centers) {
         return whole_packs(centers.group * (whole_packs(centers.dim) + 1 + centers.group));
     }

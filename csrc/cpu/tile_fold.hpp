@@ -1,4 +1,4 @@
-// Forward: a tile folded into the states of its rows, and of its columns. Part of cpu/kernels.cpp.
+// Forward: folds a tile into the states of its rows and of its columns. Included by cpu/kernels.cpp only.
 #pragma once
 
 #include "cpu/tile_scores.hpp"
@@ -43,10 +43,11 @@ class TileFold : TileScores<Real> {
     using Scores::parts_;
     using Scores::column_side_;
 
-    // Of rows whose columns are summed in Real: a sum of more equal values, as of flat energies, drifts.
+    // Slivers of rows whose column sums are added in Real before they go to double: in longer sums of equal values,
+    // such as flat energies, rounding errors all have one sign.
     static constexpr std::int64_t run_slivers = 48 / sliver_rows;
 
-    static std::int64_t divided(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // upwards
+    static std::int64_t divided(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // rounded up
 
     bool fold_sliver(std::int64_t sliver, const Part& memory, Real* columns) const {
         bool has_grad = false;

@@ -1,5 +1,5 @@
-// The scores of a tile and what both directions need to go through them, in parallel. Part of cpu/kernels.cpp, whose rules
-// hold here.
+// The scores of a tile, and parallel loops over them for forward and backward. Included by cpu/kernels.cpp only, whose
+// restrictions apply.
 #pragma once
 
 #include <cstdint>
@@ -25,16 +25,16 @@ using cpu::Term;
 using cpu::Tile;
 using cpu::Workspace;
 
-constexpr std::int64_t parts_per_thread = 4;          // evens out threads that are slow or late
-constexpr std::int64_t serial_products = 1 << 18;     // below so many multiplications threads cost more than they save
-constexpr std::int64_t stretch = 512;                 // of a row, folded at once: sums of more lose digits
+constexpr std::int64_t parts_per_thread = 4;  // balances the load if a thread is slow or starts late
+constexpr std::int64_t serial_products = 1 << 18;  // multiplications below which a tile runs on one thread
+constexpr std::int64_t stretch = 512;  // scores of a row that are summed in Real; longer sums lose digits
 
 template <class T>
 const T* address(std::uintptr_t where) {
     return reinterpret_cast<const T*>(where);
 }
 
-// Calls body(begin, end) on `parts` ranges that cover [0, size).
+// Calls body(part, begin, end) for `parts` ranges that cover [0, size).
 template <class Body>
 void parallel(std::int64_t size, std::int64_t parts, int threads, const Body& body) {
     struct Work {
@@ -69,7 +69,7 @@ inline int column_values(Kind kind) {
     return kind == Kind::moments ? Moments<float>::column_values : kind == Kind::field ? Field<float>::column_values : 0;
 }
 
-// What TileFold and TileSlope share: packed operands, labels, memory for each part of the work, and the scores.
+// Base of TileFold and TileSlope: packed operands, labels, memory for each part of the work, and the scores.
 template <class Real>
 class TileScores {
   protected:
@@ -93,19 +93,19 @@ class TileScores {
         columns_by_dim_ = pack_vectors_of(tile.columns.units, columns_, Workspace::columns_by_dim);
     }
 
-    // Memory of one part of the work.
+    // Memory of one part of the work, which one thread runs.
     struct Part {
         Real* scores;   // (views, sliver_rows, stride)
         Real* left;     // packed rows of a sliver
         Real* scratch;  // of the statistic
         Label<Real>* labels;
-        Label<Real>* has_grad;  // of a fold: whether any slope may be non-zero
+        Label<Real>* has_grad;  // set by a fold: whether any slope may be non-zero
     };
 
     static std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
     static std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
-    // On a diagonal whose pairs are seen once: those above it.
+    // Whether the tile is on the diagonal and visits each pair once: only pairs above the diagonal count.
     bool triangle() const { return tile_.diagonal && column_side_ > 0; }
     std::int64_t first_column(std::int64_t sliver) const {
         return triangle() ? sliver * sliver_rows / sliver_columns<Real> * sliver_columns<Real> : 0;
@@ -160,7 +160,7 @@ class TileScores {
         }
     }
 
-    // Calls body(row, j) for every stretch of row i of a sliver, j being its first column.
+    // Calls body(row, j) for every stretch of row i of a sliver; j is the first column of the stretch.
     template <class Body>
     DML_INLINE void for_stretches(std::int64_t sliver, std::int64_t i, const Part& memory, const Body& body) const {
         const std::int64_t index = sliver * sliver_rows + i;
@@ -189,20 +189,20 @@ class TileScores {
     const Tile& tile_;
     Workspace& workspace_;
     const std::int64_t rows_, columns_, labels_count_, row_slivers_, padded_rows_;
-    const bool pooled_;  // groups of columns are first pooled to one score
+    const bool pooled_;  // each group of columns is reduced to one score first
     const std::int64_t stride_;
     const int threads_;
     const std::int64_t parts_;
     std::int64_t column_side_ = 0;
 
   private:
-    // A label that no row can have stands for all that do not fit.
+    // Labels that do not fit become one that no row has.
     static Label<Real> narrow(std::int64_t label) {
         const auto narrowed = static_cast<Label<Real>>(label);
         return narrowed == label && narrowed != no_label<Real> ? narrowed : no_label<Real> + 1;
     }
 
-    // Labels and weights up to whole packs, in this engine's types.
+    // Labels and weights of the columns, padded to whole packs.
     void label_columns() {
         const std::int64_t room = stride_;
         labels_ = static_cast<Label<Real>*>(

@@ -1,4 +1,5 @@
-// Backward: the slopes of a tile and their products with the units of both sides. Part of cpu/kernels.cpp.
+// Backward: the slopes of a tile and their products with the unit vectors of both sides. Included by cpu/kernels.cpp
+// only.
 #pragma once
 
 #include "cpu/tile_scores.hpp"
@@ -151,7 +152,7 @@ class TileSlope : TileScores<Real> {
     }
 
     const Real* column_slopes_ = nullptr;
-    Range* ranges_ = nullptr;  // of each row sliver's slopes
+    Range* ranges_ = nullptr;  // of the slopes of each sliver of rows
 };
 
 }  // namespace dml::DML_ISA

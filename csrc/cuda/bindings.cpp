@@ -1,5 +1,5 @@
-// Python bindings of the CUDA engine. As in csrc/bindings.cpp tensors arrive as addresses, and every check is made on the
-// Python side (dmlkernels/backends/native/cuda).
+// Python bindings of the CUDA engine. Tensors are passed as addresses, as in csrc/bindings.cpp. Nothing is checked
+// here: dmlkernels/backends/native/cuda checks every argument.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -8,7 +8,7 @@
 namespace py = pybind11;
 using namespace dml::cuda;
 
-#if defined(DML_CUDA_EMULATED)  // for tests: tests/native/emulated
+#if defined(DML_CUDA_EMULATED)  // for tests/native/emulated
 void define_emulation(py::module_& module);
 #define DML_CUDA_MODULE _emulated_cuda
 #else

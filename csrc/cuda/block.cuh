@@ -1,4 +1,4 @@
-// A block's shared memory, and the vectors that meet in its tile.
+// Shared memory of a thread block, and the vectors of its tile.
 #pragma once
 
 #include "cuda/problem.hpp"
@@ -8,11 +8,12 @@ namespace dml::cuda {
 
 extern __shared__ __align__(128) unsigned char shared_memory[];
 
-// One side of a tile. Vector v is of view v / (tile / views), and in each view of label (v % (tile / views)) / group.
+// One side of a tile. Vector v belongs to view v / (tile / views), and has label (v % (tile / views)) / group of its
+// view.
 template <class T>
 struct Side {
-    const T* vector[tile<T>];  // null: takes no part
-    std::int64_t index[tile<T>];  // in memory; -1: beyond the end
+    const T* vector[tile<T>];  // null if it takes no part
+    std::int64_t index[tile<T>];  // in memory; -1 beyond the end
     std::int64_t label[tile<T>];
     RealOf<T> norm[tile<T>], weight[tile<T>];
 };
@@ -24,7 +25,7 @@ struct Memory {
     using Real = RealOf<T>;
     using Operand = OperandOf<T>;
     static constexpr int size = tile<T>;
-    static constexpr int ld = size + quad<Real>;  // of scores and slopes
+    static constexpr int ld = size + quad<Real>;  // leading dimension of scores and slopes
     static constexpr int chunk_ld = chunk<T> + quad<T>;
     static constexpr int factor_ld = size + quad<Operand>;
     static constexpr int stage_ld = slice<T> + quad<Operand>;
@@ -32,10 +33,10 @@ struct Memory {
     static constexpr int factor_bytes = narrow_factor ? size * factor_ld * static_cast<int>(sizeof(Operand)) : 0;
     static constexpr int stage_bytes = stage<T> * stage_ld * static_cast<int>(sizeof(Operand));
 
-    // Operands of the scores; then the slopes.
+    // First the operands of the scores, then the slopes.
     alignas(128) unsigned char first[most(2 * size * chunk_ld * static_cast<int>(sizeof(T)),
                                           size * ld * static_cast<int>(sizeof(Real)))];
-    // The scores; then operands of the gradient.
+    // First the scores, then the operands of the gradient.
     alignas(128) unsigned char second[most(factor_bytes + stage_bytes, size * ld * static_cast<int>(sizeof(Real)))];
     Real parts[threads];
     Side<T> owned, streamed;
@@ -43,14 +44,14 @@ struct Memory {
     __device__ T* operands(int side) { return reinterpret_cast<T*>(first) + side * size * chunk_ld; }
     __device__ Real* slopes() { return reinterpret_cast<Real*>(first); }
     __device__ Real* scores() { return reinterpret_cast<Real*>(second); }
-    // Slopes as the second product takes them: in place unless they are narrower there.
+    // Slopes in the type of the second product: in place unless that type is narrower.
     __device__ Operand* factor() { return reinterpret_cast<Operand*>(narrow_factor ? second : first); }
     __device__ Operand* staged() { return reinterpret_cast<Operand*>(second + factor_bytes); }
 
     __device__ static Memory& here() { return *reinterpret_cast<Memory*>(shared_memory); }
 };
 
-// Sum of a number over a warp, in every lane.
+// The sum of `value` over a warp, in every lane.
 template <class Real>
 __device__ inline Real warp_sum(Real value) {
     for (int distance = warp / 2; distance > 0; distance /= 2) {
@@ -59,7 +60,7 @@ __device__ inline Real warp_sum(Real value) {
     return value;
 }
 
-// The norm of a vector times `scale`; by a whole warp.
+// The norm of a vector times `scale`, computed by a warp.
 template <class T>
 __device__ inline double scaled_norm(const T* vector, std::int64_t dim, double scale) {
     double sum = 0;
@@ -70,8 +71,8 @@ __device__ inline double scaled_norm(const T* vector, std::int64_t dim, double s
     return std::sqrt(warp_sum(sum));
 }
 
-// 1 / max(norm, 1e-12), NaN where the norm is not finite; by a whole warp. Squares are summed in double, where only those
-// of doubles can overflow.
+// 1 / max(norm, 1e-12), or NaN if the norm is not finite, computed by a warp. Squares are summed in double, in which
+// only squares of doubles can overflow.
 template <class T>
 __device__ inline RealOf<T> reciprocal_norm(const T* vector, std::int64_t dim) {
     double norm = scaled_norm(vector, dim, 1), scale = 1;
@@ -83,11 +84,11 @@ __device__ inline RealOf<T> reciprocal_norm(const T* vector, std::int64_t dim) {
     return static_cast<RealOf<T>>(std::isinf(norm) ? std::numeric_limits<double>::quiet_NaN() : reciprocal);
 }
 
-// Where a vector is.
+// The address of a vector and its index.
 template <class T>
 struct Place {
     const T* vector;
-    std::int64_t index;  // in memory, counting all views of a point
+    std::int64_t index;  // in memory, over all views
     std::int64_t label;
     const RealOf<T>* norm;
     RealOf<T> weight;
@@ -118,8 +119,8 @@ __device__ inline Place<T> locate(const Vectors& side, std::int64_t place, int v
     return found;
 }
 
-// Fills in the places [begin, end) of one side; everyone must wait before reading them. Norms that are found here are
-// also written down: those of points where `writes_points`, those of columns where `writes_columns`.
+// Fills one side of a tile with the places [begin, end); synchronise before reading it. Norms that are computed here
+// are also written to memory: those of points if `writes_points`, those of columns if `writes_columns`.
 template <class T>
 __device__ inline void describe(Side<T>& to, const Vectors& side, std::int64_t begin, std::int64_t end, int views,
                                 int group, const Problem& problem, bool writes_points, bool writes_columns) {
@@ -150,7 +151,7 @@ __device__ inline void describe(Side<T>& to, const Vectors& side, std::int64_t b
     }
 }
 
-// What a thread sees of the tile when the rows are the owner's vectors (`rows_are_owned`) or the streamed ones: every_few
+// A thread's part of the tile. The rows are the owned vectors (`rows_are_owned`) or the streamed ones, and `every_few`
 // threads share a row.
 template <class T>
 struct View {
@@ -160,12 +161,12 @@ struct View {
     __device__ View(bool rows_are_owned, int views) {
         const int rows = tile<T> / views;
         every = threads / rows;
-        // So that a warp's threads read from different banks.
+        // The threads of a warp read from different banks.
         row = rows_are_owned ? threadIdx.x / every : threadIdx.x % rows;
         first = rows_are_owned ? threadIdx.x % every : threadIdx.x / rows;
     }
 
-    // `begin` are the first places of rows and columns, `columns_end` the end of the latter.
+    // `begin` has the first places of rows and columns; `columns_end` is the end of the columns.
     __device__ Row<Real> of(Memory<T>& memory, bool rows_are_owned, int views, const Problem& problem, const Job& job,
                             std::int64_t row_begin, std::int64_t column_begin, std::int64_t column_end) const {
         constexpr int ld = Memory<T>::ld;

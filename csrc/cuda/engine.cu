@@ -1,4 +1,4 @@
-// Statistics by kind, and what does not depend on one.
+// Chooses the kernels of a statistic, and functions for all statistics.
 #include "cuda/run.cuh"
 
 namespace dml::cuda {
@@ -27,7 +27,7 @@ extern template struct Run<SubCenter>;
 
 namespace {
 
-// Calls body(Run of a kind).
+// Calls body with the Run of a kind.
 template <class Body>
 void with_kind(Kind kind, const Body& body) {
     switch (kind) {

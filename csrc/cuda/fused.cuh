@@ -7,7 +7,7 @@
 
 namespace dml::cuda {
 
-// Samples, proxies and atoms are the segments 0, 1 and 2.
+// Segments 0, 1 and 2 are samples, proxies and atoms.
 template <class Real>
 class Fused {
   public:

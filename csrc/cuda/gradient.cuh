@@ -1,4 +1,4 @@
-// The second product: what a block accumulates of the gradient of its vectors, slopes times the streamed vectors.
+// The second product, slopes times streamed vectors: a block accumulates a slice of the gradient of its vectors.
 #pragma once
 
 #include <mma.h>
@@ -7,17 +7,17 @@
 
 namespace dml::cuda {
 
-// A number as the second product takes it.
+// A value in the operand type of the second product.
 template <class T>
-__device__ inline RealOf<T> rounded(RealOf<T> number) {
+__device__ inline RealOf<T> rounded(RealOf<T> value) {
     if constexpr (std::is_same_v<T, __half>) {
-        return nvcuda::wmma::__float_to_tf32(number);
+        return nvcuda::wmma::__float_to_tf32(value);
     } else {
-        return real(narrow<OperandOf<T>>(number));
+        return real(narrow<OperandOf<T>>(value));
     }
 }
 
-// Some streamed vectors' values [begin, begin + slice) on their way from memory.
+// The values [begin, begin + slice) of some streamed vectors, between memory and shared memory.
 template <class T>
 class Stage {
     static constexpr int row = slice<T> / quad<T>;
@@ -51,7 +51,7 @@ class Stage {
     }
 };
 
-// One warp's part: every eighth vector, all of the slice.
+// The part of one warp: every eighth vector, the whole slice.
 template <class T>
 class PlainGradient {
     static constexpr int vectors = tile<T> / warps, quads = slice<T> / warp / quad<T>;
@@ -81,7 +81,7 @@ class PlainGradient {
         }
     }
 
-    // Calls body(vector, number, sum) for each of this thread's sums.
+    // Calls body(vector, index of the value, sum) for each sum of this thread.
     template <class Body>
     __device__ void for_each(Memory<T>&, std::int64_t, const Body& body) const {
 #pragma unroll
@@ -97,8 +97,8 @@ class PlainGradient {
     }
 };
 
-// One warp's part: all vectors, 32 values of the slice. `width` is how many of the slice there are. Both operands are
-// exact in their type: `rounded` factors, and vectors that were halves.
+// The part of one warp: all vectors, 32 values of the slice, of which `width` exist. Operands are exact in their type:
+// the factors are `rounded`, and the vectors are halves.
 template <class T>
 class TensorGradient {
     using Operand = OperandOf<T>;
@@ -161,11 +161,11 @@ class TensorGradient {
 template <class T>
 using Gradient = std::conditional_t<is_half<T>, TensorGradient<T>, PlainGradient<T>>;
 
-// Through the norm of a raw vector, of which `number` is one number: the gradient from that of the unit vector.
-// `bracket` is the latter's product with the unit vector. Zero at the norm floor.
+// The gradient of a `value` of a raw vector from that of the unit vector. `bracket` is the product of the unit
+// vector and its gradient. Zero at the norm floor.
 template <class Real>
-__device__ inline Real through_norm(Real of_unit, Real bracket, Real number, Real norm) {
-    return norm >= Real(1e12) ? Real(0) : norm * (of_unit - bracket * (number * norm));
+__device__ inline Real through_norm(Real of_unit, Real bracket, Real value, Real norm) {
+    return norm >= Real(1e12) ? Real(0) : norm * (of_unit - bracket * (value * norm));
 }
 
 }  // namespace dml::cuda

@@ -1,4 +1,4 @@
-// The kernels: tiles forward and backward, and the sums of what several blocks have of one vector.
+// The kernels: tiles of forward and backward, and the merge of the splits of a vector.
 #pragma once
 
 #include "cuda/gradient.cuh"
@@ -6,7 +6,7 @@
 
 namespace dml::cuda {
 
-// The places [begin, end) that are one of `count` splits of all, in whole tiles.
+// The places [begin, end) of one of `count` splits, in whole tiles.
 struct Span {
     std::int64_t begin, end;
     __device__ Span(std::int64_t size, std::int64_t per_tile, std::int64_t split, std::int64_t count) {
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
         __syncthreads();
     }
 
-    Real* const states = reinterpret_cast<Real*>(&memory);  // over the operands and the scores
+    Real* const states = reinterpret_cast<Real*>(&memory);  // in the memory of the operands and the scores
     for (int k = 0; k < width; ++k) states[threadIdx.x * width + k] = state[k];
     __syncthreads();
     const int rows = tile<T> / views;
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(threads, 2) forward_kernel(const __grid_consta
     for (int k = 0; k < width; ++k) out[k] = counts ? state[k] : Real(0);
 }
 
-// Merges the statistics of every row's splits, always in the same order.
+// Merges the statistics of the splits of each row, in a fixed order.
 template <class T, template <class> class Statistic>
 __global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ Problem problem) {
     using Real = RealOf<T>;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(threads) merge_kernel(const __grid_constant__ 
     for (int k = 0; k < width; ++k) out[k] = row.vector == nullptr ? Real(0) : state[k];
 }
 
-// Adds the slopes of pairs as their rows see them; whether any may be non-zero.
+// Adds the slopes of the rows. Returns whether any may be non-zero.
 template <class T, template <class> class Statistic>
 __device__ inline bool add_slopes(Memory<T>& memory, const Statistic<RealOf<T>>& statistic, const Problem& problem,
                                   const Job& job, bool rows_are_owned, std::int64_t row_begin, std::int64_t column_begin,
@@ -102,8 +102,9 @@ __device__ inline bool add_slopes(Memory<T>& memory, const Statistic<RealOf<T>>&
                 .empty();
 }
 
-// Slopes become what multiplies the streamed vectors; gives this thread's part of an owner's bracket. The bracket is that
-// of the rounded factors: what rounding adds along the owner then cancels, which may be all there is.
+// Converts slopes to factors of the streamed vectors. Returns this thread's part of the bracket of an owned vector,
+// which is that of the rounded factors: their rounding errors along the owned vector then cancel, and may be all there
+// is.
 template <class T>
 __device__ inline RealOf<T> make_factor(Memory<T>& memory) {
     using Real = RealOf<T>;
@@ -182,9 +183,9 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
     memory.parts[threadIdx.x] = bracket;
     __syncthreads();
     const std::int64_t vectors = job.owned.count * owned_views;
-    gradient.for_each(memory, width, [&](int owned, int number, Real sum) {
-        if (memory.owned.index[owned] < 0 || number >= width) return;
-        const std::int64_t place = memory.owned.index[owned] * problem.dim + slice_begin + number;
+    gradient.for_each(memory, width, [&](int owned, int k, Real sum) {
+        if (memory.owned.index[owned] < 0 || k >= width) return;
+        const std::int64_t place = memory.owned.index[owned] * problem.dim + slice_begin + k;
         if (job.num_splits > 1) {
             reinterpret_cast<Real*>(job.partial)[split * vectors * problem.dim + place] = sum;
             return;
@@ -194,13 +195,14 @@ __global__ void __launch_bounds__(threads, 1) backward_kernel(const __grid_const
         if (vector != nullptr) {
             Real whole = 0;
             for (int q = 0; q < every; ++q) whole += memory.parts[owned * every + q];
-            found = through_norm(sum, whole, real(vector[slice_begin + number]), memory.owned.norm[owned]);
+            found = through_norm(sum, whole, real(vector[slice_begin + k]), memory.owned.norm[owned]);
         }
         reinterpret_cast<T*>(job.out)[place] = narrow<T>(found);
     });
 }
 
-// Adds the splits' gradients of unit vectors, always in the same order, and takes it through the norm: a warp each.
+// Adds the splits of the gradient of a unit vector, in a fixed order, and applies the gradient of the normalisation;
+// one warp for each vector.
 template <class T>
 __global__ void __launch_bounds__(threads) combine_kernel(const __grid_constant__ Problem problem, int which, int views,
                                                           int group) {

@@ -1,5 +1,5 @@
-// The vocabulary of statistics (statistics/vocabulary.hpp) on a GPU: a pack is one number, and a row is what one thread
-// sees of a row of a tile of scores, every few columns of it.
+// The functions of statistics/vocabulary.hpp on a GPU: a pack is one value, and a row is one thread's part of a row of
+// a tile, every few columns of it.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 #if defined(__CUDACC__)
 #define DML_HD __host__ __device__ __forceinline__
 #else
-#define DML_HD inline  // emulated, for tests
+#define DML_HD inline  // emulated in tests
 #endif
 #define DML_ISA cuda
 
@@ -22,7 +22,7 @@ struct Term {
     double parameters[5];
 };
 
-constexpr int64_t ignored = std::numeric_limits<int64_t>::min();  // label of what takes no part
+constexpr int64_t ignored = std::numeric_limits<int64_t>::min();  // label of vectors that take no part
 
 template <class Real>
 using Pack = Real;
@@ -53,13 +53,13 @@ DML_HD V where(bool mask, V a, V b) {
     return mask ? a : b;
 }
 
-// The larger one; `b` if `a` is NaN.
+// The maximum, or `b` if `a` is NaN.
 template <class V>
 DML_HD V larger(V a, V b) {
     return a > b ? a : b;
 }
 
-// NaN stays NaN.
+// NaN for NaN.
 template <class V>
 DML_HD V clamp(V x, V low, V high) {
     x = x < low ? low : x;
@@ -81,7 +81,7 @@ DML_HD Real exp(Real x) {
     return std::exp(x);
 }
 
-// x^exponent for x > 0; NaN stays NaN.
+// x^exponent for x > 0; NaN for NaN.
 template <class Real>
 class Power {
   public:
@@ -98,7 +98,7 @@ DML_HD Real add_logs(Real a, Real b) {
     const Real lowest = -std::numeric_limits<Real>::infinity();
     if (a == lowest) return b;
     if (b == lowest) return a;
-    const Real high = a > b ? a : b, low = a > b ? b : a;  // NaN in either comes through
+    const Real high = a > b ? a : b, low = a > b ? b : a;  // NaN if either is
     return high + std::log1p(std::exp(low - high));
 }
 
@@ -110,7 +110,7 @@ struct Sum {
     DML_HD Real total() const { return value; }
 };
 
-// Where slopes are not all zero.
+// Empty if all slopes are zero.
 struct Range {
     int begin = std::numeric_limits<int>::max(), end = 0;
     DML_HD bool empty() const { return begin >= end; }
@@ -120,8 +120,8 @@ struct Range {
     }
 };
 
-// Labels first, first + every, ... of a tile; the label at `place` has scores at place * label_step, and those of its
-// other views or centres are `stride` apart.
+// The labels first, first + every, ... of a tile. The scores of the label at `place` begin at place * label_step; those
+// of its other views or centres are `stride` apart.
 template <class Real>
 struct Row {
     Real* scores;
@@ -129,16 +129,16 @@ struct Row {
     int first, every, count;
     const int64_t* labels;
     const Real* weights;
-    int64_t label;         // the row's own
-    const Real* values;    // the row's own, for a statistic that has such
-    int self;              // the place at which the row would meet itself, or -1
-    int segment;           // of the row, and where the second and third segment of columns begin
+    int64_t label;         // of the row
+    const Real* values;    // row_values of the row
+    int self;              // the place of the row among the columns, or -1
+    int segment;           // of the row; then the places at which the second and the third segment of columns begin
     int segment_begin[2];
 
     DML_HD int place(int j) const { return first + j * every; }
     DML_HD int64_t label_at(int j) const { return place(j) == self ? ignored : labels[place(j)]; }
 
-    // What lies in [begin, end).
+    // The part in [begin, end).
     DML_HD Row cut(int begin, int end) const {
         Row part = *this;
         if (begin > first) part.first += (begin - first + every - 1) / every * every;
@@ -161,7 +161,7 @@ template <class Real>
 struct Sloped {
     const Real* statistics;
     const Real* gradient;
-    Real* slopes;  // laid out as the scores
+    Real* slopes;  // layout as of the scores
     static constexpr const Real* columns = nullptr;
     static constexpr int stride = 0;
 };
@@ -197,13 +197,13 @@ DML_HD void add_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real 
     of.slopes[row.place(j) * row.label_step + k * row.stride] += slope;
 }
 
-// Overwrites the slope of a centre, which only its row has.
+// Overwrites the slope of a centre, which no other thread has.
 template <class Real>
 DML_HD void put_slope(const Row<Real>& row, const Sloped<Real>& of, int j, Real slope, int k) {
     of.slopes[row.place(j) * row.label_step + k * row.stride] = slope;
 }
 
-// A number of a centre, kept where its slope will be put.
+// Keeps a value of a centre in the memory of its slope.
 template <class Real>
 DML_HD void keep(const Row<Real>& row, const Sloped<Real>& of, int j, Real value, int k) {
     put_slope(row, of, j, value, k);
@@ -214,7 +214,7 @@ DML_HD Real kept(const Row<Real>& row, const Sloped<Real>& of, int j, int k) {
     return of.slopes[row.place(j) * row.label_step + k * row.stride];
 }
 
-// Similarities replace the scores they came from.
+// Similarities overwrite the scores they are computed from.
 template <class Real>
 DML_HD Row<Real> scratch_row(const Row<Real>& row, const Folded<Real>&) {
     return row;

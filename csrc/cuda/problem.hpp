@@ -1,5 +1,5 @@
-// What Python hands to the CUDA engine: addresses and sizes. Every statistic, reciprocal norm and weight is float, or
-// double if the vectors are.
+// Arguments of the CUDA engine: addresses and sizes. Statistics, reciprocal norms and weights are float, or double if
+// the vectors are double.
 #pragma once
 
 #include <array>
@@ -12,31 +12,31 @@ namespace dml::cuda {
 enum class Type { float16, bfloat16, float32, float64 };
 enum class Kind { circle, divergence, field, fused, logsumexp, moments, row_logsumexp, soft_triple, square, sub_center };
 
-// Rows or columns. Those before `border` are points, the others columns; each kind has its own memory. Zero stands for
-// "none" in every address.
+// Rows or columns. Places before `border` are points, the others columns, in separate memory. An address of 0 means
+// that there is none.
 struct Vectors {
-    std::uintptr_t points = 0, columns = 0;  // the values of a vector are adjacent
+    std::uintptr_t points = 0, columns = 0;  // the values of a vector are contiguous
     std::int64_t border = 0, count = 0;
     std::int64_t point_stride = 0, column_stride = 0, view_stride = 0;
-    std::uintptr_t order = 0;          // int64: where in memory the point of each place is; 0: there
-    std::uintptr_t point_labels = 0;   // int64; 0: all have label 0
-    std::uintptr_t column_labels = 0;  // int64, one for each group of columns; 0: numbered from 0
+    std::uintptr_t order = 0;          // int64: index in memory of the point at each place; 0: the place
+    std::uintptr_t point_labels = 0;   // int64; 0: all labels are 0
+    std::uintptr_t column_labels = 0;  // int64, one for each group of columns; 0: group j has label j
     std::uintptr_t point_norms = 0, column_norms = 0;  // reciprocals, (view, point) and (column)
     std::uintptr_t weights = 0;        // of columns
     std::int64_t segments[2] = {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::max()};
 };
 
-enum class Role { rows, columns, both };  // of the owner in its pairs
+enum class Role { rows, columns, both };  // of the owned vectors in their pairs
 
-// A launch's work on one side: blocks that own vectors and stream the others.
+// The work of a launch on one side: each block owns vectors and streams the others.
 struct Job {
     Vectors owned, streamed;
     Role role = Role::rows;
-    bool diagonal = false;         // equal places are the same point, which does not meet itself
+    bool diagonal = false;         // equal places are the same point, which is not paired with itself
     std::int64_t per_block = 1;    // places that a block owns
     std::int64_t blocks = 0, slices = 1, num_splits = 1;
-    std::uintptr_t out = 0;        // statistics or the gradient, by place in memory
-    std::uintptr_t partial = 0;    // (split, ...) the same of each split, if there are several
+    std::uintptr_t out = 0;        // statistics or gradient, in the order of memory
+    std::uintptr_t partial = 0;    // (split, ...), the same for each split, if there are several
 };
 
 struct Problem {
@@ -44,9 +44,9 @@ struct Problem {
     Type type = Type::float32;
     std::array<double, 5> parameters{};
     std::int64_t dim = 0;
-    int group = 1;                 // columns of a label
-    bool aligned = false;          // vectors may be read 16 bytes at a time
-    bool find_norms = false;       // norms are not known yet: they are found where they are needed, and written
+    int group = 1;                 // columns for each label
+    bool aligned = false;          // vectors can be read 16 bytes at a time
+    bool find_norms = false;       // the kernel computes the norms, and writes them
     std::uintptr_t statistics = 0, gradient = 0;  // (rows, width)
     std::uintptr_t row_values = 0;  // (rows, row_value_count)
     int row_value_count = 0;
@@ -54,19 +54,19 @@ struct Problem {
     Job jobs[2];
 };
 
-// Tile sizes that the number of splits follows from.
+// Tile sizes, from which the number of splits is computed.
 struct Sizes {
-    int places;  // of vectors in a tile
-    int slice;   // of a gradient's values in a block
+    int places;  // vectors of one side of a tile
+    int slice;   // values of a gradient that a block accumulates
 };
 Sizes sizes(Type type);
 
-// Why the driver cannot run what this was built with, or nothing.
+// The error if the driver is too old for this build, else empty.
 std::string driver_error();
 
 void norms(Type type, std::uintptr_t vectors, std::int64_t count, std::int64_t dim, std::int64_t stride,
            std::uintptr_t out, std::uintptr_t stream);
-void forward(const Problem& problem);   // jobs[0], and the merge of its splits
-void backward(const Problem& problem);  // both jobs in one launch, then each one's splits added up
+void forward(const Problem& problem);   // jobs[0], then the merge of its splits
+void backward(const Problem& problem);  // both jobs in one launch, then the sum of the splits of each
 
 }  // namespace dml::cuda

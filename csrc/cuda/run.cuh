@@ -1,4 +1,4 @@
-// Launches of one statistic's kernels.
+// Launches the kernels of a statistic.
 #pragma once
 
 #include <stdexcept>
@@ -26,7 +26,7 @@ void launch(void (*kernel)(Parameters...), std::int64_t blocks, std::size_t shar
 
 inline std::int64_t blocks_for(std::int64_t size, std::int64_t each) { return (size + each - 1) / each; }
 
-// Calls body(zero of the type).
+// Calls body with a zero of the type.
 template <class Body>
 void with_type(Type type, const Body& body) {
     switch (type) {

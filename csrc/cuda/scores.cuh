@@ -1,5 +1,5 @@
-// The first product: a tile of cosines. Halves are multiplied raw, on tensor cores, and scaled afterwards; wider values
-// are normalised first, so that none overflows.
+// The first product: a tile of cosines. Halves are multiplied raw, on tensor cores, and the scores scaled; wider values
+// are normalised first, so that no score overflows.
 #pragma once
 
 #include <mma.h>
@@ -8,10 +8,10 @@
 
 namespace dml::cuda {
 
-// A chunk of all vectors of a tile on its way from memory.
+// A chunk of the vectors of a tile, between memory and shared memory.
 template <class T>
 class Chunk {
-    static constexpr int row = chunk<T> / quad<T>;  // quads of a vector
+    static constexpr int row = chunk<T> / quad<T>;  // quads of a chunk
     static constexpr int count = tile<T> * row / threads;
     static_assert(tile<T> * row % threads == 0);
     Quad<T> quads_[2][count];
@@ -49,7 +49,7 @@ class Chunk {
     }
 };
 
-// One thread's part of the tile: 16 x 16 threads, neighbours next to each other.
+// The part of one thread, of 16 x 16: every sixteenth vector of either side.
 template <class T>
 class PlainScores {
     static constexpr int across = 16, size = tile<T> / across;
@@ -89,7 +89,7 @@ class PlainScores {
     }
 };
 
-// One warp's part: 16 owned vectors and 32 streamed ones.
+// The part of one warp: 16 owned by 32 streamed vectors.
 template <class T>
 class TensorScores {
     static constexpr int fragments = 2;
@@ -136,7 +136,7 @@ class TensorScores {
     }
 };
 
-// Everyone must wait before the first call and is waited for at the end.
+// Synchronise before the first call; the function synchronises at its end.
 template <class T>
 __device__ inline void score(Memory<T>& memory, const Problem& problem) {
     std::conditional_t<is_half<T>, TensorScores<T>, PlainScores<T>> sums;

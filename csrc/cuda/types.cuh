@@ -1,4 +1,4 @@
-// Number types, and the sizes of tiles that follow from them.
+// Element types, and the tile sizes for each.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,11 +15,12 @@ namespace dml::cuda {
 template <class T>
 inline constexpr bool is_half = sizeof(T) == 2;
 
-// What sums are kept in.
+// Accumulation type.
 template <class T>
 using RealOf = std::conditional_t<sizeof(T) == 8, double, float>;
 
-// What slopes are multiplied in. A float16 would not hold small ones: tf32, as wide as float, keeps float16's digits.
+// Operand type of slopes. Small slopes underflow in float16; tf32 has the exponent range of float and the digits of
+// float16.
 template <class T>
 using OperandOf = std::conditional_t<std::is_same_v<T, __half>, float, T>;
 
@@ -57,7 +58,7 @@ __device__ inline T narrow(RealOf<T> x) {
     }
 }
 
-// Numbers d, d + 1, ... of a vector; zeros beyond its end, and of no vector.
+// Values d, d + 1, ... of a vector; zeros beyond its end, and for a null vector.
 template <class T>
 __device__ inline Quad<T> read_quad(const T* vector, std::int64_t d, std::int64_t dim, bool aligned) {
     Quad<T> read;

@@ -62,12 +62,12 @@ class Circle {
     }
 
   private:
-    // A positive score s has the logit that a negative one of 1 - s has.
+    // The logit of a positive score s is that of a negative score 1 - s.
     DML_HD static Pack<Real> counted(Bits<Real> positive, Pack<Real> score) {
         return where(positive, 1 - score, score);
     }
 
-    // max(score + margin, 0); NaN stays NaN.
+    // max(score + margin, 0); NaN for NaN.
     DML_HD Pack<Real> weight_of(Pack<Real> score) const {
         const Pack<Real> weight = score + margin_;
         return where(weight < 0, Pack<Real>{}, weight);

@@ -26,7 +26,7 @@ class Divergence {
         Real shift[2];
         for (int view = 0; view < 2; ++view) {
             shift[view] = largest_lane<Real>(highest[view]);
-            // All NaN: any finite shift lets them through.
+            // All scores are NaN, and so is the result with any finite shift.
             if (shift[view] == -std::numeric_limits<Real>::infinity()) shift[view] = 0;
         }
         Sum<Real> tied[2], rest[2], weighted[2];
@@ -86,7 +86,7 @@ class Divergence {
             for (int k = 0; k < width; ++k) state[k] = from[k];
             return;
         }
-        State<Real> lower[2], from_lower[2];  // than the highest logit of both: one of the two is zero
+        State<Real> lower[2], from_lower[2];  // differences to the higher shift: one of the two is zero
         for (int view = 0; view < 2; ++view) {
             const State<Real> more = from[view] - state[view];
             lower[view] = more > 0 ? -more : 0;
@@ -108,16 +108,16 @@ class Divergence {
     }
 
   private:
-    // Rounded by itself, since the highest less itself must be 0: a compiler that sees the product beside the subtraction
-    // fuses them. NaN stays NaN.
+    // Rounds the product, so that the highest logit minus itself is exactly 0: without this the compiler fuses the
+    // product with the subtraction. NaN for NaN.
     DML_HD Pack<Real> logit_at(const Row<Real>& row, Index j, int view) const {
         const Pack<Real> logit = score_at(row, j, view) * scale_, lowest = broadcast(-std::numeric_limits<Real>::max());
         return where(logit < lowest, lowest, logit);
     }
 
-    // p - p2 without their cancelling, from log(p / p2).
+    // p - p2 without cancellation, from log(p / p2).
     DML_HD static Pack<Real> minus(Pack<Real> p, Pack<Real> p2, Pack<Real> log_odds) {
-        // (p + p2) tanh(log_odds / 2), by its Taylor series where so many terms suffice.
+        // (p + p2) * tanh(log_odds / 2), from the Taylor series where its terms suffice.
         const Pack<Real> half = log_odds * static_cast<Real>(0.5), square = half * half;
         Pack<Real> sum = broadcast(static_cast<Real>(-17.0 / 315));
         if constexpr (sizeof(Real) == sizeof(double)) {

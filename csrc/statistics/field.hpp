@@ -22,7 +22,7 @@ class Field {
         rest_ = static_cast<State<Real>>(unit ? 1 : std::pow(delta_rep, -alpha));
     }
 
-    // Energies, added to the row's state and to the columns' sums, where these are not null.
+    // Adds the energies to the state of the row and to the sums of the columns, unless null.
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         Real* const columns = to.columns;
         bool has_grad = false;
@@ -55,7 +55,7 @@ class Field {
         return has_grad;
     }
 
-    // Slopes times the row's gradient, unless null, plus the columns' gradients, unless null.
+    // Slopes times the sum of the gradients of row and columns, without those that are null.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         Range has_grad;
         const Pack<Real> of_row = broadcast(of.gradient == nullptr ? Real(0) : of.gradient[0]);
@@ -66,7 +66,7 @@ class Field {
                 const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> distance = squared_distance(score_at(row, j));
                 const Pack<Real> low = where(positive, positive_.low, negative_.low), high = where(positive, positive_.high, negative_.high);
-                const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN, which passes
+                const Bits<Real> flat = (distance <= low) | (distance >= high);  // false for NaN: the slope is NaN
                 Pack<Real> slope = force_(clamp(distance, low, high) * where(positive, positive_.scale, negative_.scale));
                 slope *= where(positive, positive_.rate, negative_.rate);
                 slope = where(positive | negative, where(flat, Pack<Real>{}, slope), Pack<Real>{});
@@ -88,8 +88,9 @@ class Field {
     DML_HD static void merge_states(const State<Real>* from, State<Real>* state) { *state += *from; }
 
   private:
-    // One potential, sign * (d / unit)^-alpha: the squared distances between which it acts, 1 / unit^2, and the
-    // factor of its slope. The unit divides before the power is taken: its positive power may leave the range of Real.
+    // One potential, sign * (d / unit)^-alpha: the squared distances between which it varies, 1 / unit^2, and the
+    // factor of its slope. Distances are divided by the unit before the power, since unit^alpha may be out of range of
+    // Real.
     struct Ends {
         Pack<Real> low, high, scale, sign, rate;
     };
@@ -103,7 +104,8 @@ class Field {
 
     DML_HD static Pack<Real> squared_distance(Pack<Real> score) { return 2 - 2 * score; }
 
-    // Short stretches of the row: most have no positive pair and none near enough to push, and then nothing to compute.
+    // Calls body for short stretches of the row. Most are not hot: they have no positive, and no negative within reach
+    // of its potential, so that nothing need be computed.
     template <class Body>
     DML_HD void for_stretches(const Row<Real>& row, const Body& body) const {
         constexpr Index length = 8 * lanes<Real>;
@@ -114,7 +116,7 @@ class Field {
             for (Index j = begin; j < end; j += lanes<Real>) {
                 const auto [positive, negative] = pair_kinds(row, j);
                 const Pack<Real> distance = squared_distance(score_at(row, j));
-                hot |= positive | (negative & ((distance < hills_end_) | (distance != distance)));  // NaN is to come through
+                hot |= positive | (negative & ((distance < hills_end_) | (distance != distance)));  // NaN is hot
                 count.add(negative, broadcast(Real(1)));
             }
             body(begin, end, any<Real>(hot), count.total());

@@ -48,7 +48,7 @@ class LogSumExp {
         return {0, row.count};
     }
 
-    // What a row's slopes are made of.
+    // Factors of the slopes of a row.
     struct Rates {
         Pack<Real> positive_lse, negative_lse, positive_rate, negative_rate;
     };

@@ -25,7 +25,8 @@ class Moments {
         return true;
     }
 
-    // Slopes as the row's statistics have them, unless its gradient is null, plus as the columns' have them.
+    // Slopes from the statistics of the row, unless its gradient is null, plus those from the statistics of the
+    // columns.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         Real of_row[column_values] = {};
         if (of.gradient != nullptr) columns_slope(of.statistics, of.gradient, of_row, 1);
@@ -43,7 +44,7 @@ class Moments {
         return {0, row.count};
     }
 
-    // (shift, rate, mean) with slope = shift + rate (s - mean), of positive and of negative scores.
+    // (shift, rate, mean) of slope = shift + rate * (s - mean), for positives and for negatives.
     DML_HD static void columns_slope(const Real* statistics, const Real* gradient, Real* out, Index stride) {
         for (int kind = 0; kind < 6; kind += 3) {
             const Real count = statistics[kind] > 1 ? statistics[kind] : Real(1);
@@ -92,7 +93,7 @@ class Moments {
             negative_sum.add(negative, score);
         }
         const State<Real> positive_total = positive_count.total(), negative_total = negative_count.total();
-        // Rounded, so that the deviations are from the very mean that is kept.
+        // Rounded to Real, so that the deviations are those from the mean that the state gets.
         const Real positive_mean = positive_total > 0 ? static_cast<Real>(positive_sum.total() / positive_total) : Real(0);
         const Real negative_mean = negative_total > 0 ? static_cast<Real>(negative_sum.total() / negative_total) : Real(0);
         Sum<Real> positive_squares, negative_squares;
@@ -106,7 +107,7 @@ class Moments {
         if (negative_total > 0) merge(negative_total, negative_mean, negative_squares.total(), state + 3);
     }
 
-    // Welford's step for every column that the mask has.
+    // Welford's update, for the columns in the mask.
     DML_HD static void push(Bits<Real> mask, Pack<Real> score, Real* columns, Index stride) {
         const Pack<Real> zero{};
         const Pack<Real> count = load(columns) + where(mask, broadcast(Real(1)), zero);

@@ -77,14 +77,14 @@ class RowLogSumExp {
     }
 
   private:
-    // The row's own.
+    // row_values of the row.
     struct Values {
         Pack<Real> scale, threshold, hardness;
 
         DML_HD explicit Values(const Row<Real>& row)
             : scale(broadcast(row.values[0])), threshold(broadcast(row.values[1])), hardness(broadcast(row.values[2])) {}
 
-        // What a score counts as: hard negatives as harder.
+        // The score, or s * (hardness + s) for a negative s above the threshold.
         DML_HD Pack<Real> counted(Bits<Real> negative, Pack<Real> score) const {
             return where(negative & (score > threshold), score * (hardness + score), score);
         }

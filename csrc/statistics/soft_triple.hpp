@@ -22,7 +22,8 @@ class SoftTriple {
         return over_classes_.fold(scratch_row(row, to), to);
     }
 
-    // Backwards: on the CPU the end of the last pack reaches into the next centre's slopes, which then come later.
+    // From the last pack to the first: on the CPU the last pack may extend into the slopes of the next centre, which
+    // are written later.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const auto rates = over_classes_.rates(of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
@@ -44,12 +45,12 @@ class SoftTriple {
     }
 
   private:
-    // Similarity of a class, and the sum of the weights of its centres.
+    // The similarity to a class, and the sum of the weights of its centres.
     struct Relaxed {
         Pack<Real> similarity, total;
     };
 
-    // Calls see(k, weight) for every centre.
+    // Calls see(k, weight) for every centre k.
     template <class See>
     DML_HD Relaxed relax(const Row<Real>& row, Index j, const See& see) const {
         Pack<Real> highest = score_at(row, j, 0);

@@ -18,7 +18,7 @@ class SubCenter {
         return over_classes_.fold(scratch_row(row, to), to);
     }
 
-    // Backwards, as in SoftTriple.
+    // From the last pack to the first, as in SoftTriple.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
         const auto rates = over_classes_.rates(of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
@@ -27,7 +27,7 @@ class SubCenter {
             Pack<Real> left = over_classes_.slope(rates, positive, negative, highest);
             for (Index k = 0; k < group_; ++k) {
                 const Pack<Real> score = score_at(row, j, k);
-                const Bits<Real> others = score < highest;  // false for NaN, which passes
+                const Bits<Real> others = score < highest;  // false for NaN
                 put_slope(row, of, j, where(others, Pack<Real>{}, left), k);
                 left = where(others, left, Pack<Real>{});
             }
@@ -41,7 +41,7 @@ class SubCenter {
     }
 
   private:
-    // The highest score of a class's centres; NaN if one is.
+    // The highest score of the centres of a class; NaN if any is NaN.
     DML_HD Pack<Real> nearest(const Row<Real>& row, Index j) const {
         Pack<Real> highest = score_at(row, j, 0);
         for (Index k = 1; k < group_; ++k) {

@@ -1,6 +1,6 @@
-// The words in which a statistic is written. On the CPU a pack is a SIMD register and a row is a stretch of scores in
-// memory; on a GPU a pack is one number and a row is one thread's part of a tile (cuda/lanes.cuh). DML_HD marks
-// functions for both.
+// Functions that statistics are written with, for CPU and GPU. On the CPU a pack is a SIMD register and a row is a
+// stretch of scores in memory. On a GPU a pack is one value and a row is one thread's part of a row of a tile
+// (cuda/lanes.cuh). DML_HD marks functions that are compiled for both.
 #pragma once
 
 #if defined(DML_CUDA)
@@ -35,20 +35,20 @@ DML_INLINE Pack<Real> weight_at(const Row<Real>& row, Index j) {
     return load(row.weights + j);
 }
 
-// Adds to the slope of a view.
+// Adds to the slopes of a view.
 template <class Real>
 DML_INLINE void add_slope(const Row<Real>&, const Sloped<Real>& of, Index j, Pack<Real> slope, Index view = 0) {
     Real* const to = of.slopes + view * of.slopes_stride + j;
     store(to, load(to) + slope);
 }
 
-// Overwrites the k-th column of a group.
+// Overwrites the slopes of the k-th column of each group.
 template <class Real>
 DML_INLINE void put_slope(const Row<Real>& row, const Sloped<Real>& of, Index j, Pack<Real> slope, Index k) {
     store(of.slopes + k * row.stride + j, slope);
 }
 
-// A number of the k-th column of a group, kept until its slope is put.
+// Keeps a value of the k-th column of each group until put_slope.
 template <class Real>
 DML_INLINE void keep(const Row<Real>&, const Sloped<Real>& of, Index, Pack<Real> value, Index k) {
     store(of.scratch + k * lanes<Real>, value);
@@ -59,7 +59,7 @@ DML_INLINE Pack<Real> kept(const Row<Real>&, const Sloped<Real>& of, Index, Inde
     return load(of.scratch + k * lanes<Real>);
 }
 
-// A row that scores are put into one by one.
+// The row with scores that put_score sets.
 template <class Real>
 DML_INLINE Row<Real> scratch_row(const Row<Real>& row, const Folded<Real>& to) {
     Row<Real> scratch = row;
