@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.functional.checks import check_option
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def adacos_scale(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         process_group=process_group,
     )  # fmt: skip
-    scale = per_sample("scale", scale, inputs)
+    scale = inputs.per_sample("scale", scale)
     negative = class_scores(inputs, scale)[:, 1]
     highest = scale + math.log(inputs.num_proxies)  # no sum is above this
     log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest

@@ -81,7 +81,7 @@ def proxy_anchor_loss(
     )  # fmt: skip
     statistics = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha))
     formula = Formula("anchor", (alpha * margin,))
-    if not inputs.spread and evaluates(formula, statistics, inputs.backend):
+    if inputs.has_kernels and evaluates(formula, statistics, inputs.backend):
         return evaluate(formula, statistics, poison=inputs.poison)[0]
     positive, negative = statistics.unbind(1)  # -inf without such a sample
     present = positive != -torch.inf  # NaN is present

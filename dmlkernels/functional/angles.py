@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.per_sample import check_option
+from dmlkernels.functional.checks import check_option
 
 
 def check_angle(name: str, value: Any) -> Any:

@@ -106,6 +106,16 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
     return float(value)
 
 
+def check_option(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Any:
+    """A float within its bounds, or a tensor of floats, whose values nobody looks at."""
+    if not isinstance(value, Tensor):
+        return check_number(name, value, above=above, at_least=at_least)
+    check_tensor(name, value)
+    if not value.dtype.is_floating_point:
+        raise TypeError(f"{name}: got {value.dtype}, expected a floating type")
+    return value
+
+
 def _brief(value: Any) -> str:
     """Format a number for a message. A huge int is described by its size, since Python may refuse to print it."""
     return f"an int of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 2**64 else str(value)

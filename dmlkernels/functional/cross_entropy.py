@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
-from dmlkernels.functional.per_sample import check_class_weights, per_sample
+from dmlkernels.functional.per_sample import check_class_weights
 from dmlkernels.functional.reduction import check_reduction, reduce_samples, reduce_statistics
-from dmlkernels.functional.sampling import Sampling
 from dmlkernels.functional.smoothing import smoothed
 from dmlkernels.ops import Formula
 from dmlkernels.statistics import LogSumExp, RowLogSumExp
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+
+class Sampling(NamedTuple):
+    """How classes are drawn."""
+
+    fraction: float
+    generator: torch.Generator | None
+    sparse: bool
+
+
+def checked_sampling(
+    fraction: float | None, generator: torch.Generator | None, sparse: bool, proxy_labels: Tensor | None
+) -> Sampling | None:
+    """The options of class sampling; None where all classes take part."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"sample_generator: got {type(generator).__name__}, expected a torch.Generator or None")
+    check_flag("sparse", sparse)
+    if fraction is None:
+        if sparse:
+            raise ValueError("sparse: got True without sample_classes: every row has a gradient")
+        return None
+    fraction = check_number("sample_classes", fraction, above=0)
+    if fraction > 1:
+        raise ValueError(f"sample_classes: got {fraction}, expected a fraction of the classes, at most 1")
+    if proxy_labels is not None:
+        raise ValueError("sample_classes: came with proxy_labels, expected one proxy for each class")
+    return Sampling(fraction, generator, sparse)
+
+
+def check_smoothing(label_smoothing: float, sample_classes: float | None) -> float:
+    """From 0 to below 1; 0 if not all classes take part."""
+    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0)
+    if label_smoothing >= 1:
+        raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number below 1")
+    if label_smoothing > 0 and sample_classes is not None:
+        raise ValueError(f"label_smoothing: got {label_smoothing} with sample_classes, expected 0")
+    return label_smoothing
 
 
 def softmax_inputs(
@@ -37,7 +74,8 @@ def softmax_inputs(
 ) -> ProxyInputs:
     """Check and resolve the arguments that these losses have; ``more`` as in ``proxy_inputs``."""
     check_reduction(reduction, sample_weight, embeddings)
-    check_class_weights(class_weights)
+    if class_weights is not None:
+        check_class_weights(class_weights)
     return proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group, **more,
@@ -112,7 +150,7 @@ def weights_of_samples(
     """The weight of each sample's class."""
     if class_weights is None:
         return None
-    weights = per_sample("class_weights", class_weights.detach()[None], inputs, group)
+    weights = inputs.per_sample("class_weights", class_weights.detach()[None], group)
     assert isinstance(weights, Tensor)
     return weights
 

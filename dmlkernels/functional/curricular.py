@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
+from dmlkernels.functional.checks import check_option
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
-from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
 
@@ -77,14 +77,14 @@ def curricularface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    scale, margin = per_sample("scale", scale, inputs), per_sample("margin", margin, inputs)
+    scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
     weights = weights_of_samples(inputs, class_weights)
     cosines = positive_cosines(inputs, scale)
     threshold = _added(cosines, margin)
     if momentum is not None:  # else there is nothing to exchange
         update_running(hardness, mean_over_samples(inputs, cosines) + inputs.poison, momentum)
     if isinstance(hardness, Tensor):
-        hardness = per_sample("hardness", hardness.detach(), inputs)
+        hardness = inputs.per_sample("hardness", hardness.detach())
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, threshold=threshold, hardness=hardness),
         lambda positive: scale * add_angle(positive / scale, margin),

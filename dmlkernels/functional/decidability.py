@@ -104,7 +104,7 @@ def pd_loss(
     )  # fmt: skip
     moments = inputs.statistics(Moments())
     formula = Formula(f"decidability_{form}", (temperature, correction, min_gap, eps, 1.0))
-    if not inputs.spread and evaluates(formula, moments, backend):
+    if inputs.has_kernels and evaluates(formula, moments, backend):
         return evaluate(formula, moments, poison=inputs.poison)[0]
     return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from dmlkernels import backends
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
+from dmlkernels.functional.per_sample import per_sample
 from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_proxy_labels
+from dmlkernels.ops import pair_statistics, resolve_labels, resolve_proxy_labels
 from dmlkernels.ops.relabel import places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
@@ -37,6 +39,7 @@ class ProxyInputs:
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
+    has_kernels: bool = field(default=False, kw_only=True)  # whether Triton's evaluate formulas of the statistics
     point_labels: Tensor | None = field(default=None, kw_only=True)  # (B + C,), of samples and proxies, if made at once
 
     @property
@@ -74,6 +77,10 @@ class ProxyInputs:
             row_labels=self.labels,
             column_labels=self.proxy_labels,
         )
+
+    def per_sample(self, name: str, value: float | Tensor, group: int = 1) -> float | Tensor:
+        """An option as a number, or as values of the samples: see ``functional.per_sample``."""
+        return per_sample(name, value, self, group) if isinstance(value, Tensor) else value
 
     def sampled(self, fraction: float, generator: torch.Generator | None, sparse: bool) -> ProxyInputs:
         """With a part of the proxies, drawn anew: those of the batch's classes, and others, a fraction together."""
@@ -149,16 +156,13 @@ def proxy_inputs(
         proxy_labels = proxy_labels.long()
     check_integer("ignore_index", ignore_index)
     device = embeddings.device.type
-    resolved, poison, point_labels = resolve_proxy_labels(
-        labels,
-        proxy_labels,
-        proxies.shape[0] // proxies_per_label,
-        ignore_index,
-        should_check(device, validate),
-        needs_samples,
-        needs_impostors,
-        correction,
-        backend,
-        labels_proxies,
+    check, has_kernels = should_check(device, validate), backends.resolve(backend, device) == "triton"
+    options = (proxies.shape[0] // proxies_per_label, ignore_index, check, needs_samples, needs_impostors, correction)
+    point_labels = None
+    if has_kernels:
+        resolved, poison, point_labels = resolve_proxy_labels(labels, proxy_labels, *options, backend, labels_proxies)
+    else:
+        resolved, poison = resolve_labels(labels, proxy_labels, *options)
+    return ProxyInputs(
+        embeddings, resolved, proxies, proxy_labels, poison, backend, has_kernels=has_kernels, point_labels=point_labels
     )
-    return ProxyInputs(embeddings, resolved, proxies, proxy_labels, poison, backend, point_labels=point_labels)

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle
-from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.checks import check_number, check_option
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.inputs import ProxyInputs
-from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.running import check_momentum, update_running
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def adaface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    scale = per_sample("scale", scale, inputs)
+    scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     with torch.no_grad():
         norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
@@ -173,7 +172,7 @@ def magface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    scale = per_sample("scale", scale, inputs)
+    scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     norms = norms_of(inputs).clamp(lower_norm, upper_norm)
     angle = lower_margin + (upper_margin - lower_margin) / (upper_norm - lower_norm) * (norms - lower_norm)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from dmlkernels.functional.checks import check_device, check_number, check_tensor
-from dmlkernels.functional.inputs import ProxyInputs
+from dmlkernels.functional.checks import check_device, check_tensor
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import class_index
 
-
-def check_option(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Any:
-    """A float within its bounds, or a tensor of floats, whose values nobody looks at."""
-    if not isinstance(value, Tensor):
-        return check_number(name, value, above=above, at_least=at_least)
-    check_tensor(name, value)
-    if not value.dtype.is_floating_point:
-        raise TypeError(f"{name}: got {value.dtype}, expected a floating type")
-    return value
+if TYPE_CHECKING:
+    from dmlkernels.functional.inputs import ProxyInputs
 
 
 def check_class_weights(class_weights: Any) -> None:
-    """None, or one number for each class."""
-    if class_weights is None:
-        return
+    """One number for each class."""
     check_tensor("class_weights", class_weights)
     if not class_weights.dtype.is_floating_point:
         raise TypeError(f"class_weights: got {class_weights.dtype}, expected a floating type")
@@ -34,15 +24,13 @@ def check_class_weights(class_weights: Any) -> None:
         raise ValueError(f"class_weights: got shape {tuple(class_weights.shape)}, expected (C,): one for each class")
 
 
-def per_sample(name: str, value: float | Tensor, inputs: ProxyInputs, group: int = 1) -> float | Tensor:
-    """The option as a float, a 0-dimensional tensor, or (B,) values, differentiable in the tensor given.
+def per_sample(name: str, value: Tensor, inputs: ProxyInputs, group: int = 1) -> Tensor:
+    """The option as a 0-dimensional tensor or (B,) values, differentiable in the tensor given.
 
     A tensor is () for all samples; (B,) or (B, 1) for each sample; (C,) or (1, C) for each class, C being the number
     of proxies over ``group``, or with ``proxy_labels`` any number above all labels. One dimension that may be either is
     an error.
     """
-    if not isinstance(value, Tensor):
-        return value
     check_device(name, value, inputs.embeddings)
     shape, batch, value = tuple(value.shape), inputs.labels.shape[0], value.to(inputs.dtype)
     if shape == ():

@@ -66,7 +66,7 @@ def reduce_statistics(
     """The loss of a batch from the statistics of each sample, of which ``losses`` makes its loss in plain PyTorch.
     ``formula`` names a backend's kernels for the same, if there are any."""
     fixed = sample_weight is None or not sample_weight.requires_grad
-    if reduction != "none" and fixed and not inputs.spread and evaluates(formula, statistics, inputs.backend):
+    if inputs.has_kernels and reduction != "none" and fixed and evaluates(formula, statistics, inputs.backend):
         assert formula is not None
         return evaluate(
             formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,

@@ -3,40 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from dmlkernels.functional.checks import check_flag, check_number
-
-
-class Sampling(NamedTuple):
-    """How classes are drawn."""
-
-    fraction: float
-    generator: torch.Generator | None
-    sparse: bool
-
-
-def checked_sampling(
-    fraction: float | None, generator: torch.Generator | None, sparse: bool, proxy_labels: Tensor | None
-) -> Sampling | None:
-    """The options of class sampling; None where all classes take part."""
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"sample_generator: got {type(generator).__name__}, expected a torch.Generator or None")
-    check_flag("sparse", sparse)
-    if fraction is None:
-        if sparse:
-            raise ValueError("sparse: got True without sample_classes: every row has a gradient")
-        return None
-    fraction = check_number("sample_classes", fraction, above=0)
-    if fraction > 1:
-        raise ValueError(f"sample_classes: got {fraction}, expected a fraction of the classes, at most 1")
-    if proxy_labels is not None:
-        raise ValueError("sample_classes: came with proxy_labels, expected one proxy for each class")
-    return Sampling(fraction, generator, sparse)
 
 
 def draw_classes(labels: Tensor, total: int, fraction: float, generator: torch.Generator | None) -> Tensor:  # (S,)

@@ -6,20 +6,9 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.autocast import without_autocast
-from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.ops import class_index, unit_sum
-
-
-def check_smoothing(label_smoothing: float, sample_classes: float | None) -> float:
-    """From 0 to below 1; 0 if not all classes take part."""
-    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0)
-    if label_smoothing >= 1:
-        raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number below 1")
-    if label_smoothing > 0 and sample_classes is not None:
-        raise ValueError(f"label_smoothing: got {label_smoothing} with sample_classes, expected 0")
-    return label_smoothing
 
 
 def smoothed(

@@ -9,18 +9,17 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
-from dmlkernels.functional.checks import check_flag
+from dmlkernels.functional.checks import check_flag, check_option
 from dmlkernels.functional.cross_entropy import (
+    check_smoothing,
+    checked_sampling,
     class_scores,
     cross_entropy,
     cross_entropy_loss,
     softmax_inputs,
     weights_of_samples,
 )
-from dmlkernels.functional.per_sample import check_option, per_sample
 from dmlkernels.functional.reduction import reduce_samples, reduce_statistics
-from dmlkernels.functional.sampling import checked_sampling
-from dmlkernels.functional.smoothing import check_smoothing
 from dmlkernels.ops import Formula
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def normalized_softmax_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    scale = per_sample("scale", scale, inputs)
+    scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: positive,
@@ -172,7 +171,7 @@ def proxy_nca_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group, needs_impostors=not include_positive,
     )  # fmt: skip
-    scale = per_sample("scale", scale, inputs)
+    scale = inputs.per_sample("scale", scale)
     weights, statistics = weights_of_samples(inputs, class_weights), class_scores(inputs, scale, sampling)
     formula, losses = _formula("cross_entropy", 0.0), cross_entropy
     if not include_positive:
@@ -237,8 +236,8 @@ def cosface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    margin = per_sample("margin", margin, inputs)
-    scale = per_sample("scale", scale, inputs)
+    margin = inputs.per_sample("margin", margin)
+    scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: positive - scale * margin,
@@ -307,8 +306,8 @@ def arcface_loss(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
         validate, process_group,
     )  # fmt: skip
-    margin = per_sample("margin", margin, inputs)
-    scale = per_sample("scale", scale, inputs)
+    margin = inputs.per_sample("margin", margin)
+    scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, sampling), lambda positive: scale * add_angle(positive / scale, margin),

@@ -10,7 +10,6 @@ from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.cross_entropy import cross_entropy_loss, softmax_inputs, weights_of_samples
-from dmlkernels.functional.per_sample import per_sample
 from dmlkernels.functional.soft_triple import check_centers, check_centers_per_class
 from dmlkernels.statistics import LogSumExp, SubCenter
 
@@ -76,7 +75,7 @@ def sub_center_arcface_loss(
         embeddings, labels, centers, None, sample_weight, class_weights, reduction, ignore_index, backend, validate,
         process_group, proxies_name="centers", proxies_per_label=centers_per_class,
     )  # fmt: skip
-    margin = per_sample("margin", margin, inputs, centers_per_class)
+    margin = inputs.per_sample("margin", margin, centers_per_class)
     weights = weights_of_samples(inputs, class_weights, centers_per_class)
     statistic = SubCenter(scale, centers_per_class) if centers_per_class > 1 else LogSumExp(scale, scale)
     return cross_entropy_loss(

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dmlkernels.functional.checks import check_flag
-from dmlkernels.functional.per_sample import check_option
+from dmlkernels.functional.checks import check_flag, check_option
 from dmlkernels.modules.extension import extend_state
 from dmlkernels.modules.proxy_loss import ProxyLoss
 

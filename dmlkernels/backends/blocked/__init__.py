@@ -51,4 +51,4 @@ def backward(
 
 def is_closed(pairs: Pairs) -> bool:
     """Whether these shapes ask for the closed form."""
-    return closed_form.supports(pairs) and prefers_closed_form(pairs)
+    return type(pairs.statistic) in closed_form.FORMS and closed_form.supports(pairs) and prefers_closed_form(pairs)

@@ -11,14 +11,14 @@ from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import IGNORED, Moments, Square
 
-_FORMS = {Moments: moments, Square: square}
+FORMS = {Moments: moments, Square: square}
 FLOAT64_COST = 6  # by measurement: about 3 with tiles of the torch backend, 8 with native ones
 
 
 def supports(pairs: Pairs) -> bool:
     """Whether there is a closed form. That of moments takes float64. Off the CPU positive pairs must be known unseen:
     column j has class j."""
-    if type(pairs.statistic) not in _FORMS or pairs.within or pairs.column_boundaries:
+    if type(pairs.statistic) not in FORMS or pairs.within or pairs.column_boundaries:
         return False
     if type(pairs.statistic) is Moments and not host.has_float64(pairs.rows):
         return False
@@ -40,7 +40,7 @@ def prefers_closed_form(pairs: Pairs) -> bool:
 
 def widens(pairs: Pairs) -> bool:
     """Whether the closed form is evaluated in a wider dtype than tiles would be."""
-    return _FORMS[type(pairs.statistic)].dtype(pairs) != pairs.dtype
+    return type(pairs.statistic) is Moments and pairs.dtype != moments.WIDE
 
 
 def suits_labels(pairs: Pairs) -> bool:
@@ -55,16 +55,16 @@ def suits_labels(pairs: Pairs) -> bool:
 
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of what forward saves for backward."""
-    return _FORMS[type(pairs.statistic)].saved_shape(pairs)
+    return FORMS[type(pairs.statistic)].saved_shape(pairs)
 
 
 def forward(pairs: Pairs, norms: Norms) -> Forward:
     """Finished statistics of every row; saved are the sums over the columns."""
-    return _FORMS[type(pairs.statistic)].forward(pairs, norms)
+    return FORMS[type(pairs.statistic)].forward(pairs, norms)
 
 
 def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, norms: Norms
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    return _FORMS[type(pairs.statistic)].backward(pairs, forward, gradient, needs_rows, needs_columns, norms)
+    return FORMS[type(pairs.statistic)].backward(pairs, forward, gradient, needs_rows, needs_columns, norms)

@@ -30,11 +30,6 @@ from dmlkernels.statistics import Moments
 WIDE = torch.float64
 
 
-def dtype(pairs: Pairs) -> torch.dtype:
-    """Dtype of all intermediate values."""
-    return WIDE
-
-
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of m above K: float64 values, viewed in the dtype of the pairs."""
     return (pairs.dim + 1, pairs.dim * WIDE.itemsize // pairs.dtype.itemsize)

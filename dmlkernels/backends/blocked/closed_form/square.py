@@ -12,11 +12,6 @@ from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 
-def dtype(pairs: Pairs) -> torch.dtype:
-    """Dtype of all intermediate values."""
-    return pairs.dtype
-
-
 def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """Shape of M."""
     return (pairs.dim, pairs.dim)
