@@ -85,7 +85,7 @@ def test_unchecked_labels_poison_the_loss() -> None:
 
 
 def test_bug_report(capsys: pytest.CaptureFixture[str]) -> None:
-    report.main()
+    report.main([])
     printed = capsys.readouterr().out
     for line in ("dmlkernels ", f"torch      {torch.__version__}", "python     ", "triton     ", "backends"):
         assert line in printed
