@@ -15,9 +15,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main() -> int:
-    for (name, step), made in count_all(report.counted_steps()).items():
-        expected = Counter((call.operation, call.num_bytes) for call in calls(name, step))
-        found = Counter((call.operation, call.num_bytes) for call in made)
+    counted = count_all(report.counted_steps()) | count_all(report.larger_steps())
+    for (name, step), made in counted.items():
+        expected = Counter((call.operation, call.num_bytes, call.ranks) for call in calls(name, step))
+        found = Counter((call.operation, call.num_bytes, call.ranks) for call in made)
         if found != expected:
             print(f"{name} {step}: counted {found}, the formulas say {expected}", file=sys.stderr)
             return 1

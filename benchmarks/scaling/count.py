@@ -22,6 +22,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "proxy_nca_loss": {},
     "cosface_loss": {},
     "arcface_loss": {},
+    "sub_center_arcface_loss": {"centers_per_class": 2},
+    "adaface_loss": {},
+    "magface_loss": {},
+    "curricularface_loss": {"hardness": torch.tensor(0.1), "momentum": 0.99},
+    "adacos": {},
+    "circle_loss": {},
     "soft_triple_loss": {"centers_per_class": 2},
     "symmetric_kl_loss": {"temperature": 0.1},
     "odba_penalty": {},
@@ -30,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "potential_field_loss": {},
     "fused_objective": {"field_weight": 0.5},
 }
+SUB_CENTERS = ("soft_triple_loss", "sub_center_arcface_loss")
 ALONE = ("odba_penalty", "decidability_loss")  # have no proxies to shard
 
 
@@ -46,19 +53,27 @@ def arguments(name: str, step: Step, rank: int, mesh: Any) -> list[Tensor]:
     if name == "decidability_loss":
         return [embeddings, labels]
     if step.sharded:
-        from torch.distributed.tensor import Shard, distribute_tensor
+        from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
-        proxies = distribute_tensor(proxies.detach(), mesh, [Shard(0)]).requires_grad_()
+        placements = [Shard(0)] if step.replicas == 1 else [Replicate(), Shard(0)]
+        proxies = distribute_tensor(proxies.detach(), mesh, placements).requires_grad_()
     if name == "symmetric_kl_loss":
         return [embeddings, (embeddings.detach() + 1).requires_grad_(), proxies]
     return [embeddings, labels, proxies]
 
 
+def adacos(embeddings: Tensor, labels: Tensor, proxies: Tensor, *, process_group: Any) -> Tensor:
+    """What ``AdaCosLoss`` calls in training."""
+    scale = dml.adacos_scale(embeddings, labels, proxies, torch.tensor(9.0), process_group=process_group)
+    return dml.normalized_softmax_loss(embeddings, labels, proxies, scale=scale, process_group=process_group)
+
+
 def count(name: str, step: Step, rank: int, group: Any, mesh: Any) -> list[Call]:
     """The calls of one step of a loss, forward and backward, on this rank."""
     given = arguments(name, step, rank, mesh)
+    loss: Any = adacos if name == "adacos" else getattr(dml, name)
     with Traffic() as traffic:
-        found = getattr(dml, name)(*given, **OPTIONS[name], process_group=group)
+        found = loss(*given, **OPTIONS[name], process_group=group)
         (found[0] if isinstance(found, tuple) else found).backward()
     return traffic.calls
 
@@ -76,9 +91,14 @@ def _serve(rank: int, steps: list[Step], folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=steps[0].ranks, timeout=TIMEOUT
     )
-    mesh = distributed.device_mesh.init_device_mesh("cpu", (steps[0].ranks,))
+    meshes = {
+        step.replicas: distributed.device_mesh.init_device_mesh(
+            "cpu", (step.ranks,) if step.replicas == 1 else (step.replicas, step.line)
+        )
+        for step in steps
+    }
     found = {
-        (name, step): count(name, step, rank, distributed.group.WORLD, mesh)
+        (name, step): count(name, step, rank, distributed.group.WORLD, meshes[step.replicas])
         for name in OPTIONS
         for step in steps
         if not (step.sharded and name in ALONE)

@@ -22,6 +22,7 @@ from benchmarks.scaling.traffic import Step, calls
 
 COUNTED = {"": (48, 96, 16), "2 B": (96, 96, 16), "2 C": (48, 192, 16), "2 D": (48, 96, 32)}
 RANKS = 4
+LAYOUTS = {"replicated": (False, 1), "sharded": (True, 1), "2 x 2": (True, 2)}  # of proxies: sharded, lines of a mesh
 PATIENCE = 0.5  # seconds that a step may take
 NAMES = {
     Kind.SOFTMAX: "softmax family",
@@ -35,7 +36,12 @@ COLOURS = dict(zip(NAMES, ("#e8663c", "#2fa37c", "#d19a00", "#4f8fdd", "#b06fd8"
 
 def counted_steps() -> list[Step]:
     """The steps of the table of counts."""
-    return [Step(RANKS, *sizes, sharded) for sharded in (False, True) for sizes in COUNTED.values()]
+    return [Step(RANKS, *sizes, *layout) for layout in LAYOUTS.values() for sizes in COUNTED.values()]
+
+
+def larger_steps() -> list[Step]:
+    """Steps of a mesh of 2 x 3, data x class, which the command counts too."""
+    return [Step(6, *sizes, True, 2) for sizes in COUNTED.values()]
 
 
 def counted_table() -> Iterator[str]:
@@ -43,13 +49,13 @@ def counted_table() -> Iterator[str]:
     yield f"| loss | proxies | calls | bytes | {' | '.join(f'with {name}' for name in COUNTED if name)} |"
     yield "| --- | --- | ---: | ---: |" + " ---: |" * (len(COUNTED) - 1)
     for name in OPTIONS:
-        for sharded in (False, True):
+        for layout, (sharded, replicas) in LAYOUTS.items():
             if sharded and name in ALONE:
                 continue
-            made = [calls(name, Step(RANKS, *sizes, sharded)) for sizes in COUNTED.values()]
+            made = [calls(name, Step(RANKS, *sizes, sharded, replicas)) for sizes in COUNTED.values()]
             sums = [sum(call.num_bytes for call in found) for found in made]
-            layout = "none" if name in ALONE else "sharded" if sharded else "replicated"
-            yield f"| `{name}` | {layout} | {len(made[0])} | {' | '.join(f'{number:,}' for number in sums)} |"
+            shown = "none" if name in ALONE else layout
+            yield f"| `{name}` | {shown} | {len(made[0])} | {' | '.join(f'{number:,}' for number in sums)} |"
 
 
 def modelled_table(machine: Machine) -> Iterator[str]:

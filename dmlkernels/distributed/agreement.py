@@ -117,13 +117,14 @@ def step_of(process_group: object) -> Step | None:
     return process_group if isinstance(process_group, Step) else None
 
 
-def across_ranks(function: Callable[P, T], parts: Sequence[str] = ()) -> Callable[P, T]:
+def across_ranks(function: Callable[P, T], parts: Sequence[str] = (), updates: Sequence[str] = ()) -> Callable[P, T]:
     """Decorate a loss: with a process group or a DTensor it is called with a ``Step`` in place of the group.
 
     The function makes its checks and then calls ``Step.agree``. Whatever it raises before is raised on all ranks.
 
     Args:
         parts: names of what the function returns in a dict beside the loss; none if it returns the loss alone.
+        updates: names of the tensors that the function updates in place if it is given a ``momentum``.
     """
     parameters = inspect.signature(function).parameters.values()
     names = tuple(parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY)
@@ -143,7 +144,7 @@ def across_ranks(function: Callable[P, T], parts: Sequence[str] = ()) -> Callabl
             from dmlkernels.distributed.compiled import capture, is_capturable
 
             if is_capturable(names, args, options):
-                return capture(function, names, parts, group, args, options)
+                return capture(function, names, (parts, updates), group, args, options)
         from dmlkernels.distributed.calls import call_across_ranks
 
         return call_across_ranks(function, group, proxies, args, options)

@@ -39,6 +39,7 @@ class Call(NamedTuple):
     numbers: tuple[str, ...]  # names of the options that are numbers
     constants: tuple[tuple[str, Any], ...]  # other options
     num_parts: int  # results beside the loss
+    updates: tuple[str, ...]  # names of tensors that the call updates: their new values are results, too
 
 
 class _Graph(bytearray):
@@ -86,7 +87,10 @@ def _forward(
         }
         proxies = next((value for value in given.values() if is_dtensor(value)), None)
         options = {**given, **_options(call, integers, floats), "process_group": _group_of(call.group)}
+        for name in call.updates:
+            options[name] = options[name].clone()
         graph.results = _flat(call_across_ranks(FUNCTIONS[call.function], _group_of(call.group), proxies, (), options))
+        graph.results += [options[name] for name in call.updates]
     key = torch.frombuffer(graph, dtype=torch.int64)
     key.fill_(id(graph))
     _graphs[id(graph)] = graph
@@ -152,7 +156,8 @@ def _fake_forward(
         found = [tensors[0].new_empty((), dtype=torch.float32)] * (1 + call.num_parts)
     rows = lengths[0]
     results = (result.new_empty(result.shape and (rows, *result.shape[1:])) for result in found)
-    return [torch.empty(1, dtype=torch.int64), *results]
+    updates = (torch.empty_like(given[name]) for name in call.updates)
+    return [torch.empty(1, dtype=torch.int64), *results, *updates]
 
 
 def _backward(graph: Tensor, gradient: Tensor, tensors: Sequence[Tensor], wants: Sequence[bool]) -> list[Tensor]:

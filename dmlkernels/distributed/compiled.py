@@ -24,15 +24,22 @@ def is_capturable(names: Sequence[str], args: Sequence[Any], options: dict[str, 
 
 
 def capture(
-    function: Callable[..., Any], names: Sequence[str], parts: Sequence[str], group: Any, args: Any, options: Any
+    function: Callable[..., Any],
+    names: Sequence[str],
+    effects: tuple[Sequence[str], Sequence[str]],
+    group: Any,
+    args: Any,
+    options: Any,
 ) -> Any:
     """Call ``function`` on all ranks; torch.compile traces this into one op.
 
     Args:
         names: of the positional arguments of ``function``.
-        parts: names of the detached parts that it returns in a dict beside the loss; none if it returns the loss alone.
+        effects: ``parts`` and ``updates`` as ``across_ranks`` has them.
         args, options: as they were given.
     """
+    parts, updates = effects
+    updates = [name for name in updates if options.get("momentum") is not None]
     tensors, lengths, wants, integers, floats = [], [], [], [], []
     of_tensors, layouts, of_integers, of_floats, constants = [], [], [], [], []
     for name, value in (*zip(names, args, strict=False), *options.items()):
@@ -44,7 +51,8 @@ def capture(
             lengths.append(value.shape[0] if value.dim() else 0)
             dtensor: Any = value if is_dtensor(value) else None
             layouts.append("" if dtensor is None else _layout_name(dtensor.device_mesh, dtensor.placements))
-            tensors.append(value if dtensor is None else dtensor.to_local())
+            local = value if dtensor is None else dtensor.to_local()
+            tensors.append(local.clone() if name in updates else local)  # backward wants what there was before
         elif isinstance(value, CONSTANTS):
             constants.append((name, value))
         elif isinstance(value, int):
@@ -55,14 +63,17 @@ def capture(
             floats.append(value)
     call = (
         _function_name(function), "" if group is None else _group_name(group),
-        tuple(of_tensors), tuple(layouts), (*of_integers, *of_floats), tuple(constants), len(parts),
+        tuple(of_tensors), tuple(layouts), (*of_integers, *of_floats), tuple(constants), len(parts), tuple(updates),
     )  # fmt: skip
     device = tensors[0].device.type
     autocast = torch.is_autocast_enabled(device)
     _, *found = ranks_forward(
         tensors, lengths, wants, repr(call), integers, floats, autocast, torch.get_autocast_dtype(device)
     )
-    return (found[0], dict(zip(parts, found[1:], strict=True))) if parts else found[0]
+    with torch.no_grad():
+        for name, value in zip(updates, found[1 + len(parts) :], strict=True):
+            options[name].copy_(value)
+    return (found[0], dict(zip(parts, found[1 : 1 + len(parts)], strict=True))) if parts else found[0]
 
 
 @torch._dynamo.assume_constant_result

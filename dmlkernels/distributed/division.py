@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import distributed
 
 from dmlkernels.distributed.group import Ranks, is_dtensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+def own_part(number: int, group: ProcessGroup) -> slice:
+    """Which of a number of proxies are this rank's, where the ranks of a group divide them."""
+    rank, size = distributed.get_rank(group), distributed.get_world_size(group)
+    return slice(number * rank // size, number * (rank + 1) // size)
 
 
 def own_spans(proxies: Any, ranks: Ranks, columns: list[int]) -> list[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-@across_ranks
+@partial(across_ranks, updates=("hardness",))
 def curricularface_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)

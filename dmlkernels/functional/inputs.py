@@ -62,6 +62,11 @@ class ProxyInputs:
         return self.proxies.shape[0]
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether this rank has a part of the proxies, be it all of them."""
+        return False
+
+    @property
     def dtype(self) -> torch.dtype:
         """What statistics are computed in."""
         return torch.promote_types(torch.promote_types(self.embeddings.dtype, self.proxies.dtype), torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _SHORTEST, _LONGEST, _EPS = 1e-3, 100.0, 1e-3  # the authors'
 
 
-@across_ranks
+@partial(across_ranks, updates=("norm_mean", "norm_std"))
 def adaface_loss(
     embeddings: Tensor,  # (B, D)
     labels: Tensor,  # (B,)

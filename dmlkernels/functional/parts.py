@@ -11,7 +11,8 @@ from torch import Tensor, distributed
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
-from dmlkernels.distributed.collectives import all_gather, all_reduce
+from dmlkernels.distributed.collectives import all_gather, all_reduce, gather_rows
+from dmlkernels.distributed.division import own_part
 from dmlkernels.distributed.group import is_dtensor
 from dmlkernels.distributed.merging import even_sizes, merged_statistics
 from dmlkernels.distributed.parts import Parts, Shard
@@ -66,6 +67,10 @@ class PartInputs(ProxyInputs):
     def num_proxies(self) -> int:
         return self.all_proxies
 
+    @property
+    def is_sharded(self) -> bool:
+        return self.step.ranks.shards is not None
+
     @cached_property
     def parts(self) -> Parts:
         """All parts. Asked for first when every check that a rank can make alone is behind it: here the ranks agree."""
@@ -81,12 +86,19 @@ class PartInputs(ProxyInputs):
             _check_batch(parts, self.all_proxies, genuine, self.ignore_index, self.needs)
         return parts
 
+    @cached_property
+    def embeddings_of_line(self) -> Tensor:
+        """Those of the ranks that have a shard each, differentiably, also if asked for first under ``no_grad``."""
+        assert self.parts.shard is not None
+        with torch.enable_grad():
+            return self.parts.shard.gather(self.embeddings)
+
     def statistics(self, statistic: Statistic, row_values: Tensor | None = None) -> Tensor:
         shard = self.parts.shard
         if shard is None:
             return super().statistics(statistic, row_values)
         return shard.statistics(
-            statistic, shard.gather(self.embeddings), self.proxies,
+            statistic, self.embeddings_of_line, self.proxies,
             column_labels=self.proxy_labels, row_values=row_values, backend=self.backend,
         )  # fmt: skip
 
@@ -115,23 +127,23 @@ class PartInputs(ProxyInputs):
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:
         """Statistics of this rank's proxies: its shard, or a part of it where several ranks hold the same shard."""
-        ranks, shard = self.parts.ranks, self.parts.shard
-        embeddings, labels, first = self.embeddings, self.labels, 0
-        if shard is not None:
-            assert shard.labels is not None
-            embeddings, labels, first = shard.gather(embeddings), shard.labels, shard.first
-        proxy_labels = class_range(self.proxies, first) if self.proxy_labels is None else self.proxy_labels
-        divided = ranks.group if shard is None else ranks.replicas  # the ranks among which the samples are divided
-        if divided is None:
-            return pair_statistics(
-                statistic, self.proxies, embeddings,
-                backend=self.backend, row_labels=proxy_labels, column_labels=labels,
+        ranks, shard, proxies = self.parts.ranks, self.parts.shard, self.proxies
+        first = 0 if shard is None else shard.first
+        proxy_labels = class_range(proxies, first) if self.proxy_labels is None else self.proxy_labels
+        if shard is None:  # each rank has other samples for all proxies
+            return merged_statistics(
+                statistic, proxies, self.embeddings, ranks.group, even_sizes(proxies.shape[0], ranks.size),
+                backend=self.backend, row_labels=proxy_labels, column_labels=self.labels,
             )  # fmt: skip
-        sizes = even_sizes(self.proxies.shape[0], distributed.get_world_size(divided))
-        return merged_statistics(
-            statistic, self.proxies, embeddings, divided, sizes,
-            backend=self.backend, row_labels=proxy_labels, column_labels=labels,
-        )  # fmt: skip
+        # Whoever has a proxy has all samples, so that what travels does not grow with the classes.
+        labels = shard.labels
+        if ranks.replicas is not None:
+            mine = own_part(proxies.shape[0], ranks.replicas)
+            proxies, proxy_labels, labels = proxies[mine], proxy_labels[mine], self.gathered(self.labels)
+        everyone = gather_rows(self.embeddings, ranks.group, [told.rows for told in self.parts.everyone])
+        return pair_statistics(
+            statistic, proxies, everyone, backend=self.backend, row_labels=proxy_labels, column_labels=labels
+        )
 
     def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
         return self.parts.total(torch.stack(sums) + self.poison).unbind()

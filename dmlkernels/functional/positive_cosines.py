@@ -16,7 +16,7 @@ def positive_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (
 
     Those of ignored rows are any finite number.
     """
-    if inputs.proxy_labels is not None or inputs.num_proxies != inputs.proxies.shape[0]:
+    if inputs.proxy_labels is not None or inputs.is_sharded:
         return class_scores(inputs, scale)[:, 0] / scale
     positive = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0)

@@ -133,32 +133,37 @@ def test_a_graph_lives_as_long_as_its_loss(world: World) -> None:
     assert world.run(2, hold) == [[1, 0, 1, 0, 1, 0]] * 2
 
 
-def autocast_module(place: Place, sharded: bool) -> bool:
+def train_module(place: Place, name: str, sharded: bool) -> list[bool]:
+    """Two steps of a network and its loss under autocast, with and without the compiler."""
     torch._dynamo.reset()
-    generator = torch.Generator().manual_seed(1)
+    given, found = arguments_of(place, "replicated"), []
     options = {"device_mesh": place.mesh} if sharded else {"process_group": place.group}
-    module = dml.ArcFaceLoss(5, 8, generator=generator, **options)
-    network = torch.nn.Linear(8, 8)
-    given = arguments_of(place, "replicated")
-
-    def step(inputs: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss: Tensor = module(network(inputs), labels)
-        return loss
-
-    found = []
-    for call in (step, torch.compile(step, fullgraph=True, backend="aot_eager")):
+    for compiler in (None, "aot_eager"):
+        module = getattr(dml, name)(5, 8, generator=torch.Generator().manual_seed(1), **options)
+        network = torch.nn.Linear(8, 8)
         network.load_state_dict({"weight": torch.eye(8), "bias": torch.zeros(8)})
-        module.zero_grad()
-        loss = call(given["embeddings"].detach().float(), given["labels"])
-        loss.backward()
-        found.append((loss.detach(), local(module.proxies.grad)))
-    return all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+        def step(inputs: Tensor, labels: Tensor, module: Any = module, network: Any = network) -> Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss: Tensor = module(network(inputs), labels)
+            return loss
+
+        call = step if compiler is None else torch.compile(step, fullgraph=True, backend=compiler)
+        for _ in range(2):
+            loss = call(given["embeddings"].detach().float(), given["labels"])
+            loss.backward()
+        buffers = [value.clone() for value in module.buffers()]
+        found.append([loss.detach(), network.weight.grad, local(module.proxies.grad), *buffers])
+    return [torch.equal(one, other) for one, other in zip(*found, strict=True)]
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_a_network_and_its_loss_under_autocast(world: World, sharded: bool) -> None:
-    assert world.run(2, autocast_module, sharded) == [True, True]
+@pytest.mark.parametrize(
+    ("name", "sharded", "number"),
+    [("ArcFaceLoss", True, 3), ("AdaFaceLoss", False, 5), ("CurricularFaceLoss", True, 4), ("AdaCosLoss", False, 4)],
+)
+def test_a_network_and_its_loss_train(world: World, name: str, sharded: bool, number: int) -> None:
+    """Also with running statistics, which a call updates in place."""
+    assert world.run(2, train_module, name, sharded) == [[True] * number] * 2
 
 
 def provoke_compiled(place: Place, layout: str, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:

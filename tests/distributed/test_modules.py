@@ -273,3 +273,16 @@ def test_compiled_calls_update_the_running_state(world: World) -> None:
     for found in world.run(2, compiled_running_state):
         for eager, compiled in zip(found[::2], found[1::2], strict=True):
             torch.testing.assert_close(compiled, eager)
+
+
+def one_class(place: Place) -> float:
+    module = dml.CurricularFaceLoss(1, DIM, dtype=torch.float64, device_mesh=place.mesh)
+    loss = module(samples(place.rank)[0], torch.zeros(6, dtype=torch.int64))
+    loss.backward()
+    return float(loss.detach())
+
+
+def test_all_proxies_on_one_rank_and_none_on_another(world: World) -> None:
+    """Every rank enters the same collectives."""
+    first, second = world.run(2, one_class)
+    assert first == second

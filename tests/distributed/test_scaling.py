@@ -17,19 +17,21 @@ SIZES = [(24, 24, 4), (48, 24, 4), (24, 48, 4), (24, 24, 8)]
 
 def counted(place: Place, step: Step) -> dict[str, list[Call]]:
     names = (name for name in OPTIONS if not (step.sharded and name in ALONE))
-    return {name: count(name, step, place.rank, place.group, place.mesh) for name in names}
+    mesh = place.mesh if step.replicas == 1 else place.table
+    return {name: count(name, step, place.rank, place.group, mesh) for name in names}
 
 
-@pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_formulas_are_what_is_counted(world: World, ranks: int, sharded: bool) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "sharded", "replicas"),
+    [*((ranks, sharded, 1) for ranks in (1, 2, 3, 4) for sharded in (False, True)), (4, True, 2)],
+)
+def test_formulas_are_what_is_counted(world: World, ranks: int, sharded: bool, replicas: int) -> None:
     for rows, columns, dim in SIZES:
-        step = Step(ranks, rows, columns, dim, sharded)
+        step = Step(ranks, rows, columns, dim, sharded, replicas)
         for found in world.run(ranks, counted, step):
             for name, made in found.items():
-                expected = Counter((call.operation, call.num_bytes) for call in calls(name, step))
-                assert Counter((call.operation, call.num_bytes) for call in made) == expected, (name, step)
-                assert {call.ranks for call in made} == {ranks}
+                expected = Counter((call.operation, call.num_bytes, call.ranks) for call in calls(name, step))
+                assert Counter((call.operation, call.num_bytes, call.ranks) for call in made) == expected, (name, step)
 
 
 def test_the_page_has_the_tables_of_the_formulas() -> None:
