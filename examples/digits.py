@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (options.out / "results.md").write_text(report)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     write_json(options.out / "results.json", runs, grown, settings)
-    print(f"\n{report}\n{time.perf_counter() - started:.0f} s; pictures and numbers are in {options.out}/")
+    spent = f"{time.perf_counter() - started:.0f} s, {sum(os.times()[:4]):.0f} s of CPU"
+    print(f"\n{report}\n{spent}; pictures and numbers are in {options.out}/")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -102,7 +103,7 @@ def jobs(options: argparse.Namespace) -> dict[str, list[Job]]:
 
 def run_all(parts: dict[str, list[Job]], workers: int) -> dict[str, list[Run]]:
     """The runs of each part, in the order of its jobs."""
-    todo = list(dict.fromkeys(job for part in parts.values() for job in part))
+    todo = sorted(dict.fromkeys(job for part in parts.values() for job in part), key=views_of)
     done: dict[Job, Run] = {}
     with tqdm(total=len(todo), unit="run") as progress:
 
@@ -120,6 +121,11 @@ def run_all(parts: dict[str, list[Job]], workers: int) -> dict[str, list[Run]]:
                 for future in as_completed([pool.submit(run, job) for job in todo]):
                     show(future.result())
     return {name: [done[job] for job in part] for name, part in parts.items()}
+
+
+def views_of(job: Job) -> tuple[str, int]:
+    """What the views of a job depend on: drawn once for the jobs that follow each other and share them."""
+    return job.background, job.seed
 
 
 def use_one_thread() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ CONTRAST = 0.5  # of the stripes, beside 1 for ink
 AGREEMENT = 0.9  # share of the confounded training views whose texture follows the class
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal if the same: a key of caches
 class Split:
     """Images that are classes, and what stands behind their views."""
 
@@ -50,6 +51,7 @@ class Split:
         return images.unsqueeze(1), textures
 
 
+@cache
 def instances(seed: int, background: str = "black") -> tuple[Split, Split]:
     """Training and test classes. At test no texture follows the class."""
     ink = torch.tensor(load_digits().images / 16, dtype=torch.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -53,6 +53,7 @@ def run(job: Job) -> Run:
     labels = with_noise(train.labels, job.noise, job.seed)
     network = network_of(job.seed)
     objective = CATALOGUE[job.loss].make()
+    training_views(train, job.seed, job.epochs)  # shared with other jobs, so in nobody's time
     started = time.process_time()
     for _ in fit(network, objective, train, labels, job):
         pass
@@ -95,16 +96,15 @@ def unseen_views(test: Split, seed: int) -> tuple[Tensor, Tensor]:
 
 def fit(network: ConvNet, objective: Objective, split: Split, labels: Tensor, job: Job) -> Iterator[int]:
     """Train, and yield the number of epochs done after each."""
-    draws = torch.Generator().manual_seed(job.seed)
-    objective.loss.init_proxies_from(embed(network, split.views(draws)[0]), labels)
+    first, augmented = training_views(split, job.seed, job.epochs)
+    objective.loss.init_proxies_from(embed(network, first), labels)
     groups = [{"params": network.parameters()}, *objective.loss.param_groups(LEARNING_RATE, proxy_lr_factor=1)]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=1e-4, fused=True)
     steps = job.epochs * (len(labels) // job.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2)
-    for epoch in range(job.epochs):
+    for epoch, (images, order) in enumerate(augmented):
         objective.set_epoch(epoch)
-        images, _ = split.views(draws)  # anew in every epoch: the augmentation
-        for batch in torch.randperm(len(labels), generator=draws).split(job.batch)[: len(labels) // job.batch]:
+        for batch in order.split(job.batch)[: len(labels) // job.batch]:
             if len(labels[batch].unique()) < len(batch):  # else D-Loss has no pair of one class
                 loss = objective(network, images[batch], labels[batch])
                 optimizer.zero_grad()
@@ -112,3 +112,11 @@ def fit(network: ConvNet, objective: Objective, split: Split, labels: Tensor, jo
                 optimizer.step()
             schedule.step()
         yield epoch + 1
+
+
+@lru_cache(maxsize=1)  # the jobs of a seed follow each other
+def training_views(split: Split, seed: int, epochs: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Views for the proxies to start from, and for each epoch other views and the order in which they are seen."""
+    draws = torch.Generator().manual_seed(seed)
+    first = split.views(draws)[0]
+    return first, [(split.views(draws)[0], torch.randperm(len(split.labels), generator=draws)) for _ in range(epochs)]

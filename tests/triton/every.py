@@ -1,7 +1,8 @@
 """``python -m tests.triton.every``: compile every configuration that ships, and check each against the limits.
 
-Statistics x kernels x types and matmul precisions x tile classes of ``plan.py`` x targets. Options: ``--jobs 2`` for
-two processes, ``--out found.jsonl`` to keep what the compilers made, and names of targets to do those only.
+Statistics x kernels x types and matmul precisions x tile classes of ``plan.py`` x targets. Options: ``--sample`` for
+those of ``tiled_sample`` only, ``--jobs 2`` for two processes, ``--out found.jsonl`` to keep what the compilers made,
+and names of targets to do those only.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
@@ -68,6 +69,10 @@ class Configuration(NamedTuple):
                 self.kind, self.target, operands.rows, self.dim, self.rows, self.columns, operands.columns
             )
 
+    @property
+    def vendor(self) -> str:
+        return TARGETS[self.target][1].vendor
+
     def tiles(self) -> set[Tiles]:
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
         operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
@@ -79,14 +84,28 @@ class Configuration(NamedTuple):
         return {forward, backward_tiles(work, arch, False), backward_tiles(work, arch, True)}
 
 
-def sample() -> list[Configuration]:
-    """A few configurations: every statistic, type and precision on every target; every statistic in every precision
-    and all tiles of NVIDIA and of AMD."""
+def small_sample() -> list[Configuration]:
+    """Every type and precision on every target, and every statistic for NVIDIA and for AMD."""
+    return _first_of_each(lambda one: {(one.vendor, one.kind), (one.target, one.operands, one.precision)})
+
+
+def tiled_sample() -> list[Configuration]:
+    """Every statistic, type and precision on every target; every statistic in every precision and all tiles of NVIDIA
+    and of AMD."""
+
+    def serves(one: Configuration) -> set[tuple[Any, ...]]:
+        tiles = {(one.vendor, *tiles) for tiles in one.tiles()}
+        kinds = {(one.target, one.kind), (one.vendor, one.kind, one.precision)}
+        return tiles | kinds | {(one.target, one.operands, one.precision)}
+
+    return _first_of_each(serves)
+
+
+def _first_of_each(serves: Callable[[Configuration], set[tuple[Any, ...]]]) -> list[Configuration]:
+    """The configurations that serve something that none before them did."""
     chosen, seen = [], set[tuple[Any, ...]]()
     for one in configurations(list(TARGETS)):
-        vendor = TARGETS[one.target][1].vendor
-        new = {(one.target, one.kind), (one.target, one.operands, one.precision)}
-        new |= {(vendor, *tiles) for tiles in one.tiles()} | {(vendor, one.kind, one.precision)}
+        new = serves(one)
         if new - seen:
             chosen.append(one)
             seen |= new
@@ -114,10 +133,12 @@ def check(configuration: Configuration) -> tuple[Configuration, list[Compiled], 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="*", default=list(TARGETS))
+    parser.add_argument("--sample", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    asked = list(configurations(options.targets))
+    asked = tiled_sample() if options.sample else configurations(list(TARGETS))
+    asked = [one for one in asked if one.target in options.targets]
     kernels, failures = 0, 0
     with ProcessPoolExecutor(options.jobs) as pool:
         for configuration, found, wrong in pool.map(check, asked):

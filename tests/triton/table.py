@@ -10,7 +10,7 @@ import sys
 import triton
 
 from tests.triton.compiling import TARGETS
-from tests.triton.every import configurations, sample
+from tests.triton.every import configurations, small_sample, tiled_sample
 from tests.triton.predict.__main__ import predictions
 from tests.triton.predict.kernel import Prediction
 
@@ -46,8 +46,9 @@ Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`). With 3.5 the kernels for N
 products, which float16 and, for most losses, the precision "high" use, are not there.
 
 `python -m tests.triton.every` compiles every configuration that ships ({count} calls of forward and backward) for four
-targets and holds it against `tests/triton/limits.py`. The tests compile {sample} of them, which have every statistic,
-type and matmul precision on every target, and all tiles of `plan.py`.
+targets and holds it against `tests/triton/limits.py`. The tests compile {small} of them, which have every type and
+matmul precision on every target, and every statistic for each vendor. `.ci/nightly` compiles {tiled}, which have every
+statistic on every target, and all tiles of `plan.py`.
 
 ## Predicted
 
@@ -84,7 +85,11 @@ SHOWN = ("logsumexp", "moments", "square", "divergence", "field")
 
 def main() -> None:
     count = len(list(configurations(list(TARGETS))))
-    show(INTRODUCTION.format(triton=triton.__version__, count=count, sample=len(sample())))
+    show(
+        INTRODUCTION.format(
+            triton=triton.__version__, count=count, small=len(small_sample()), tiled=len(tiled_sample())
+        )
+    )
     for type_, dim, target in PREDICTED:
         show(HEADER.format(type_=type_, dim=dim, target=target))
         for kind in SHOWN:

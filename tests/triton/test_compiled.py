@@ -1,7 +1,8 @@
 """What ships compiles for GPUs that are not here, within their limits, onto tensor cores, without spilling.
 
-All of it with ``python -m tests.triton.every``; this is a sample that fits into CI: every statistic, type and matmul
-precision on every target, and all tiles.
+All of it with ``python -m tests.triton.every``, and with ``--sample``, as in ``.ci/nightly``, every statistic on every
+target and all tiles. This is what fits into a test run: every type and matmul precision on every target, and every
+statistic for each vendor.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ pytest.importorskip("triton")
 
 from dmlkernels.backends.triton.kernels import backward, forward, gradients, norms
 from tests.triton.compiling import TARGETS
-from tests.triton.every import Configuration, check, sample
+from tests.triton.every import Configuration, check, small_sample
 from tests.triton.launches import compile_launches
 from tests.triton.limits import MAIN, SHARED
 
 EVERY_KERNEL = {"small_labels_kernel", "norms_kernel", "merge_kernel", "combine_kernel", *MAIN}
 
 
-@pytest.mark.parametrize("configuration", sample(), ids=lambda one: "-".join(map(str, one)))
+@pytest.mark.parametrize("configuration", small_sample(), ids=lambda one: "-".join(map(str, one)))
 def test_sample(configuration: Configuration) -> None:
     _, found, wrong = check(configuration)
     assert not wrong
