@@ -42,7 +42,12 @@ class Loss:
     @property
     def statistic(self) -> str | None:
         """Name of the statistic, where some backend lacks it."""
-        return "row_logsumexp" if any("scale" in name for name in self.keywords.values()) else self.needs
+        learnt = {"scale", "margin"} & set(self.keywords)
+        if self.needs == "circle" and learnt:
+            return "row_circle"
+        if self.needs == "sub_center" and "scale" in learnt and self.options["centers_per_class"] > 1:
+            return "row_sub_center"
+        return "row_logsumexp" if "scale" in learnt else self.needs
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -186,11 +191,20 @@ BRANCHES = (
     ARCFACE.branch("smoothed", {"class_weights": "class_weights"}, label_smoothing=0.1, reduction="none"),
     ARCFACE.branch("learnt", {"margin": "sample_margin", "scale": "sample_scale"}),
     SUB_CENTER.branch("weighed", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
+    SUB_CENTER.branch("learnt", {"scale": "scale"}),
+    SUB_CENTER.branch("samples", {"scale": "sample_scale", "margin": "sample_margin", **_WEIGHTED}),
+    SUB_CENTER.branch("class_scales", {"scale": "class_scale"}),
+    SUB_CENTER.branch("one_learnt", {"scale": "scale"}, centers_per_class=1),
     SUB_CENTER.branch("one", centers_per_class=1, scale=8.0),
     ADAFACE.branch("given", {"scale": "scale", **_WEIGHTED}, norm_mean=1.0, norm_std=0.3, margin=0.9),
     MAGFACE.branch("weighed", {"class_weights": "class_weights", "scale": "sample_scale"}, reduction="none"),
     CURRICULAR.branch("learnt", {"scale": "scale", "margin": "sample_margin", **_WEIGHTED}, hardness=-0.2),
     replace(CIRCLE, holds_targets=False).branch("exact", _WEIGHTED, detach_weights=False, scale=8.0, margin=0.4),
+    CIRCLE.branch("learnt", {"scale": "scale", "margin": "class_margin"}),
+    CIRCLE.branch("samples", {"scale": "sample_scale", "margin": "sample_margin", **_WEIGHTED}),
+    replace(CIRCLE, holds_targets=False).branch(
+        "exact_learnt", {"scale": "scale", "margin": "sample_margin"}, detach_weights=False
+    ),
     SOFT_TRIPLE.branch("free", tau=0.0, gamma=0.5, scale=5.0),
     SOFT_TRIPLE.branch("none", _WEIGHTED, reduction="none"),
     SOFT_TRIPLE.branch("one", centers_per_class=1, margin=0.1),

@@ -8,7 +8,9 @@
 
 namespace dml::cpu {
 
-enum class Kind { circle, divergence, field, logsumexp, moments, row_logsumexp, soft_triple, square, sub_center };
+enum class Kind {
+    circle, divergence, field, logsumexp, moments, row_circle, row_logsumexp, row_sub_center, soft_triple, square, sub_center
+};
 
 // A statistic, and for which end of a tile's pairs it counts.
 struct Term {

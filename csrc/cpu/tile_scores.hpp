@@ -12,6 +12,7 @@
 #include "statistics/field.hpp"
 #include "statistics/logsumexp.hpp"
 #include "statistics/moments.hpp"
+#include "statistics/row_circle.hpp"
 #include "statistics/row_logsumexp.hpp"
 #include "statistics/soft_triple.hpp"
 #include "statistics/square.hpp"
@@ -57,7 +58,9 @@ DML_INLINE bool with_statistic(const Term& term, const Body& body) {
         case Kind::field: return body(Field<Real>(term));
         case Kind::logsumexp: return body(LogSumExp<Real>(term));
         case Kind::moments: return body(Moments<Real>(term));
+        case Kind::row_circle: return body(RowCircle<Real>(term));
         case Kind::row_logsumexp: return body(RowLogSumExp<Real>(term));
+        case Kind::row_sub_center: return body(RowSubCenter<Real>(term));
         case Kind::soft_triple: return body(SoftTriple<Real>(term));
         case Kind::square: return body(Square<Real>(term));
         case Kind::sub_center: return body(SubCenter<Real>(term));
@@ -81,7 +84,8 @@ class TileScores {
           labels_count_(tile.columns.size / tile.group),
           row_slivers_(slivers(tile.rows.size, sliver_rows)),
           padded_rows_(row_slivers_ * sliver_rows),
-          pooled_(tile.terms[0].kind == Kind::soft_triple || tile.terms[0].kind == Kind::sub_center),
+          pooled_(tile.terms[0].kind == Kind::soft_triple || tile.terms[0].kind == Kind::sub_center ||
+                  tile.terms[0].kind == Kind::row_sub_center),
           stride_(padded(tile.columns.size, sliver_columns<Real>) + (pooled_ ? sliver_columns<Real> : 0)),
           threads_(rows_ * columns_ * tile.dim * tile.views < serial_products ? 1 : tile.threads),
           parts_(smaller(row_slivers_, threads_ == 1 ? 1 : parts_per_thread * threads_)) {

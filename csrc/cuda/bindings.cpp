@@ -30,7 +30,9 @@ void define_enumerations(py::module_& module) {
         .value("fused", Kind::fused)
         .value("logsumexp", Kind::logsumexp)
         .value("moments", Kind::moments)
+        .value("row_circle", Kind::row_circle)
         .value("row_logsumexp", Kind::row_logsumexp)
+        .value("row_sub_center", Kind::row_sub_center)
         .value("soft_triple", Kind::soft_triple)
         .value("square", Kind::square)
         .value("sub_center", Kind::sub_center);

@@ -10,7 +10,10 @@
 namespace dml::cuda {
 
 enum class Type { float16, bfloat16, float32, float64 };
-enum class Kind { circle, divergence, field, fused, logsumexp, moments, row_logsumexp, soft_triple, square, sub_center };
+enum class Kind {
+    circle, divergence, field, fused, logsumexp, moments, row_circle, row_logsumexp, row_sub_center, soft_triple, square,
+    sub_center
+};
 
 // Rows or columns. Places before `border` are points, the others columns, in separate memory. An address of 0 means
 // that there is none.

@@ -1,7 +1,7 @@
 // dmlkernels/statistics/circle.py
 #pragma once
 
-#include "statistics/log_sums.hpp"
+#include "statistics/paced.hpp"
 
 namespace dml::DML_ISA {
 
@@ -11,16 +11,15 @@ class Circle {
     static constexpr int column_values = 0, width = 2, views = 1;
 
     explicit Circle(const Term& term)
-        : scale_(broadcast(static_cast<Real>(term.parameters[0]))),
-          margin_(broadcast(static_cast<Real>(term.parameters[1]))),
-          detach_(term.parameters[2] != 0) {}
+        : paced_{broadcast(static_cast<Real>(term.parameters[0])), broadcast(static_cast<Real>(term.parameters[1])),
+                 term.parameters[2] != 0} {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         const Pack<Real> lowest = broadcast(-std::numeric_limits<Real>::infinity());
         Pack<Real> highest[2] = {lowest, lowest};
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> logit = logit_of(counted(positive, score_at(row, j)));
+            const Pack<Real> logit = paced_.logit_of(paced_.counted(positive, score_at(row, j)));
             highest[0] = larger(where(positive, logit, lowest), highest[0]);
             highest[1] = larger(where(negative, logit, lowest), highest[1]);
         }
@@ -30,7 +29,7 @@ class Circle {
         Sum<Real> sum[2];
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> logit = logit_of(counted(positive, score_at(row, j)));
+            const Pack<Real> logit = paced_.logit_of(paced_.counted(positive, score_at(row, j)));
             const Pack<Real> weight = exp<Real>(logit - where(positive, shifts[0], shifts[1]));
             sum[0].add(positive, weight);
             sum[1].add(negative, weight);
@@ -45,9 +44,9 @@ class Circle {
         const Pack<Real> positive_rate = broadcast(-of.gradient[0]), negative_rate = broadcast(of.gradient[1]);
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> score = counted(positive, score_at(row, j));
-            const Pack<Real> weight = exp<Real>(logit_of(score) - where(positive, positive_lse, negative_lse));
-            const Pack<Real> slope = weight * rate_of(score) * where(positive, positive_rate, negative_rate);
+            const Pack<Real> score = paced_.counted(positive, score_at(row, j));
+            const Pack<Real> weight = exp<Real>(paced_.logit_of(score) - where(positive, positive_lse, negative_lse));
+            const Pack<Real> slope = weight * paced_.rate_of(score) * where(positive, positive_rate, negative_rate);
             add_slope(row, of, j, where(positive | negative, slope, Pack<Real>{}));
         }
         return {0, row.count};
@@ -62,26 +61,7 @@ class Circle {
     }
 
   private:
-    // The logit of a positive score s is that of a negative score 1 - s.
-    DML_HD static Pack<Real> counted(Bits<Real> positive, Pack<Real> score) {
-        return where(positive, 1 - score, score);
-    }
-
-    // max(score + margin, 0); NaN for NaN.
-    DML_HD Pack<Real> weight_of(Pack<Real> score) const {
-        const Pack<Real> weight = score + margin_;
-        return where(weight < 0, Pack<Real>{}, weight);
-    }
-
-    DML_HD Pack<Real> logit_of(Pack<Real> score) const { return weight_of(score) * (score - margin_) * scale_; }
-
-    DML_HD Pack<Real> rate_of(Pack<Real> score) const {
-        const Pack<Real> weight = weight_of(score);
-        return scale_ * (detach_ ? weight : where(weight == 0, Pack<Real>{}, 2 * score));
-    }
-
-    Pack<Real> scale_, margin_;
-    bool detach_;
+    Paced<Real> paced_;
 };
 
 }  // namespace dml::DML_ISA

@@ -40,7 +40,7 @@ class LogSumExp {
     }
 
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        const Rates rates = this->rates(of);
+        const Rates rates = this->rates(row, of);
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
             add_slope(row, of, j, slope(rates, positive, negative, score_at(row, j)));
@@ -53,7 +53,7 @@ class LogSumExp {
         Pack<Real> positive_lse, negative_lse, positive_rate, negative_rate;
     };
 
-    DML_HD Rates rates(const Sloped<Real>& of) const {
+    DML_HD Rates rates(const Row<Real>&, const Sloped<Real>& of) const {
         return {broadcast(finite_shift(of.statistics[0])), broadcast(finite_shift(of.statistics[1])), positive_scale_ * of.gradient[0],
                 negative_scale_ * of.gradient[1]};
     }

@@ -46,20 +46,46 @@ class RowLogSumExp {
     }
 
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        const Values values(row);
-        const Pack<Real> positive_lse = broadcast(finite_shift(of.statistics[0]));
-        const Pack<Real> negative_lse = broadcast(finite_shift(of.statistics[1]));
-        const Pack<Real> positive_rate = values.scale * of.gradient[0], negative_rate = values.scale * of.gradient[1];
+        const Rates rates = this->rates(row, of);
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> score = score_at(row, j), one = broadcast(Real(1));
-            const Pack<Real> logit = values.counted(negative, score) * values.scale;
-            const Pack<Real> weight = exp<Real>(logit - where(positive, positive_lse, negative_lse));
-            const Pack<Real> rate = where(negative & (score > values.threshold), values.hardness + 2 * score, one);
-            const Pack<Real> slope = weight * rate * where(positive, positive_rate, negative_rate);
-            add_slope(row, of, j, where(positive | negative, slope, Pack<Real>{}));
+            add_slope(row, of, j, slope(rates, positive, negative, score_at(row, j)));
         }
         return {0, row.count};
+    }
+
+    // row_values of the row.
+    struct Values {
+        Pack<Real> scale, threshold, hardness;
+
+        DML_HD explicit Values(const Row<Real>& row)
+            : scale(broadcast(row.values[0])), threshold(broadcast(row.values[1])), hardness(broadcast(row.values[2])) {}
+
+        // The score, or s * (hardness + s) for a negative s above the threshold.
+        DML_HD Pack<Real> counted(Bits<Real> negative, Pack<Real> score) const {
+            return where(negative & (score > threshold), score * (hardness + score), score);
+        }
+    };
+
+    // What a row's slopes are made of.
+    struct Rates {
+        Values values;
+        Pack<Real> positive_lse, negative_lse, positive_rate, negative_rate;
+    };
+
+    DML_HD Rates rates(const Row<Real>& row, const Sloped<Real>& of) const {
+        const Values values(row);
+        return {values, broadcast(finite_shift(of.statistics[0])), broadcast(finite_shift(of.statistics[1])),
+                values.scale * of.gradient[0], values.scale * of.gradient[1]};
+    }
+
+    DML_HD Pack<Real> slope(const Rates& rates, Bits<Real> positive, Bits<Real> negative, Pack<Real> score) const {
+        const Values& values = rates.values;
+        const Pack<Real> one = broadcast(Real(1)), logit = values.counted(negative, score) * values.scale;
+        const Pack<Real> weight = exp<Real>(logit - where(positive, rates.positive_lse, rates.negative_lse));
+        const Pack<Real> rate = where(negative & (score > values.threshold), values.hardness + 2 * score, one);
+        const Pack<Real> slope = weight * rate * where(positive, rates.positive_rate, rates.negative_rate);
+        return where(positive | negative, slope, Pack<Real>{});
     }
 
     DML_HD static void empty(State<Real>* state) {
@@ -75,20 +101,6 @@ class RowLogSumExp {
             state[kind] = total;
         }
     }
-
-  private:
-    // row_values of the row.
-    struct Values {
-        Pack<Real> scale, threshold, hardness;
-
-        DML_HD explicit Values(const Row<Real>& row)
-            : scale(broadcast(row.values[0])), threshold(broadcast(row.values[1])), hardness(broadcast(row.values[2])) {}
-
-        // The score, or s * (hardness + s) for a negative s above the threshold.
-        DML_HD Pack<Real> counted(Bits<Real> negative, Pack<Real> score) const {
-            return where(negative & (score > threshold), score * (hardness + score), score);
-        }
-    };
 };
 
 }  // namespace dml::DML_ISA

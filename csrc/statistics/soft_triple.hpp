@@ -25,7 +25,7 @@ class SoftTriple {
     // From the last pack to the first: on the CPU the last pack may extend into the slopes of the next centre, which
     // are written later.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        const auto rates = over_classes_.rates(of);
+        const auto rates = over_classes_.rates(row, of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
             const Relaxed relaxed = relax(row, j, [&](Index k, Pack<Real> weight) { keep(row, of, j, weight, k); });
             const auto [positive, negative] = pair_kinds(row, j);

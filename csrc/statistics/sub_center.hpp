@@ -2,16 +2,17 @@
 #pragma once
 
 #include "statistics/logsumexp.hpp"
+#include "statistics/row_logsumexp.hpp"
 
 namespace dml::DML_ISA {
 
-template <class Real>
-class SubCenter {
+// Another statistic of the best score of each group of columns.
+template <class Real, class OverClasses>
+class OfNearest {
   public:
-    static constexpr int column_values = 0, width = 2, views = 1;
+    static constexpr int column_values = 0, width = OverClasses::width, views = 1;
 
-    explicit SubCenter(const Term& term)
-        : over_classes_(term.parameters[0], term.parameters[0]), group_(static_cast<Index>(term.parameters[1])) {}
+    OfNearest(const OverClasses& over_classes, double group) : over_classes_(over_classes), group_(static_cast<Index>(group)) {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         for (Index j = 0; j < row.count; j += lanes<Real>) put_score(row, to, j, nearest(row, j));
@@ -20,7 +21,7 @@ class SubCenter {
 
     // From the last pack to the first, as in SoftTriple.
     DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
-        const auto rates = over_classes_.rates(of);
+        const auto rates = over_classes_.rates(row, of);
         for (Index j = (row.count - 1) / lanes<Real> * lanes<Real>; j >= 0; j -= lanes<Real>) {
             const Pack<Real> highest = nearest(row, j);
             const auto [positive, negative] = pair_kinds(row, j);
@@ -35,9 +36,9 @@ class SubCenter {
         return {0, group_ * row.count};
     }
 
-    DML_HD static void empty(State<Real>* state) { LogSumExp<Real>::empty(state); }
+    DML_HD static void empty(State<Real>* state) { OverClasses::empty(state); }
     DML_HD static void merge_states(const State<Real>* from, State<Real>* state) {
-        LogSumExp<Real>::merge_states(from, state);
+        OverClasses::merge_states(from, state);
     }
 
   private:
@@ -51,8 +52,21 @@ class SubCenter {
         return highest;
     }
 
-    LogSumExp<Real> over_classes_;
+    OverClasses over_classes_;
     Index group_;
+};
+
+template <class Real>
+class SubCenter : public OfNearest<Real, LogSumExp<Real>> {
+  public:
+    explicit SubCenter(const Term& term)
+        : OfNearest<Real, LogSumExp<Real>>({term.parameters[0], term.parameters[0]}, term.parameters[1]) {}
+};
+
+template <class Real>
+class RowSubCenter : public OfNearest<Real, RowLogSumExp<Real>> {
+  public:
+    explicit RowSubCenter(const Term& term) : OfNearest<Real, RowLogSumExp<Real>>(RowLogSumExp<Real>(term), term.parameters[0]) {}
 };
 
 }  // namespace dml::DML_ISA

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.checks import check_flag, check_number
-from dmlkernels.functional.cross_entropy import softmax_inputs
+from dmlkernels.functional.checks import check_flag, check_option
+from dmlkernels.functional.cross_entropy import row_values, softmax_inputs
 from dmlkernels.functional.reduction import reduce_samples
-from dmlkernels.statistics import Circle
+from dmlkernels.statistics import Circle, RowCircle
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -23,8 +23,8 @@ def circle_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 256.0,
-    margin: float = 0.25,
+    scale: float | Tensor = 256.0,
+    margin: float | Tensor = 0.25,
     detach_weights: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -46,8 +46,9 @@ def circle_loss(
 
     Args:
         embeddings, labels, proxies: as in ``normalized_softmax_loss``.
-        scale: multiplies the logits, above 0.
-        margin: m, 0 to 1: a positive score is to reach 1 - m, a negative one to fall to m.
+        scale: multiplies the logits, above 0; one number, or a tensor as in ``normalized_softmax_loss``.
+        margin: m, 0 to 1: a positive score is to reach 1 - m, a negative one to fall to m. One number, or a tensor of a
+            shape that ``scale`` may have, whose values nobody checks.
         detach_weights: hold the weights max(.., 0) fixed in the gradient, as the paper does; else the true derivative.
         proxy_labels, sample_weight, reduction, ignore_index, backend, validate, process_group: as in
             ``normalized_softmax_loss``.
@@ -57,7 +58,8 @@ def circle_loss(
 
     Raises, memory and determinism: as ``normalized_softmax_loss``.
 
-    Gradients: of embeddings and proxies, first order; see ``detach_weights``.
+    Gradients: of embeddings and proxies, and of a scale or margin that is a tensor, first order; see
+    ``detach_weights``, which also holds for the margin in the weights.
 
     Example:
         >>> import torch
@@ -65,14 +67,19 @@ def circle_loss(
         >>> circle_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0)
         tensor(0.6326)
     """
-    scale = check_number("scale", scale, above=0)
-    margin = check_number("margin", margin, at_least=0)
-    if margin > 1:
+    scale = check_option("scale", scale, above=0)
+    margin = check_option("margin", margin, at_least=0)
+    if not isinstance(margin, Tensor) and margin > 1:
         raise ValueError(f"margin: got {margin}, expected a number of at most 1")
     check_flag("detach_weights", detach_weights)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, None, reduction, ignore_index, backend, validate,
         process_group,
     )  # fmt: skip
-    positive, negative = inputs.statistics(Circle(scale, margin, float(detach_weights))).unbind(1)
+    scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
+    if isinstance(scale, Tensor) or isinstance(margin, Tensor):
+        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))
+    else:
+        statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
+    positive, negative = statistics[:, 0], statistics[:, 1]
     return reduce_samples(F.softplus(positive + negative, threshold=50), inputs, sample_weight, reduction)

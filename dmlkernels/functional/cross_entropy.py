@@ -15,7 +15,7 @@ from dmlkernels.functional.per_sample import check_class_weights
 from dmlkernels.functional.reduction import check_reduction, reduce_samples, reduce_statistics
 from dmlkernels.functional.smoothing import smoothed
 from dmlkernels.ops import Formula
-from dmlkernels.statistics import LogSumExp, RowLogSumExp
+from dmlkernels.statistics import LogSumExp, RowLogSumExp, RowSubCenter, SubCenter
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -89,20 +89,19 @@ def class_scores(
     *,
     threshold: Tensor | None = None,  # (B,)
     hardness: float | Tensor = 0.0,
+    group: int = 1,
 ) -> Tensor:  # (B, 2)
     """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
     With a ``threshold`` a negative score s above it counts as ``s (hardness + s)``. With ``sampling`` only the classes
-    drawn take part.
+    drawn take part. With a ``group`` a class's score is that of the nearest of so many neighbouring proxies.
     """
     if sampling is not None:
         inputs = inputs.sampled(*sampling)
     if not isinstance(scale, Tensor) and threshold is None:
-        return inputs.statistics(LogSumExp(scale, scale))
-    rows = [scale, torch.inf if threshold is None else threshold, hardness]
-    like = inputs.embeddings.new_empty((), dtype=inputs.dtype)
-    row_values = torch.stack([_expanded(value, like, inputs.labels.shape) for value in rows], dim=1)
-    return inputs.statistics(RowLogSumExp(), row_values)[:, :2]
+        return inputs.statistics(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
+    values = row_values(inputs, scale, torch.inf if threshold is None else threshold, hardness)
+    return inputs.statistics(RowLogSumExp() if group == 1 else RowSubCenter(group), values)[:, :2]
 
 
 def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
@@ -153,6 +152,12 @@ def weights_of_samples(
     weights = inputs.per_sample("class_weights", class_weights.detach()[None], group)
     assert isinstance(weights, Tensor)
     return weights
+
+
+def row_values(inputs: ProxyInputs, *values: float | Tensor) -> Tensor:  # (B, number of values)
+    """Options that are numbers, () or (B,) tensors, as a statistic takes them."""
+    like = inputs.embeddings.new_empty((), dtype=inputs.dtype)
+    return torch.stack([_expanded(value, like, inputs.labels.shape) for value in values], dim=1)
 
 
 def _expanded(value: float | Tensor, like: Tensor, shape: torch.Size) -> Tensor:

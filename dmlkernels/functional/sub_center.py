@@ -8,10 +8,9 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
-from dmlkernels.functional.checks import check_number
-from dmlkernels.functional.cross_entropy import cross_entropy_loss, softmax_inputs, weights_of_samples
+from dmlkernels.functional.checks import check_option
+from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.soft_triple import check_centers, check_centers_per_class
-from dmlkernels.statistics import LogSumExp, SubCenter
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -24,7 +23,7 @@ def sub_center_arcface_loss(
     centers: Tensor,  # (C * K, D)
     *,
     centers_per_class: int = 3,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.5,
     sample_weight: Tensor | None = None,  # (B,)
     class_weights: Tensor | None = None,  # (C,)
@@ -44,8 +43,8 @@ def sub_center_arcface_loss(
         labels: (B,) class of each sample, integers; rows with ``ignore_index`` take no part.
         centers: (C * K, D) centres of any scale; centre k of class c is row ``c * K + k``.
         centers_per_class: K, at least 1.
-        scale: multiplies the cosines, above 0.
-        margin: as in ``arcface_loss``; (1, C) is for C classes.
+        scale: multiplies the cosines, as in ``normalized_softmax_loss``; (1, C) is for C classes.
+        margin: as in ``arcface_loss``, likewise.
         sample_weight, class_weights, reduction, ignore_index, validate, process_group: as in
             ``normalized_softmax_loss``.
         backend: as in ``soft_triple_loss``.
@@ -67,7 +66,7 @@ def sub_center_arcface_loss(
         >>> sub_center_arcface_loss(torch.eye(2), labels, centers, centers_per_class=2, scale=1.0)
         tensor(0.3476)
     """
-    scale = check_number("scale", scale, above=0)
+    scale = check_option("scale", scale, above=0)
     margin = check_angle("margin", margin)
     check_centers_per_class(centers_per_class)
     check_centers(centers, centers_per_class)
@@ -76,9 +75,10 @@ def sub_center_arcface_loss(
         process_group, proxies_name="centers", proxies_per_label=centers_per_class,
     )  # fmt: skip
     margin = inputs.per_sample("margin", margin, centers_per_class)
+    scale = inputs.per_sample("scale", scale, centers_per_class)
     weights = weights_of_samples(inputs, class_weights, centers_per_class)
-    statistic = SubCenter(scale, centers_per_class) if centers_per_class > 1 else LogSumExp(scale, scale)
     return cross_entropy_loss(
-        inputs, inputs.statistics(statistic), lambda positive: scale * add_angle(positive / scale, margin),
+        inputs, class_scores(inputs, scale, group=centers_per_class),
+        lambda positive: scale * add_angle(positive / scale, margin),
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip

@@ -17,8 +17,8 @@ class SubCenterArcFaceLoss(TensorOptions):
     Args:
         num_classes, embedding_size: shape of the centres; ``ProxyLoss`` says what else may be given of them.
         centers_per_class: as in ``sub_center_arcface_loss``.
-        margin, learnable_margin, class_weights: as in ``ArcFaceLoss``.
-        scale, reduction, ignore_index, backend: as in ``sub_center_arcface_loss``.
+        scale, learnable_scale, margin, learnable_margin, class_weights: as in ``ArcFaceLoss``.
+        reduction, ignore_index, backend: as in ``sub_center_arcface_loss``.
 
     Example:
         >>> import torch
@@ -31,7 +31,7 @@ class SubCenterArcFaceLoss(TensorOptions):
 
     function = staticmethod(sub_center_arcface_loss)
     foreign_names = ("W",)
-    numbers = ("margin",)
+    numbers = ("scale", "margin")
     of_classes = ("margin", "class_weights")
 
     def __init__(
@@ -40,6 +40,7 @@ class SubCenterArcFaceLoss(TensorOptions):
         embedding_size: int,
         *,
         centers_per_class: int = 3,
+        learnable_scale: bool = False,
         learnable_margin: bool = False,
         **options: Any,
     ) -> None:
@@ -48,13 +49,13 @@ class SubCenterArcFaceLoss(TensorOptions):
             num_classes,
             embedding_size,
             proxies_per_class=centers_per_class,
-            learnable=learnable_names(margin=learnable_margin),
+            learnable=learnable_names(scale=learnable_scale, margin=learnable_margin),
             **options,
         )
 
     def get_logits(self, embeddings: Tensor) -> Tensor:  # (B, num_classes)
         """Scaled cosine of embeddings (B, D) with the nearest centre of each class, without margin; for metrics."""
-        scale: float = self.options["scale"]
+        scale: float | Tensor = self._call_options()["scale"]
         return scale * super().get_logits(embeddings)
 
     def _call(

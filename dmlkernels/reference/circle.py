@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._common import classes_of, cosines, kept_rows, reduce_rows, same_class
+from ._common import classes_of, cosines, kept_rows, per_sample, reduce_rows, same_class
 
 
 def circle_loss(
@@ -13,8 +13,8 @@ def circle_loss(
     labels: Tensor,  # (B,)
     proxies: Tensor,  # (C, D)
     *,
-    scale: float = 256.0,
-    margin: float = 0.25,
+    scale: float | Tensor = 256.0,
+    margin: float | Tensor = 0.25,
     detach_weights: bool = True,
     proxy_labels: Tensor | None = None,  # (C,)
     sample_weight: Tensor | None = None,  # (B,)
@@ -25,6 +25,9 @@ def circle_loss(
     keep = kept_rows(labels, ignore_index)
     same = same_class(labels[keep], classes_of(proxies, proxy_labels))
     scores = cosines(embeddings[keep], proxies)
+    scale, margin = (
+        torch.as_tensor(per_sample(value, labels, keep), dtype=scores.dtype)[..., None] for value in (scale, margin)
+    )
     of_positives, of_negatives = (1 + margin - scores).clamp_min(0), (scores + margin).clamp_min(0)
     if detach_weights:
         of_positives, of_negatives = of_positives.detach(), of_negatives.detach()

@@ -15,7 +15,7 @@ def sub_center_arcface_loss(
     centers: Tensor,  # (C * K, D), centre k of class c in row c * K + k
     *,
     centers_per_class: int = 3,
-    scale: float = 64.0,
+    scale: float | Tensor = 64.0,
     margin: float | Tensor = 0.5,
     sample_weight: Tensor | None = None,  # (B,)
     class_weights: Tensor | None = None,  # (C,)
@@ -27,7 +27,8 @@ def sub_center_arcface_loss(
     same = same_class(labels[keep], torch.arange(len(centers) // centers_per_class, device=labels.device))
     scores = cosines(embeddings[keep], centers).unflatten(1, (-1, centers_per_class)).max(dim=2).values  # (B, C)
     margin = torch.as_tensor(per_sample(margin, labels, keep), dtype=scores.dtype)
-    logits = scale * torch.where(same, add_angle(scores, margin[..., None]), scores)
+    scale = torch.as_tensor(per_sample(scale, labels, keep), dtype=scores.dtype)
+    logits = scale[..., None] * torch.where(same, add_angle(scores, margin[..., None]), scores)
     rows = -logits.log_softmax(dim=1)[same]
     weights = None if class_weights is None else class_weights[labels[keep].long()].to(rows.dtype)
     return reduce_rows(rows if weights is None else rows * weights, keep, sample_weight, reduction, weights)

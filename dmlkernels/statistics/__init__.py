@@ -13,10 +13,11 @@ from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
 from dmlkernels.statistics.logsumexp import LogSumExp
 from dmlkernels.statistics.moments import Moments, merge_moments
+from dmlkernels.statistics.row_circle import RowCircle
 from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
-from dmlkernels.statistics.sub_center import SubCenter
+from dmlkernels.statistics.sub_center import RowSubCenter, SubCenter
 from dmlkernels.statistics.tile import IGNORED, Tile
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "Fused",
     "LogSumExp",
     "Moments",
+    "RowCircle",
     "RowLogSumExp",
+    "RowSubCenter",
     "SoftTriple",
     "Square",
     "Statistic",

@@ -12,10 +12,11 @@ from dmlkernels.statistics.field import Field
 from dmlkernels.statistics.fused import Fused
 from dmlkernels.statistics.logsumexp import LogSumExp
 from dmlkernels.statistics.moments import Moments
+from dmlkernels.statistics.row_circle import RowCircle
 from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.soft_triple import SoftTriple
 from dmlkernels.statistics.square import Square
-from dmlkernels.statistics.sub_center import SubCenter
+from dmlkernels.statistics.sub_center import RowSubCenter, SubCenter
 
 _STATISTICS: tuple[type[Statistic], ...] = (
     Circle,
@@ -24,7 +25,9 @@ _STATISTICS: tuple[type[Statistic], ...] = (
     Fused,
     LogSumExp,
     Moments,
+    RowCircle,
     RowLogSumExp,
+    RowSubCenter,
     SoftTriple,
     Square,
     SubCenter,

@@ -31,11 +31,11 @@ class Circle(Statistic):
 
     def fold(self, tile: Tile) -> State:
         positives, not_negatives = tile.label_pairs
-        logits = self._logits(1 - positives.gather(tile.scores))
+        logits = paced_logits(1 - positives.gather(tile.scores), self.scale, self.margin)
         highest = finite_shift(positives.row_max(logits))
         positive_sum = positives.row_sum((logits - positives.broadcast(highest)).exp_())
 
-        logits = self._logits(tile.scores)
+        logits = paced_logits(tile.scores, self.scale, self.margin)
         not_negatives.fill_(logits, -torch.inf)
         negative_highest = finite_shift(logits.amax(1))
         negative_sum = logits.sub_(negative_highest[:, None]).exp_().sum(1)
@@ -48,22 +48,27 @@ class Circle(Statistic):
         positives, not_negatives = tile.label_pairs
         positive_lse, negative_lse = columns_of(finite_shift(statistics))
         distances = 1 - positives.gather(tile.scores)
-        positive_slope = (self._logits(distances) - positives.broadcast(positive_lse[:, 0])).exp_()
-        positive_slope = positive_slope * self._rates(distances) * positives.broadcast(-gradient[:, 0])
+        positive_slope = paced_logits(distances, self.scale, self.margin) - positives.broadcast(positive_lse[:, 0])
+        positive_slope = positive_slope.exp_() * self._rates(distances) * positives.broadcast(-gradient[:, 0])
 
-        slope = self._logits(tile.scores).sub_(negative_lse).exp_().mul_(gradient[:, 1:])
+        slope = paced_logits(tile.scores, self.scale, self.margin).sub_(negative_lse).exp_().mul_(gradient[:, 1:])
         slope.mul_(self._rates(tile.scores))
         not_negatives.fill_(slope, 0.0)
         positives.scatter_(slope, positive_slope)
         return slope
 
-    # A positive score s has the logit that a negative one of 1 - s has.
-
-    def _logits(self, scores: Tensor) -> Tensor:
-        return (scores + self.margin).clamp_min_(0).mul_(scores - self.margin).mul_(self.scale)
-
     def _rates(self, scores: Tensor) -> Tensor:
-        weights = (scores + self.margin).clamp_min_(0)
-        if not self.detach:
-            weights = torch.where(weights > 0, 2 * scores, weights)
-        return weights.mul_(self.scale)
+        return paced_rates(scores, self.scale, self.margin, self.detach)
+
+
+def paced_logits(scores: Tensor, scale: float | Tensor, margin: float | Tensor) -> Tensor:
+    """Logits of negative scores. A positive score s has the logit that a negative one of 1 - s has."""
+    return (scores + margin).clamp_min_(0).mul_(scores - margin).mul_(scale)
+
+
+def paced_rates(scores: Tensor, scale: float | Tensor, margin: float | Tensor, detach: bool) -> Tensor:
+    """Derivatives of these logits by the scores."""
+    weights = (scores + margin).clamp_min_(0)
+    if not detach:
+        weights = torch.where(weights > 0, 2 * scores, weights)
+    return weights.mul_(scale)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmlkernels.statistics.base import State, Statistic
 from dmlkernels.statistics.logsumexp import LogSumExp
+from dmlkernels.statistics.row_logsumexp import RowLogSumExp
 from dmlkernels.statistics.tile import Tile
 
 
@@ -17,6 +18,8 @@ class SubCenter(Statistic):
 
     name = "sub_center"
     width = 2
+
+    _over_classes: LogSumExp | RowLogSumExp
 
     def __init__(self, scale: float, group: float) -> None:
         self.scale, self._group = scale, int(group)
@@ -48,3 +51,21 @@ class SubCenter(Statistic):
     def _by_class(self, tile: Tile) -> Tensor:  # (b, k, c)
         """The scores; a tile of groups of one comes without the middle dimension."""
         return tile.scores.view(tile.scores.shape[0], self._group, -1)
+
+
+class RowSubCenter(SubCenter):
+    """RowLogSumExp of S_c, with its row values and means."""
+
+    name = "row_sub_center"
+    width = RowLogSumExp.width
+    num_row_values = RowLogSumExp.num_row_values
+
+    def __init__(self, group: float) -> None:
+        self._group = int(group)
+        self._over_classes = RowLogSumExp()
+
+    def parameters(self) -> list[float]:
+        return [self._group]
+
+    def row_values_gradient(self, statistics: Tensor, gradient: Tensor) -> Tensor:
+        return self._over_classes.row_values_gradient(statistics, gradient)

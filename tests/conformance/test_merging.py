@@ -21,7 +21,9 @@ from dmlkernels.statistics import (
     Fused,
     LogSumExp,
     Moments,
+    RowCircle,
     RowLogSumExp,
+    RowSubCenter,
     SoftTriple,
     Square,
     Statistic,
@@ -33,8 +35,9 @@ PROXIES = 8  # of the columns, where atoms follow
 STATISTICS: list[Statistic] = [
     Circle(8.0, 0.3, True), Circle(8.0, 0.3, False),
     Divergence(8.0, True), Divergence(8.0, False), Field(3.0, 0.6, 1.1, 0.01, True),
-    Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(), RowLogSumExp(),
-    SoftTriple(8.0, 0.1, 3), Square(), SubCenter(8.0, 3),
+    Fused(3.0, 0.6, 1.1, 0.01, True), LogSumExp(8.0, 8.0), LogSumExp(-32.0, 32.0), Moments(),
+    RowCircle(True), RowCircle(False), RowLogSumExp(), RowSubCenter(3), SoftTriple(8.0, 0.1, 3),
+    Square(), SubCenter(8.0, 3),
 ]  # fmt: skip
 BACKENDS = [name for name, available in backends.available_backends().items() if available and name != "triton"]
 
@@ -61,7 +64,7 @@ def make_pairs(statistic: Statistic, seed: int, labelled: bool, wide: bool) -> P
             pairs = replace(pairs, column_labels=few, row_labels=torch.randint(0, 5, (rows,), generator=generator))
     if statistic.num_row_values:
         scale, threshold, hardness = normal(rows).exp(), normal(rows), normal(rows).square()
-        pairs = replace(pairs, row_values=torch.stack((scale, threshold, hardness), dim=1))
+        pairs = replace(pairs, row_values=torch.stack((scale, threshold, hardness)[: statistic.num_row_values], dim=1))
     if statistic.reads_weights:
         pairs = replace(pairs, column_weights=normal(columns).exp())
     return replace(pairs, column_boundaries=(PROXIES,)) if isinstance(statistic, Fused) else pairs

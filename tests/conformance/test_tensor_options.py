@@ -30,6 +30,12 @@ def margins(*shape: int) -> Tensor:
     return 0.1 + 0.4 * torch.rand(shape, generator=torch.Generator().manual_seed(1))
 
 
+def sub_center(num_classes: int, embedding_size: int, proxy_init: Tensor, **options: Any) -> Any:
+    """SubCenterArcFaceLoss of the proxies and their opposites."""
+    centers = torch.stack((proxy_init, -proxy_init), dim=1).flatten(0, 1)
+    return dml.SubCenterArcFaceLoss(num_classes, embedding_size, centers_per_class=2, proxy_init=centers, **options)
+
+
 @every_function
 def test_shapes_of_a_margin(function: Any) -> None:
     x, labels, proxies = plain()
@@ -130,12 +136,14 @@ def test_wrong_margins_raise_at_construction(build: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "build", [dml.NormalizedSoftmaxLoss, dml.ProxyNCALoss, *MODULES], ids=lambda build: build.__name__
+    "build",
+    [*SCALED, dml.AdaFaceLoss, dml.MagFaceLoss, dml.CurricularFaceLoss, dml.CircleLoss, sub_center],
+    ids=lambda build: build.__name__,
 )
 def test_learnable_scales(build: Any) -> None:
     x, labels, proxies = plain()
     module = build(C, D, scale=8.0, learnable_scale=True, proxy_init=proxies)
-    assert module.scale.shape == () and set(module.state_dict()) == {"proxies", "scale"}
+    assert module.scale.shape == () and {"proxies", "scale"} <= set(module.state_dict())
     expected = build(C, D, scale=8.0, proxy_init=proxies)
     torch.testing.assert_close(module(x, labels), expected(x, labels))
     assert torch.equal(module.get_logits(x), expected.get_logits(x))
@@ -172,3 +180,19 @@ def test_scales_alone_ask_for_no_second_pass(backend: str) -> None:
     torch.testing.assert_close(found, torch.autograd.grad(expected, problem.scale)[0], rtol=1e-12, atol=0)
     (args,) = spy.of_op("pair_backward")
     assert list(args[3:6]) == [False, False, True]
+
+
+def test_margins_of_classes_in_circle_loss() -> None:
+    x, labels, proxies = plain()
+    module = dml.CircleLoss(C, D, margin=margins(C), learnable_margin=True, proxy_init=proxies)
+    assert len(module.param_groups(lr=0.1)) == 2
+    value = module(x, labels)
+    value.backward()
+    single = [
+        dml.circle_loss(x[i : i + 1], labels[i : i + 1], proxies, margin=module.margin[labels[i]].item())
+        for i in range(B)
+    ]
+    torch.testing.assert_close(value, torch.stack(single).mean())
+    assert module.margin.grad.isfinite().all() and module.margin.grad.any()
+    with pytest.raises(ValueError, match=r"^margin: got 2.0, expected a number of at most 1"):
+        dml.circle_loss(x, labels, proxies, margin=2.0)

@@ -18,7 +18,9 @@ from dmlkernels.statistics import (
     Fused,
     LogSumExp,
     Moments,
+    RowCircle,
     RowLogSumExp,
+    RowSubCenter,
     SoftTriple,
     Square,
     Statistic,
@@ -75,9 +77,10 @@ def _with_row_values(statistic: Statistic, d: Drawn) -> Problem:
     """Scales from 4 to 8 and thresholds in the middle of the scores, or above all of them in every third row."""
     place = torch.arange(d.rows.shape[0]).to(d.rows.dtype)
     threshold = torch.where(place % 3 == 1, torch.inf, 0.031 * (place % 7) - 0.1)
-    values = torch.stack((4 + 4 * (0.37 * place % 1), threshold, 0.1 + 0.01 * (place % 9)), dim=1)
+    margin = 0.1 + 0.01 * (place % 9)
+    values = (4 + 4 * (0.37 * place % 1), *((threshold, margin) if statistic.num_row_values == 3 else (margin,)))
     labels = {"row_labels": _some_ignored(d.row_labels), "column_labels": d.column_labels}
-    return statistic, d.rows, d.columns, {**labels, "row_values": values}
+    return statistic, d.rows, d.columns, {**labels, "row_values": torch.stack(values, dim=1)}
 
 
 def _within(statistic: Statistic, d: Drawn, columns: Tensor | None = None, **arguments: Any) -> Problem:
@@ -94,6 +97,11 @@ def _grouped(statistic: Statistic, d: Drawn) -> Problem:
     classes = max(1, d.columns.shape[0] // group)
     columns = d.columns if d.columns.shape[0] >= group else d.columns.expand(group, -1)
     return statistic, d.rows, columns[: classes * group], {"row_labels": d.row_labels % classes}
+
+
+def _grouped_with_row_values(statistic: Statistic, d: Drawn) -> Problem:
+    _, rows, columns, labels = _grouped(statistic, d)
+    return statistic, rows, columns, {**labels, "row_values": _with_row_values(statistic, d)[3]["row_values"]}
 
 
 def _far_labels(d: Drawn) -> Problem:
@@ -125,7 +133,10 @@ PROBLEMS: dict[str, Callable[[Drawn], Problem]] = {
     "moments_within": lambda d: _within(Moments(), d),
     "circle": lambda d: _labelled(Circle(32.0, 0.25, 1.0), d),
     "circle_exact": lambda d: _labelled(Circle(8.0, 0.25, 0.0), d),
+    "row_circle": lambda d: _with_row_values(RowCircle(1.0), d),
+    "row_circle_exact": lambda d: _with_row_values(RowCircle(0.0), d),
     "row_logsumexp": lambda d: _with_row_values(RowLogSumExp(), d),
+    "row_sub_center": lambda d: _grouped_with_row_values(RowSubCenter(3), d),
     "square": lambda d: (Square(), d.rows, d.columns, {"column_weights": d.column_weights}),
     "fused": lambda d: _within(Fused(*_FIELD.parameters()), d, d.columns, column_weights=d.column_weights),
     "soft_triple": lambda d: _grouped(SoftTriple(20.0, 0.1, 3), d),

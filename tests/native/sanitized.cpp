@@ -67,6 +67,8 @@ const Statistic statistics[] = {
     {Kind::logsumexp, {-32, 32}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
     {Kind::moments, {}, 6, 1, 1, 0},
     {Kind::row_logsumexp, {}, 4, 1, 1, -std::numeric_limits<double>::infinity(), 3},
+    {Kind::row_circle, {1}, 6, 1, 1, -std::numeric_limits<double>::infinity(), 2},
+    {Kind::row_sub_center, {3}, 4, 1, 3, -std::numeric_limits<double>::infinity(), 3},
     {Kind::soft_triple, {20, 0.1, 3}, 2, 1, 3, -std::numeric_limits<double>::infinity()},
     {Kind::square, {}, 1, 1, 1, 0},
     {Kind::circle, {32, 0.25, 1}, 2, 1, 1, -std::numeric_limits<double>::infinity()},
@@ -85,11 +87,10 @@ void run(const Kernels& kernels, const Statistic& statistic, std::int64_t rows, 
     if (diagonal) column_labels = row_labels;
     std::vector<Real> weights(labels, Real(0.5)), values(rows * statistic.row_values, Real(0.1));
     std::vector<double> row_states(rows * statistic.width, statistic.empty);
-    if (statistic.kind == Kind::divergence) {
-        for (std::int64_t i = 0; i < rows; ++i) std::fill_n(&row_states[i * 6 + 2], 4, 0);
-    }
-    if (statistic.kind == Kind::row_logsumexp) {
-        for (std::int64_t i = 0; i < rows; ++i) std::fill_n(&row_states[i * 4 + 2], 2, 0);
+    if (statistic.kind == Kind::divergence || statistic.row_values > 0) {  // means follow the log-sum-exps
+        for (std::int64_t i = 0; i < rows; ++i) {
+            std::fill_n(&row_states[i * statistic.width + 2], statistic.width - 2, 0);
+        }
     }
     std::vector<double> column_states(columns * statistic.width, statistic.empty);
     std::vector<Real> gradient(rows * statistic.width, Real(1)), column_gradient(columns * statistic.width, Real(1));
@@ -178,8 +179,7 @@ void run_problem(const Kernels& kernels, const Statistic& statistic, std::int64_
     }
     std::vector<Real> weights(columns, Real(0.5)), values(rows * statistic.row_values, Real(0.1));
     std::vector<double> empty(statistic.width, statistic.empty);
-    if (statistic.kind == Kind::divergence) std::fill_n(&empty[2], 4, 0);
-    if (statistic.kind == Kind::row_logsumexp) std::fill_n(&empty[2], 2, 0);
+    if (statistic.kind == Kind::divergence || statistic.row_values > 0) std::fill_n(&empty[2], statistic.width - 2, 0);
     const Real unset = std::numeric_limits<Real>::quiet_NaN();
     std::vector<Real> statistics(rows * statistic.width, unset), gradient(rows * statistic.width, Real(1));
     std::vector<Real> of_rows(rows * statistic.views * dim, unset), of_columns(columns * dim, unset);

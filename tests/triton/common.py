@@ -18,7 +18,9 @@ from dmlkernels.statistics import (
     Fused,
     LogSumExp,
     Moments,
+    RowCircle,
     RowLogSumExp,
+    RowSubCenter,
     SoftTriple,
     Square,
     Statistic,
@@ -135,7 +137,9 @@ def with_row_values(pairs: Pairs) -> Pairs:
     """Scales from 5 to 15, thresholds in the middle of the scores, or above all of them in every third row."""
     place = torch.arange(pairs.num_rows, dtype=torch.float64, device=pairs.rows.device)
     threshold = torch.where(place % 3 == 1, torch.inf, 0.031 * (place % 7) - 0.1)
-    return replace(pairs, row_values=torch.stack((5 + 10 * (0.37 * place % 1), threshold, 0.1 + 0.01 * place), dim=1))
+    margin = 0.1 + 0.01 * place
+    others = (threshold, margin) if pairs.statistic.num_row_values == 3 else (margin,)
+    return replace(pairs, row_values=torch.stack((5 + 10 * (0.37 * place % 1), *others), dim=1))
 
 
 def every_kind(maker: Maker) -> dict[str, Pairs]:
@@ -159,6 +163,8 @@ def every_kind(maker: Maker) -> dict[str, Pairs]:
         "sub_center": maker.to_columns(SubCenter(20.0, 5.0)),
         "circle": maker.to_columns(Circle(32.0, 0.25, 0.0)),
         "row_logsumexp": with_row_values(maker.to_columns(RowLogSumExp(), labelled=True)),
+        "row_sub_center": with_row_values(maker.to_columns(RowSubCenter(5.0))),
+        "row_circle": with_row_values(maker.to_columns(RowCircle(0.0), labelled=True)),
         "fused": maker.within(fused, points, columns=True),
         "fused_without_atoms": maker.within(fused, points),
         "fused_to_columns": replace(

@@ -7,7 +7,9 @@ from dmlkernels.backends.triton.epilogues.field import FIELD
 from dmlkernels.backends.triton.epilogues.fused import FUSED
 from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
 from dmlkernels.backends.triton.epilogues.moments import MOMENTS
+from dmlkernels.backends.triton.epilogues.row_circle import ROW_CIRCLE
 from dmlkernels.backends.triton.epilogues.row_logsumexp import ROW_LOGSUMEXP
+from dmlkernels.backends.triton.epilogues.row_sub_center import ROW_SUB_CENTER
 from dmlkernels.backends.triton.epilogues.soft_triple import SOFT_TRIPLE
 from dmlkernels.backends.triton.epilogues.square import SQUARE
 from dmlkernels.backends.triton.epilogues.sub_center import SUB_CENTER
@@ -18,7 +20,9 @@ from dmlkernels.statistics import (
     Fused,
     LogSumExp,
     Moments,
+    RowCircle,
     RowLogSumExp,
+    RowSubCenter,
     SoftTriple,
     Square,
     SubCenter,
@@ -30,7 +34,9 @@ register(Field, FIELD)
 register(Fused, FUSED)
 register(LogSumExp, LOGSUMEXP)
 register(Moments, MOMENTS)
+register(RowCircle, ROW_CIRCLE)
 register(RowLogSumExp, ROW_LOGSUMEXP)
+register(RowSubCenter, ROW_SUB_CENTER)
 register(SoftTriple, SOFT_TRIPLE)
 register(Square, SQUARE)
 register(SubCenter, SUB_CENTER)

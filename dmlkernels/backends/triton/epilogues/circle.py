@@ -27,19 +27,29 @@ def pace(score, margin):
 
 
 @triton.jit
+def paced_logits(score, scale, margin):
+    """A positive score s has the logit that a negative one of 1 - s has."""
+    return pace(score, margin) * (score - margin) * scale
+
+
+@triton.jit
+def paced_rates(score, margin, detach):
+    """Derivatives of the logits by the scores over the scale, or the weights alone if these are held fixed."""
+    weight = pace(score, margin)
+    return tl.where(detach != 0.0, weight, tl.where(weight == 0.0, 0.0, 2.0 * score))
+
+
+@triton.jit
 def circle_logits(score, hyper):
-    """To base 2. A positive score s has the logit that a negative one of 1 - s has."""
-    margin = number(hyper, 1, score.dtype)
-    return pace(score, margin) * (score - margin) * number(hyper, 0, score.dtype)
+    """To base 2."""
+    return paced_logits(score, number(hyper, 0, score.dtype), number(hyper, 1, score.dtype))
 
 
 @triton.jit
 def circle_rates(score, hyper):
-    """Derivatives of the logits to base e, or the weights alone if these are held fixed."""
+    """Derivatives of the logits to base e."""
     T: tl.constexpr = score.dtype
-    weight = pace(score, number(hyper, 1, T))
-    exact = tl.where(weight == 0.0, 0.0, 2.0 * score)
-    return tl.where(number(hyper, 4, T) != 0.0, weight, exact) * (number(hyper, 0, T) * number(hyper, 2, T))
+    return paced_rates(score, number(hyper, 1, T), number(hyper, 4, T)) * (number(hyper, 0, T) * number(hyper, 2, T))
 
 
 @triton.jit

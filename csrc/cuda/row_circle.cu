@@ -1,0 +1,5 @@
+#include "statistics/row_circle.hpp"
+
+#include "cuda/run.cuh"
+
+template struct dml::cuda::Run<dml::cuda::RowCircle>;
