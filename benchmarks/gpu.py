@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness.memory import Probe
-from benchmarks.harness.precision import matmul_precision
+from benchmarks.harness.precision import products_in
 from benchmarks.harness.records import Record, provenance, write
 from benchmarks.harness.steps import BOTH, FORWARD
 from benchmarks.measure import PRELOAD, Plan, measure
@@ -38,8 +38,13 @@ _ORDER = (  # the most telling first, since time may run out
     ("proxy_anchor", "cub"), ("field", "field1600"), ("symmetric_kl", "faces128"), ("fused", "field_sop"),
     ("odba", "faces"), ("decidability", "pairs_large"), ("proxy_nca", "sop"),
 )  # fmt: skip
-# As all-bfloat16 training has it, as autocast has it, and as it is without either: dtypes and matmul precision.
-_TYPES = (("bfloat16 x bfloat16", "highest"), ("bfloat16", "high"), ("float32", "highest"))
+# As all-bfloat16 training has it, as autocast has it, float32 in tf32 and as it is: dtypes and precision of products.
+_TYPES = (
+    ("bfloat16 x bfloat16", "highest"),
+    ("bfloat16", "autocast"),
+    ("float32", "high"),
+    ("float32", "highest"),
+)
 
 
 def run_tests(folder: Path) -> str:
@@ -50,7 +55,7 @@ def run_tests(folder: Path) -> str:
 
 
 def cases() -> Iterator[tuple[Case, str]]:
-    """What is measured, and in which matmul precision."""
+    """What is measured, and how products are rounded, see ``products_in``."""
     for (dtype, precision), (loss, shape) in product(_TYPES, _ORDER):
         yield Case(loss, SHAPES[shape], "clustered", dtype, "cuda"), precision
 
@@ -62,7 +67,7 @@ def measurements(
     plan = Plan(budget=0.4, min_rounds=5, max_rounds=100, limit_seconds=60)
     for (case, precision), mode in product(listed, (BOTH, FORWARD)):
         names = [name for name in variant_names(case) if name != COMPILED or case.shape.name in _COMPILED]
-        with matmul_precision(precision):
+        with products_in(precision, case.device):
             if time.monotonic() > deadline:
                 records = [_left_out(case, mode)]
             else:
@@ -70,7 +75,7 @@ def measurements(
                     records = measure(case, mode, probe, plan, names)
                 except torch.OutOfMemoryError as error:
                     records = [_left_out(case, mode) | {"status": "does not fit", "reason": str(error)[:200]}]
-        yield [record | _shares(record, rates) for record in records]
+        yield [record | {"products": precision} | _shares(record, precision, rates) for record in records]
         torch.cuda.empty_cache()
 
 
@@ -82,12 +87,12 @@ def _left_out(case: Case, mode: str) -> Record:
     } | provenance(case.device)  # fmt: skip
 
 
-def _shares(record: Record, rates: dict[str, float]) -> Record:
+def _shares(record: Record, precision: str, rates: dict[str, float]) -> Record:
     """What of the device's measured matmul rate and copy bandwidth one of our passes reaches."""
     if not is_ours(record["variant"]) or "median_s" not in record:
         return {}
     case = Case.from_json({name: record[name] for name in ("loss", "shape", "pattern", "dtype")})
-    product_type = rate_name(case, record["matmul_precision"])
+    product_type = rate_name(case, precision)
     return {
         "product_type": product_type,
         "share_of_matmul": record["flops_executed"] / record["median_s"] / rates[f"{product_type}_matmul_flops_per_s"],
@@ -98,7 +103,7 @@ def _shares(record: Record, rates: dict[str, float]) -> Record:
 def rate_name(case: Case, precision: str) -> str:
     """Which of the device's matmul rates bounds a case."""
     rows, columns = case.dtypes
-    if rows == columns == torch.bfloat16:
+    if rows == columns == torch.bfloat16 or precision == "autocast":
         return "bfloat16"
     return "float32" if precision == "highest" else "tf32"
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.harness.clocks import clock_for
+from benchmarks.harness.clocks import clock_for, host_seconds
 from benchmarks.harness.correctness import complaint
 from benchmarks.harness.memory import Memory, Probe, usable_bytes
 from benchmarks.harness.records import SAMPLES, Record, provenance
@@ -20,6 +20,7 @@ from benchmarks.problems.inputs import Case, make_inputs
 from benchmarks.problems.losses import TOLERANCES
 from benchmarks.problems.truth import truth
 from benchmarks.problems.variants import COMPILED, is_ours, make_step, ours, variant_names
+from benchmarks.problems.work import counted
 from dmlkernels.backends import resolve
 
 PRELOAD = ("benchmarks.problems.variants",)
@@ -43,7 +44,8 @@ class _Result:
     reason: str = ""
     memory: Memory | None = None
     step: Step | None = None
-    error: float | None = None
+    host_seconds: float | None = None
+    flops: float = 0.0  # of the kernels that ran, 0 where they were not counted
     timing: Timing | None = None
 
 
@@ -70,6 +72,8 @@ def measure(case: Case, mode: str, probe: Probe, plan: Plan | None = None, names
     )
     for name, timing in timings.items():
         results[name].timing = timing
+        if torch.device(case.device).type == "cuda":
+            results[name].host_seconds = host_seconds(_Run(right[name], mode))
         results[name].step = None
     return [_record(case, name, mode, result) for name, result in results.items()]
 
@@ -100,7 +104,9 @@ def _fit(case: Case, name: str, mode: str, probe: Probe, plan: Plan, result: _Re
 def _verify(case: Case, mode: str, expected: list[Tensor], result: _Result) -> None:
     assert result.step is not None
     try:
-        actual = result.step.outcome(mode)
+        with counted() as work:
+            actual = result.step.outcome(mode)
+        result.flops = work.flops
     except Exception as error:  # another library's, on a size or device that it does not take
         result.status, result.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return
@@ -127,11 +133,13 @@ def _record(case: Case, name: str, mode: str, result: _Result) -> Record:
     }
     if is_ours(name):
         on_gpu = torch.device(case.device).type == "cuda"
-        record["flops_executed"] = flops.executed(case.loss, case.shape, mode, 2 if on_gpu else 1)
+        expected = flops.executed(case.loss, case.shape, mode, 2 if on_gpu else 1)
+        record["flops_executed"] = result.flops or expected
     if result.timing is not None:
         timing = result.timing
         record |= {
             "median_s": timing.median,
+            "host_s": result.host_seconds,
             "iqr_s": timing.spread,
             "quartiles_s": timing.quartiles,
             "rounds": len(timing.seconds),

@@ -19,9 +19,10 @@ def group_of(record: Record) -> tuple[str, ...]:
 
 
 def type_of(record: Record) -> str:
-    """Of the operands, and how products of float32 are taken if not as they are."""
-    precision = record.get("matmul_precision", "highest")
-    return record["dtype"] + ("" if precision == "highest" else f" ({precision} matmul precision)")
+    """Of the operands, and how products are rounded if not as the operands are."""
+    products = record.get("products", record.get("matmul_precision", "highest"))
+    named = {"highest": "", "autocast": " (autocast to bfloat16)"}
+    return record["dtype"] + named.get(products, f" ({products} matmul precision)")
 
 
 def describe(records: Iterable[Record]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -41,6 +42,16 @@ class CudaClock:
         stop.record()
         stop.synchronize()
         return start.elapsed_time(stop) / 1e3
+
+
+def host_seconds(run: Callable[[], object], rounds: int = 20) -> float:
+    """Median time in which the host queues a run on an idle GPU. A step that takes no longer is bound by the host."""
+    found = []
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        found.append(WallClock().time(run))
+    torch.cuda.synchronize()
+    return statistics.median(found)
 
 
 def clock_for(device: str) -> Clock:

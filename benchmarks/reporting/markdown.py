@@ -189,14 +189,16 @@ def device(records: Sequence[Record]) -> Iterator[str]:
 
 
 def roofline(records: Sequence[Record]) -> Iterator[str]:
-    """How near our passes come to that. Least traffic: every vector once a pass, every gradient once."""
+    """How near our passes come to that, by the products that their kernels did. Least traffic: every vector once a
+    pass, every gradient once. A pass that the host takes as long to queue as the GPU to do is bound by the host."""
     rows = []
     for record in (record for found in measurements(records) for record in found if "share_of_matmul" in record):
         name = record["variant"].removeprefix("ours, ")
         rate = f"{record['flops_executed'] / record['median_s'] / 1e12:.3g}"
         shares = [f"{record[share]:.1%}" for share in ("share_of_matmul", "share_of_copy_bandwidth")]
-        rows.append([*_case(record), record["mode"], name, seconds(record["median_s"]), rate, *shares])
-    header = ["loss", "shape", "embeddings", "mode", "backend", "median", "TFLOP/s executed"]
+        times = ["-" if record.get(key) is None else seconds(record[key]) for key in ("median_s", "host_s")]
+        rows.append([*_case(record), record["mode"], name, *times, rate, *shares])
+    header = ["loss", "shape", "embeddings", "mode", "backend", "median", "host queues it in", "TFLOP/s executed"]
     return table([*header, "of the matmul rate", "of the bandwidth, by least traffic"], rows)
 
 

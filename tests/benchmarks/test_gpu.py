@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.harness.memory import Probe
-from benchmarks.harness.precision import matmul_precision
+from benchmarks.harness.precision import products_in
 from benchmarks.harness.steps import BOTH, FORWARD
 from benchmarks.measure import PRELOAD
 from benchmarks.problems.inputs import Case
@@ -19,7 +19,11 @@ from benchmarks.report import in_full
 from benchmarks.reporting import markdown
 
 ONE = Case("pd", Shape("cub", 16, 12, 8, "a test"))
-LISTED = [(replace(ONE, dtype="bfloat16 x bfloat16"), "highest"), (replace(ONE, dtype="bfloat16"), "high")]
+LISTED = [
+    (replace(ONE, dtype="bfloat16 x bfloat16"), "highest"),
+    (replace(ONE, dtype="bfloat16"), "autocast"),
+    (replace(ONE), "high"),
+]
 RATES = {"copy_bytes_per_s": 1e12} | {f"{name}_matmul_flops_per_s": 1e12 for name in markdown.PRODUCT_TYPES}
 
 
@@ -36,7 +40,7 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ours_get_their_share_of_the_device(probe: Probe) -> None:
     records = [record for found in gpu.measurements(LISTED, probe, RATES, float("inf")) for record in found]
-    assert {(record["dtype"], record["matmul_precision"], record["mode"]) for record in records} == {
+    assert {(record["dtype"], record["products"], record["mode"]) for record in records} == {
         (case.dtype, precision, mode) for case, precision in LISTED for mode in (BOTH, FORWARD)
     }
     for record in records:
@@ -46,12 +50,13 @@ def test_ours_get_their_share_of_the_device(probe: Probe) -> None:
     for record in shared:
         assert record["share_of_matmul"] == record["flops_executed"] / record["median_s"] / 1e12
     assert len(list(markdown.roofline(records))) == 2 + len(shared)
+    assert "bfloat16 (autocast to bfloat16)" in "\n".join(markdown.roofline(records))
     assert "### Share of what the device can do" in "\n".join(in_full(records))
 
 
 def test_what_there_is_no_time_for_is_recorded(probe: Probe) -> None:
     found = list(gpu.measurements(LISTED, probe, RATES, time.monotonic() - 1))
-    assert [[record["status"] for record in records] for records in found] == [["not measured"]] * 4
+    assert [[record["status"] for record in records] for records in found] == [["not measured"]] * 6
 
 
 def test_every_case_of_the_list_is_there() -> None:
@@ -65,12 +70,15 @@ def test_what_bounds_a_case_on_a_gpu() -> None:
     assert gpu.rate_name(both, "highest") == "bfloat16"
     assert gpu.rate_name(autocast, "highest") == "float32"
     assert gpu.rate_name(autocast, "high") == "tf32"
+    assert gpu.rate_name(autocast, "autocast") == "bfloat16"
     assert gpu.least_traffic(both, FORWARD) == 2 * (16 + 12) * 8
     assert gpu.least_traffic(autocast, BOTH) == 3 * (2 * 16 + 4 * 12) * 8
 
 
-def test_the_matmul_precision_is_put_back() -> None:
+@pytest.mark.parametrize(("kind", "precision"), [("high", "high"), ("autocast", "highest")])
+def test_how_products_are_rounded_is_put_back(kind: str, precision: str) -> None:
     before = torch.get_float32_matmul_precision()
-    with matmul_precision("high"):
-        assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
+    with products_in(kind, "cpu"):
+        assert torch.get_float32_matmul_precision() == precision
+        assert (torch.eye(2) @ torch.eye(2)).dtype == (torch.bfloat16 if kind == "autocast" else torch.float32)
+    assert torch.get_float32_matmul_precision() == before and not torch.is_autocast_enabled("cpu")
