@@ -48,8 +48,7 @@ _TYPES = (
 
 
 def run_tests(folder: Path) -> str:
-    report = str(folder.resolve() / "tests.md")
-    command = [sys.executable, "-m", "tests.gpu", report, "--seconds", str(_TEST_SECONDS)]
+    command = [sys.executable, "-m", "tests.gpu", "--out", str(folder.resolve()), "--budget", str(_TEST_SECONDS)]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     return "passed" if code == 0 else "FAILED or were stopped"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 import dmlkernels as dml
 from dmlkernels.backends import native
@@ -15,22 +14,16 @@ from dmlkernels.backends.blocked import closed_form
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import Outcome, assert_close, errors, evaluate, factor_like, truth
 from tests.conformance.test_precision import is_determined
-from tests.gpu.common import SIZES, made, worst_errors
+from tests.gpu import checks
+from tests.gpu.common import SIZES, made
 from tests.losses import LOSSES, Loss
 from tests.problem import Problem, make_problem
 from tests.triton.common import KINDS, outcome, upstream
 
 pytestmark = pytest.mark.skipif(native.unavailable_reason("cuda") is not None, reason="no native CUDA engine")
 
-# Statistics, gradients.
-TOLERANCE = {
-    torch.float64: (1e-10, 1e-10),
-    torch.float32: (2e-5, 1e-4),
-    torch.float16: (1e-4, 4e-3),
-    torch.bfloat16: (1e-4, 2e-2),
-}
 each_kind = pytest.mark.parametrize("kind", KINDS)
-each_type = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+each_type = pytest.mark.parametrize("dtype", checks.TOLERANCE, ids=str)
 each_case = pytest.mark.parametrize(
     ("loss", "case"), [(loss, case) for loss in LOSSES for case in CASES if loss.applies(case)], ids=str
 )
@@ -45,20 +38,14 @@ def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @each_type
 @pytest.mark.parametrize("size", SIZES)
 def test_accuracy(kind: str, size: str, dtype: torch.dtype) -> None:
-    statistics, *gradients = worst_errors(made(kind, size, dtype), "native")
-    assert statistics <= TOLERANCE[dtype][0]
-    assert max(gradients) <= TOLERANCE[dtype][1]
+    checks.accuracy(kind, size, dtype, "native")
 
 
 @each_kind
 @pytest.mark.parametrize("size", ["small", "medium"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_twenty_runs_give_the_same_bits(kind: str, size: str, dtype: torch.dtype) -> None:
-    pairs = made(kind, size, dtype)
-    first = outcome("native", pairs, upstream(pairs))
-    for _ in range(19):
-        for one, other in zip(outcome("native", pairs, upstream(pairs)), first, strict=True):
-            assert (one is None and other is None) or torch.equal(one, other)
+    checks.twenty_runs_give_the_same_bits(kind, size, dtype, "native")
 
 
 @each_case
@@ -97,59 +84,20 @@ def test_one_kernel_a_pass_for_small_problems(kind: str) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_graph_capture_and_no_wait(loss: Loss) -> None:
-    problem = _moved(loss, make_problem("exact_tiles", torch.float32))
-    leaves = [getattr(problem, name) for name in loss.leaves]
-
-    def step() -> tuple[Tensor, ...]:
-        value = loss(problem, "native")
-        return value, *torch.autograd.grad(value, leaves)
-
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        expected = step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
-    graph.replay()
-    torch.cuda.synchronize()
-    assert all(map(torch.equal, captured, expected))
+    checks.host_never_waits(loss, "native")
+    checks.graph_capture_and_replay(loss, "native")
 
 
 def test_two_million_columns() -> None:
-    """Offsets beyond 2^31 elements."""
-    from dmlkernels.backends.pairs import Pairs
-    from dmlkernels.statistics import LogSumExp
-
-    x = torch.randn(128, 1088, device="cuda", dtype=torch.bfloat16)
-    w = torch.randn(2_000_000, 1088, device="cuda", dtype=torch.bfloat16)
-    labels = torch.randint(0, 2_000_000, (128,), device="cuda")
-    labels[-1] = 1_999_999
-    found = outcome("native", Pairs(LogSumExp(18.0, 18.0), x, w, labels), torch.ones(128, 2, device="cuda"))
-    unit, own = (torch.nn.functional.normalize(given.float(), dim=1) for given in (x, w[labels]))
-    torch.testing.assert_close(found.statistics[:, 0], 18 * (unit * own).sum(1), rtol=1e-4, atol=1e-3)
-    assert found.columns is not None and found.columns[-1].any()
+    checks.two_million_columns(torch.bfloat16, 128, "native")
 
 
 def test_native_is_available() -> None:
     assert dml.available_backends()["native"]
 
 
-def _moved(loss: Loss, problem: Problem) -> Problem:
-    moved = {name: value.detach().cuda() for name, value in vars(problem).items() if isinstance(value, Tensor)}
-    for name in loss.leaves:
-        moved[name].requires_grad_()
-    return Problem(**{**vars(problem), **moved})
-
-
 def _on_device(loss: Loss, problem: Problem) -> Outcome:
-    moved = _moved(loss, problem)
+    moved = checks.on_device(loss, problem)
     leaves = {name: getattr(moved, name) for name in loss.leaves}
     value = loss(moved, "native")
     factor = factor_like(value.detach().cpu()).to(value.device)
