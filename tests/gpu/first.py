@@ -24,7 +24,7 @@ from tests.triton.common import KINDS
 # A kind for each epilogue and way of the kernels; the other kinds come later.
 EPILOGUES = (
     "logsumexp", "moments", "field", "fused", "divergence", "square", "soft_triple", "sub_center", "circle",
-    "row_logsumexp", "moments_within", "logsumexp_labelled",
+    "row_logsumexp", "row_circle", "row_sub_center", "moments_within", "logsumexp_labelled",
 )  # fmt: skip
 USED_MOST = (losses.PD, losses.SOFTMAX, losses.FIELD, losses.ANCHOR, losses.FUSED)
 TO_COLUMNS = (losses.SOFTMAX, losses.PD, losses.ANCHOR, losses.ARCFACE, losses.COSFACE, losses.KL, losses.SOFT_TRIPLE)
