@@ -6,11 +6,13 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import distributed
 
 import dmlkernels as dml
 from tests.distributed.evaluate import placed
@@ -202,11 +204,28 @@ def dying(place: Place) -> str:
     return str(caught.value)
 
 
+def wait_in_vain(place: Place) -> tuple[str, float]:
+    """One rank never calls the loss; the group waits three seconds."""
+    distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=3), place.group)
+    if place.rank == BAD:
+        time.sleep(5)
+        return "", 0.0
+    given, start = arguments_of(place, "replicated"), time.monotonic()
+    with pytest.raises(RuntimeError) as caught:
+        dml.pd_loss(**given)
+    return str(caught.value), time.monotonic() - start
+
+
 @pytest.fixture
 def doomed_world(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path)
     yield found
     found.stop()
+
+
+def test_a_rank_that_never_comes_ends_in_the_timeout_of_the_group(doomed_world: World) -> None:
+    (text, seconds), _ = doomed_world.run(2, wait_in_vain)
+    assert "Timed out waiting 3000ms" in text and seconds < 20
 
 
 def test_a_rank_that_dies_fails_the_others(doomed_world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -47,8 +47,9 @@ SETUPS = [
     Setup("sharded_scaled", dml.NormalizedSoftmaxLoss, sharded=True, scales=True),
     Setup("fsdp", backbone="fsdp", sharded=True, adam=True, clips=True),
     Setup("fsdp_accumulated", dml.ProxyNCALoss, backbone="fsdp", sharded=True, micro_batches=2, checkpoints=True),
-    Setup("bfloat16", dml.NormalizedSoftmaxLoss, sharded=True, bfloat16=True, clips=True, steps=5),
-    Setup("bfloat16_replicated", dml.CosFaceLoss, bfloat16=True, clips=True, steps=5),
+    Setup("bfloat16", dml.NormalizedSoftmaxLoss, sharded=True, bfloat16=True),
+    Setup("bfloat16_replicated", dml.CosFaceLoss, bfloat16=True, clips=True),
+    Setup("bfloat16_fsdp", dml.ArcFaceLoss, backbone="fsdp", sharded=True, bfloat16=True, adam=True),
 ]
 BY_NAME = {setup.name: setup for setup in SETUPS}
 
@@ -87,7 +88,7 @@ def build(setup: Setup) -> tuple[Net, Any]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         dtype = torch.float32 if setup.bfloat16 else torch.float64
-        return Net(setup.checkpoints).to(dtype), setup.kind(CLASSES, DIM, dtype=dtype)
+        return Net(setup.checkpoints).to(dtype), setup.kind(CLASSES, DIM).to(dtype)
 
 
 def train(
@@ -162,13 +163,29 @@ def train_together(place: Place, name: str) -> tuple[Tensor, list[Tensor]]:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.name)
+@pytest.mark.parametrize("setup", [setup for setup in SETUPS if not setup.bfloat16], ids=lambda setup: setup.name)
 def test_training_ends_where_one_process_does(world: World, setup: Setup, size: int) -> None:
     values, weights = train_alone(setup)
-    tolerance = 0.01 if setup.bfloat16 else 1e-8
     for found, others in world.run(size, train_together, setup.name):
-        torch.testing.assert_close(found, values, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-8)
         for weight, true in zip(others, weights, strict=True):
-            torch.testing.assert_close(weight, true.detach(), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(weight, true.detach(), rtol=1e-8, atol=1e-8)
     if not setup.clips:
         assert values[-5:].mean() < values[:5].mean()  # it learns
+
+
+def joined(weights: list[Tensor]) -> Tensor:
+    return torch.cat([weight.detach().flatten().double() for weight in weights])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("setup", [setup for setup in SETUPS if setup.bfloat16], ids=lambda setup: setup.name)
+def test_ranks_round_no_worse_than_one_process(world: World, setup: Setup, size: int) -> None:
+    """bfloat16 rounds each part of a batch differently, and steps grow apart: both are held to float64."""
+    values, weights = train_alone(setup)
+    true_values, true_weights = train_alone(replace(setup, bfloat16=False))
+    off = (joined(weights) - joined(true_weights)).norm()
+    for found, others in world.run(size, train_together, setup.name):
+        assert (joined(others) - joined(true_weights)).norm() < 2 * off
+        assert (found - true_values).abs().mean() < 2 * (values - true_values).abs().mean()
+        torch.testing.assert_close(found[0], values[0], rtol=0.01, atol=0.01)
