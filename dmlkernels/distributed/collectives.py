@@ -74,6 +74,22 @@ def sum_over_ranks(tensor: Tensor, group: ProcessGroup) -> Tensor:
     return _Sum.apply(tensor, group)
 
 
+class _SumOfParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, group: ProcessGroup) -> Tensor:
+        ctx.group = group
+        return all_reduce(part, group)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return all_reduce(gradient, ctx.group), None
+
+
+def sum_of_parts(part: Tensor, group: ProcessGroup) -> Tensor:
+    """The sum of what each rank has, for what a rank's own rows make of it; their gradients are summed."""
+    return _SumOfParts.apply(part, group)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:

@@ -48,13 +48,11 @@ def checked_sampling(
     return Sampling(fraction, generator, sparse)
 
 
-def check_smoothing(label_smoothing: float, sample_classes: float | None) -> float:
-    """From 0 to below 1; 0 if not all classes take part."""
+def check_smoothing(label_smoothing: float) -> float:
+    """From 0 to below 1."""
     label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0)
     if label_smoothing >= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number below 1")
-    if label_smoothing > 0 and sample_classes is not None:
-        raise ValueError(f"label_smoothing: got {label_smoothing} with sample_classes, expected 0")
     return label_smoothing
 
 
@@ -82,10 +80,14 @@ def softmax_inputs(
     )  # fmt: skip
 
 
+def drawn(inputs: ProxyInputs, sampling: Sampling | None) -> ProxyInputs:
+    """Only the classes drawn; what depends on all classes, such as options of classes, comes before."""
+    return inputs if sampling is None else inputs.sampled(*sampling)
+
+
 def class_scores(
     inputs: ProxyInputs,
     scale: float | Tensor,
-    sampling: Sampling | None = None,
     *,
     threshold: Tensor | None = None,  # (B,)
     hardness: float | Tensor = 0.0,
@@ -93,11 +95,9 @@ def class_scores(
 ) -> Tensor:  # (B, 2)
     """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
-    With a ``threshold`` a negative score s above it counts as ``s (hardness + s)``. With ``sampling`` only the classes
-    drawn take part. With a ``group`` a class's score is that of the nearest of so many neighbouring proxies.
+    With a ``threshold`` a negative score s above it counts as ``s (hardness + s)``. With a
+    ``group`` a class's score is that of the nearest of so many neighbouring proxies.
     """
-    if sampling is not None:
-        inputs = inputs.sampled(*sampling)
     if not isinstance(scale, Tensor) and threshold is None:
         return inputs.statistics(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
     values = row_values(inputs, scale, torch.inf if threshold is None else threshold, hardness)

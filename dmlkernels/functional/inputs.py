@@ -27,6 +27,13 @@ def class_range(proxies: Tensor, first: int = 0) -> Tensor:  # (C,) int64
     return torch.arange(first, first + proxies.shape[0], device=proxies.device)
 
 
+def count_of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
+    """How many of the proxies have each label as their class; none has that of ignored rows."""
+    classes = proxy_labels.sort().values
+    first, last = (torch.searchsorted(classes, labels, right=right) for right in (False, True))
+    return last - first
+
+
 @dataclass(frozen=True)
 class ProxyInputs:
     """Embeddings and proxies with labels as the engine wants them."""
@@ -40,6 +47,7 @@ class ProxyInputs:
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
     has_kernels: bool = field(default=False, kw_only=True)  # whether Triton's evaluate formulas of the statistics
+    chosen: Tensor | None = field(default=None, kw_only=True)  # (C,), classes of the proxies if not all take part
     point_labels: Tensor | None = field(default=None, kw_only=True)  # (B + C,), of samples and proxies, if made at once
 
     @property
@@ -55,6 +63,18 @@ class ProxyInputs:
         if self.point_labels is not None:
             return self.point_labels[self.labels.shape[0] :]
         return class_range(self.proxies)
+
+    @property
+    def classes(self) -> Tensor | None:  # (C,)
+        """Classes of the proxies that are here; None: proxy j has class j."""
+        return self.chosen if self.proxy_labels is None else self.proxy_labels
+
+    @property
+    def num_positives(self) -> Tensor:  # (B,)
+        """How many proxies have the class of each sample."""
+        if self.proxy_labels is None:
+            return torch.ones_like(self.labels)
+        return count_of_class(self.labels, self.proxy_labels)
 
     @property
     def num_proxies(self) -> int:
@@ -91,7 +111,10 @@ class ProxyInputs:
         """With a part of the proxies, drawn anew: those of the batch's classes, and others, a fraction together."""
         chosen = draw_classes(self.labels, self.num_proxies, fraction, generator)
         return replace(
-            self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=places_among(chosen, self.labels)
+            self,
+            proxies=chosen_rows(self.proxies, chosen, sparse),
+            labels=places_among(chosen, self.labels),
+            chosen=chosen,
         )
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:  # (C, width)
@@ -112,6 +135,10 @@ class ProxyInputs:
     def gathered(self, values: Tensor) -> Tensor:
         """The values of the samples of the whole batch, from those of this rank's; without a gradient."""
         return values
+
+    def sum_of_shards(self, of_proxies: Tensor) -> Tensor:
+        """A sum over all proxies for this rank's own use, from that over this rank's."""
+        return of_proxies
 
     def whole(self, of_proxies: Tensor) -> Tensor:
         """A sum over all proxies, from that over this rank's."""

@@ -11,15 +11,15 @@ from torch import Tensor, distributed
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
-from dmlkernels.distributed.collectives import all_gather, all_reduce, gather_rows
+from dmlkernels.distributed.collectives import all_gather, all_reduce, gather_rows, sum_of_parts
 from dmlkernels.distributed.division import own_part
 from dmlkernels.distributed.group import is_dtensor
-from dmlkernels.distributed.merging import even_sizes, merged_statistics
+from dmlkernels.distributed.merging import even_sizes, merged_statistics, own_rows
 from dmlkernels.distributed.parts import Parts, Shard
 from dmlkernels.distributed.shards import check_placements, check_whole_groups, local_shard
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
-from dmlkernels.functional.inputs import ProxyInputs, class_range
-from dmlkernels.functional.sampling import chosen_rows, draw_classes
+from dmlkernels.functional.inputs import ProxyInputs, class_range, count_of_class
+from dmlkernels.functional.sampling import chosen_rows, draw_classes, number_drawn
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels import raise_if_too_few
@@ -121,7 +121,12 @@ class PartInputs(ProxyInputs):
             labels = places_among(chosen, labels)
         else:
             shard = replace(shard, chosen=chosen)
-        inputs = replace(self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=labels)
+        columns = [agreed.everyone[place].columns for place in ranks.line] if shard is not None else [self.all_proxies]
+        number = sum(number_drawn(agreed.num_rows, total, fraction) for total in columns)
+        classes = chosen if shard is None else chosen + shard.first
+        inputs = replace(
+            self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=labels, chosen=classes, all_proxies=number
+        )
         inputs.__dict__["parts"] = replace(agreed, shard=shard)  # these have agreed
         return inputs
 
@@ -151,6 +156,27 @@ class PartInputs(ProxyInputs):
     def gathered(self, values: Tensor) -> Tensor:
         return all_gather(values, self.parts.ranks.group, [told.rows for told in self.parts.everyone])
 
+    @property
+    def classes(self) -> Tensor | None:
+        if self.parts.shard is None or self.proxy_labels is not None or self.chosen is not None:
+            return super().classes
+        return class_range(self.proxies, self.parts.shard.first)
+
+    @property
+    def num_positives(self) -> Tensor:
+        shard = self.parts.shard
+        if shard is None or self.proxy_labels is None:
+            return super().num_positives
+        assert shard.labels is not None and shard.ranks.shards is not None
+        of_line = all_reduce(count_of_class(shard.labels, self.proxy_labels), shard.ranks.shards)
+        return own_rows(of_line, shard.ranks.shards, shard.sizes)
+
+    def sum_of_shards(self, of_proxies: Tensor) -> Tensor:
+        shard = self.parts.shard
+        if shard is None or shard.ranks.shards is None:
+            return of_proxies
+        return sum_of_parts(of_proxies, shard.ranks.shards)
+
     def whole(self, of_proxies: Tensor) -> Tensor:
         if self.parts.shard is None:
             return of_proxies
@@ -163,7 +189,7 @@ class PartInputs(ProxyInputs):
         """
         ranks, labels = shard.ranks, shard.labels
         assert labels is not None and self.proxy_labels is not None and ranks.shards is not None
-        found = all_reduce(_of_class(labels, self.proxy_labels), ranks.shards)
+        found = all_reduce(count_of_class(labels, self.proxy_labels), ranks.shards)
         missing = (found == 0) & (labels != IGNORED)
         counts = torch.stack((found.sum(), missing.sum()))
         if ranks.replicas is not None:
@@ -225,20 +251,13 @@ def part_inputs(
         )
     numbers = Numbers(rows=labels.shape[0], columns=proxies.shape[0])
     if check:
-        genuine = resolved != IGNORED if proxy_labels is None or elsewhere else _of_class(resolved, proxy_labels)
+        genuine = resolved != IGNORED if proxy_labels is None or elsewhere else count_of_class(resolved, proxy_labels)
         numbers = numbers._replace(valid=int((resolved != IGNORED).sum()), genuine=int(genuine.sum()))
     needs = Needs(check, needs_samples, needs_impostors and elsewhere, correction, proxies_name)
     return PartInputs(
         embeddings, resolved, proxies, proxy_labels, poison, backend,
         step, numbers, needs, ignore_index, number, proxies_per_label,
     )  # fmt: skip
-
-
-def _of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
-    """How many of the proxies have each label as their class; none has that of ignored rows."""
-    classes = proxy_labels.sort().values
-    first, last = (torch.searchsorted(classes, labels, right=right) for right in (False, True))
-    return last - first
 
 
 def _check_batch(parts: Parts, number: int, genuine: int, ignore_index: int, needs: Needs) -> None:

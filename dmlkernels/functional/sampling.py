@@ -9,12 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def number_drawn(num_labels: int, total: int, fraction: float) -> int:
+    """How many classes take part: more than there are labels, in any case."""
+    return min(total, max(math.ceil(fraction * total), num_labels + 1))
+
+
 def draw_classes(labels: Tensor, total: int, fraction: float, generator: torch.Generator | None) -> Tensor:  # (S,)
     """Classes 0 to total - 1, ascending: all that are in ``labels`` and random ones, a fraction of all together.
 
-    How many depends on shapes alone, so that nothing waits for a GPU: more than there are labels, in any case.
+    How many depends on shapes alone, so that nothing waits for a GPU.
     """
-    number = min(total, max(math.ceil(fraction * total), labels.shape[0] + 1))
+    number = number_drawn(labels.shape[0], total, fraction)
     device = labels.device if generator is None else generator.device
     turn = torch.rand(total, generator=generator, device=device).to(labels.device)
     if total:

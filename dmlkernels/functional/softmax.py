@@ -16,6 +16,7 @@ from dmlkernels.functional.cross_entropy import (
     class_scores,
     cross_entropy,
     cross_entropy_loss,
+    drawn,
     softmax_inputs,
     weights_of_samples,
 )
@@ -63,8 +64,8 @@ def normalized_softmax_loss(
         proxy_labels: (C,) class of each proxy, several may share one; default 0 to C - 1.
         sample_weight: (B,) weight of each sample, floats; the mean divides by the sum of all weights.
         class_weights: (C,) weight of each class, floats, held fixed; as in ``torch.nn.functional.cross_entropy``.
-        label_smoothing: part of the target that all proxies share alike, at least 0 and below 1; as there. Not for
-            proxies that are sharded over ranks, nor with ``sample_classes``.
+        label_smoothing: part of the target that all proxies share alike, at least 0 and below 1; as there. With
+            ``sample_classes`` those that take part share it (ours).
         reduction: "mean", "sum", or "none" for (B,) losses, 0 for ignored rows.
         ignore_index: label of rows to leave out.
         backend: "auto", "torch", "triton" or "native".
@@ -100,7 +101,7 @@ def normalized_softmax_loss(
         tensor(0.3133)
     """
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing, sample_classes)
+    label_smoothing = check_smoothing(label_smoothing)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -108,8 +109,9 @@ def normalized_softmax_loss(
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
+    inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
-        inputs, class_scores(inputs, scale, sampling), lambda positive: positive,
+        inputs, class_scores(inputs, scale), lambda positive: positive,
         formula=_formula("cross_entropy", 0.0), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
@@ -172,7 +174,9 @@ def proxy_nca_loss(
         validate, process_group, needs_impostors=not include_positive,
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
-    weights, statistics = weights_of_samples(inputs, class_weights), class_scores(inputs, scale, sampling)
+    weights = weights_of_samples(inputs, class_weights)
+    inputs = drawn(inputs, sampling)
+    statistics = class_scores(inputs, scale)
     formula, losses = _formula("cross_entropy", 0.0), cross_entropy
     if not include_positive:
         formula, losses = _formula("difference"), _difference
@@ -230,7 +234,7 @@ def cosface_loss(
     """
     margin = check_option("margin", margin)
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing, sample_classes)
+    label_smoothing = check_smoothing(label_smoothing)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -239,8 +243,9 @@ def cosface_loss(
     margin = inputs.per_sample("margin", margin)
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
+    inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
-        inputs, class_scores(inputs, scale, sampling), lambda positive: positive - scale * margin,
+        inputs, class_scores(inputs, scale), lambda positive: positive - scale * margin,
         formula=_formula("cross_entropy", scale * margin), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
@@ -300,7 +305,7 @@ def arcface_loss(
     """
     margin = check_angle("margin", margin)
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing, sample_classes)
+    label_smoothing = check_smoothing(label_smoothing)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -309,8 +314,9 @@ def arcface_loss(
     margin = inputs.per_sample("margin", margin)
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
+    inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
-        inputs, class_scores(inputs, scale, sampling), lambda positive: scale * add_angle(positive / scale, margin),
+        inputs, class_scores(inputs, scale), lambda positive: scale * add_angle(positive / scale, margin),
         formula=_formula("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("loss_fn", LOSSES)
+SMOOTHED = [
+    partial(loss_fn, label_smoothing=0.2)
+    for loss_fn in (dml.normalized_softmax_loss, dml.cosface_loss, dml.arcface_loss)
+]
+
+
+@pytest.mark.parametrize("loss_fn", [*LOSSES, *SMOOTHED])
 def test_it_is_the_loss_of_the_classes_drawn(loss_fn: Callable[..., Tensor]) -> None:
     embeddings, labels, proxies = problem()
     labels[4] = -100

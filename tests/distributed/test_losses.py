@@ -59,8 +59,6 @@ def _applies(loss: Loss, case: str, setting: Setting) -> bool:
         whole = -(-NAMED[case].num_proxies * CENTERS_PER_CLASS // shards) % CENTERS_PER_CLASS == 0
         if not whole:  # a class would straddle two ranks
             return False
-    if "label_smoothing" in loss.options and layout in ("sharded", "table"):
-        return False  # refused
     if {"class_margin", "class_scale", "class_weights"} & set(loss.keywords.values()) and NAMED[
         case
     ].proxy_labels is not None:

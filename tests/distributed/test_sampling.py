@@ -26,12 +26,17 @@ def all_proxies() -> Tensor:
     return torch.randn(CLASSES, DIM, dtype=torch.float64, generator=generator).requires_grad_()
 
 
-def evaluate(place: Place, layout: str) -> tuple[Tensor, Tensor, Tensor]:
+def weights() -> Tensor:
+    return torch.rand(CLASSES, dtype=torch.float64, generator=torch.Generator().manual_seed(51)) + 0.5
+
+
+def evaluate(place: Place, layout: str, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
     embeddings, labels = samples(place.rank)
     proxies: Any = placed(all_proxies(), place, layout)
     loss = dml.cosface_loss(
         embeddings, labels, proxies, process_group=place.group, sample_classes=0.25,
-        sample_generator=torch.Generator().manual_seed(7 * place.rank),
+        sample_generator=torch.Generator().manual_seed(7 * place.rank), label_smoothing=smoothing,
+        class_weights=weights() if smoothing else None,
     )  # fmt: skip
     loss.backward()
     gradient = proxies.grad if layout == "replicated" else proxies.grad.full_tensor()
@@ -39,8 +44,9 @@ def evaluate(place: Place, layout: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("size", "layout"), [(3, "replicated"), (2, "sharded"), (3, "sharded"), (4, "table")])
-def test_it_is_the_loss_of_the_classes_drawn(world: World, size: int, layout: str) -> None:
-    found = world.run(size, evaluate, layout)
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_it_is_the_loss_of_the_classes_drawn(world: World, size: int, layout: str, smoothing: float) -> None:
+    found = world.run(size, evaluate, layout, smoothing)
     gradient = torch.stack([columns for _, _, columns in found]).mean(0)
     chosen = gradient.any(1).nonzero()[:, 0]
     assert len(chosen) == CLASSES // 4
@@ -49,7 +55,10 @@ def test_it_is_the_loss_of_the_classes_drawn(world: World, size: int, layout: st
     labels = torch.cat([y for _, y in parts])
     assert torch.isin(labels, chosen).all()
     part = all_proxies().detach()[chosen].requires_grad_()
-    truth = dml.cosface_loss(embeddings, torch.searchsorted(chosen, labels), part)
+    truth = dml.cosface_loss(
+        embeddings, torch.searchsorted(chosen, labels), part, label_smoothing=smoothing,
+        class_weights=weights()[chosen] if smoothing else None,
+    )  # fmt: skip
     truth.backward()
     torch.testing.assert_close(gradient[chosen], part.grad, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(torch.cat([rows for _, rows, _ in found]), embeddings.grad, rtol=1e-9, atol=1e-11)
