@@ -9,6 +9,7 @@ import torch
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 NEED_KERNELS = [
+    "test_device_checks.py",
     "test_flags.py",
     "test_formulas.py",
     "test_guards.py",
@@ -20,6 +21,7 @@ NEED_KERNELS = [
     "test_statistics.py",
     "test_tiles.py",
     "test_toy.py",
+    "test_work.py",
 ]
 
 if INTERPRETED:
