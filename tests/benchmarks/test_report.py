@@ -95,7 +95,7 @@ def test_shares_of_a_gpu_stand_beside_what_it_can_do() -> None:
     *_, device = markdown.device(records)
     assert device == "| 2.50 TB/s | 100 TFLOP/s | 100 TFLOP/s | 100 TFLOP/s | passed |"
     *_, share = markdown.roofline(records)
-    assert share.endswith("| triton | 10 ms | 50 | 50.0% | 1.0% |")
+    assert share.endswith("| triton | 10 ms | - | 50 | 50.0% | 1.0% |")
     assert "### Share of what the device can do" in "\n".join(in_full(records))
 
 
