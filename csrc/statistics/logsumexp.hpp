@@ -15,27 +15,19 @@ class LogSumExp {
         : positive_scale_(broadcast(static_cast<Real>(positive_scale))), negative_scale_(broadcast(static_cast<Real>(negative_scale))) {}
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
-        const Pack<Real> lowest = broadcast(-std::numeric_limits<Real>::infinity());
-        Pack<Real> positive_highest = lowest, negative_highest = lowest;
-        for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> logit = score_at(row, j) * where(positive, positive_scale_, negative_scale_);
-            positive_highest = larger(where(positive, logit, lowest), positive_highest);
-            negative_highest = larger(where(negative, logit, lowest), negative_highest);
-        }
-        const Real positive_shift = shift_for(largest_lane<Real>(positive_highest), to.state[0]);
-        const Real negative_shift = shift_for(largest_lane<Real>(negative_highest), to.state[1]);
-        const Pack<Real> positive_shifts = broadcast(positive_shift), negative_shifts = broadcast(negative_shift);
+        const Shifts<Real> shifts = shifts_of(row, to, [&](Index j, Bits<Real> positive, Bits<Real>) {
+            return score_at(row, j) * where(positive, positive_scale_, negative_scale_);
+        });
         Sum<Real> positive_sum, negative_sum;
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
             const Pack<Real> logit = score_at(row, j) * where(positive, positive_scale_, negative_scale_);
-            const Pack<Real> weight = exp<Real>(logit - where(positive, positive_shifts, negative_shifts));
+            const Pack<Real> weight = exp<Real>(logit - shifts.of(positive));
             positive_sum.add(positive, weight);
             negative_sum.add(negative, weight);
         }
-        add_sum<Real>(positive_sum.total(), positive_shift, to.state[0]);
-        add_sum<Real>(negative_sum.total(), negative_shift, to.state[1]);
+        add_sum<Real>(positive_sum.total(), shifts.positive, to.state[0]);
+        add_sum<Real>(negative_sum.total(), shifts.negative, to.state[1]);
         return true;
     }
 

@@ -1,4 +1,4 @@
-// Logits of circle loss, and their derivatives.
+// Logits of circle loss, their derivatives, and what Circle and RowCircle compute alike.
 #pragma once
 
 #include "statistics/log_sums.hpp"
@@ -26,6 +26,25 @@ struct Paced {
     DML_HD Pack<Real> rate_of(Pack<Real> score) const {
         const Pack<Real> weight = weight_of(score);
         return scale * (detach ? weight : where(weight == 0, Pack<Real>{}, 2 * score));
+    }
+
+    DML_HD Shifts<Real> shifts(const Row<Real>& row, const Folded<Real>& to) const {
+        return shifts_of(row, to, [&](Index j, Bits<Real> positive, Bits<Real>) {
+            return logit_of(counted(positive, score_at(row, j)));
+        });
+    }
+
+    DML_HD Range slope(const Row<Real>& row, const Sloped<Real>& of) const {
+        const Shifts<Real> lse{finite_shift(of.statistics[0]), finite_shift(of.statistics[1])};
+        const Pack<Real> positive_rate = broadcast(-of.gradient[0]), negative_rate = broadcast(of.gradient[1]);
+        for (Index j = 0; j < row.count; j += lanes<Real>) {
+            const auto [positive, negative] = pair_kinds(row, j);
+            const Pack<Real> score = counted(positive, score_at(row, j));
+            const Pack<Real> weight = exp<Real>(logit_of(score) - lse.of(positive));
+            const Pack<Real> slope = weight * rate_of(score) * where(positive, positive_rate, negative_rate);
+            add_slope(row, of, j, where(positive | negative, slope, Pack<Real>{}));
+        }
+        return {0, row.count};
     }
 
     // Derivative of the logit by the margin.

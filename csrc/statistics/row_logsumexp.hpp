@@ -14,34 +14,21 @@ class RowLogSumExp {
 
     DML_HD bool fold(const Row<Real>& row, const Folded<Real>& to) const {
         const Values values(row);
-        const Pack<Real> lowest = broadcast(-std::numeric_limits<Real>::infinity());
-        Pack<Real> highest[2] = {lowest, lowest};
-        for (Index j = 0; j < row.count; j += lanes<Real>) {
-            const auto [positive, negative] = pair_kinds(row, j);
-            const Pack<Real> logit = values.counted(negative, score_at(row, j)) * values.scale;
-            highest[0] = larger(where(positive, logit, lowest), highest[0]);
-            highest[1] = larger(where(negative, logit, lowest), highest[1]);
-        }
-        const Real shift[2] = {shift_for(largest_lane<Real>(highest[0]), to.state[0]),
-                               shift_for(largest_lane<Real>(highest[1]), to.state[1])};
-        const Pack<Real> shifts[2] = {broadcast(shift[0]), broadcast(shift[1])};
+        const Shifts<Real> shifts = shifts_of(row, to, [&](Index j, Bits<Real>, Bits<Real> negative) {
+            return values.counted(negative, score_at(row, j)) * values.scale;
+        });
         Sum<Real> sum[2], weighted[2];
         for (Index j = 0; j < row.count; j += lanes<Real>) {
             const auto [positive, negative] = pair_kinds(row, j);
             const Pack<Real> score = values.counted(negative, score_at(row, j));
-            const Pack<Real> weight = exp<Real>(score * values.scale - where(positive, shifts[0], shifts[1]));
+            const Pack<Real> weight = exp<Real>(score * values.scale - shifts.of(positive));
             sum[0].add(positive, weight);
             sum[1].add(negative, weight);
             weighted[0].add(positive, weight * score);
             weighted[1].add(negative, weight * score);
         }
-        for (int kind = 0; kind < 2; ++kind) {
-            const State<Real> total = sum[kind].total();
-            if (total == 0) continue;
-            const State<Real> before = std::exp(to.state[kind] - shift[kind]), both = before + total;
-            to.state[2 + kind] = (before * to.state[2 + kind] + weighted[kind].total()) / both;
-            to.state[kind] = shift[kind] + std::log(both);
-        }
+        add_means<Real>(sum[0].total(), shifts.positive, {weighted[0].total()}, to.state);
+        add_means<Real>(sum[1].total(), shifts.negative, {weighted[1].total()}, to.state + 1);
         return true;
     }
 
@@ -93,14 +80,7 @@ class RowLogSumExp {
         state[2] = state[3] = 0;
     }
 
-    DML_HD static void merge_states(const State<Real>* from, State<Real>* state) {
-        for (int kind = 0; kind < 2; ++kind) {
-            const State<Real> total = add_logs(state[kind], from[kind]), shift = finite_shift(total);
-            state[2 + kind] =
-                std::exp(state[kind] - shift) * state[2 + kind] + std::exp(from[kind] - shift) * from[2 + kind];
-            state[kind] = total;
-        }
-    }
+    DML_HD static void merge_states(const State<Real>* from, State<Real>* state) { merge_means<Real, 1>(from, state); }
 };
 
 }  // namespace dml::DML_ISA
