@@ -78,8 +78,8 @@ def circle_loss(
     )  # fmt: skip
     scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
     if isinstance(scale, Tensor) or isinstance(margin, Tensor):
-        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))
+        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))[:, :2]
     else:
         statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
-    positive, negative = statistics[:, 0], statistics[:, 1]
+    positive, negative = statistics.unbind(1)
     return reduce_samples(F.softplus(positive + negative, threshold=50), inputs, sample_weight, reduction)

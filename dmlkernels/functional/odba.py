@@ -74,14 +74,7 @@ def odba_penalty(
     check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
     check_odba_options(atoms, prior, active, reduction, embeddings)
     atoms, weights = weighted_atoms(atoms, prior, active, reduction, embeddings)
-    energies = pair_statistics(
-        Square(),
-        embeddings,
-        atoms,
-        backend=backend,
-        column_weights=weights,
-    )
-    energies = energies[:, 0]
+    energies = pair_statistics(Square(), embeddings, atoms, backend=backend, column_weights=weights).squeeze(1)
     parts = None if step is None else batch_parts(step, embeddings, backend=backend)
     if reduction == "mean":
         return mean_of_rows(energies, sample_weight, parts)

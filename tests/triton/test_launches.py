@@ -25,7 +25,7 @@ MOST = {  # small, large
     "decidability": (23, 24),
     "field": (20, 40),
     "field_alone": (18, 19),
-    "odba": (13, 13),
+    "odba": (12, 12),
     "symmetric_kl": (26, 27),
     "fused": (36, 60),
     "anchor": (14, 13),
@@ -38,7 +38,7 @@ MOST = {  # small, large
     "adaface": (108, 108),
     "magface": (138, 138),
     "curricular": (119, 119),
-    "circle": (31, 31),
+    "circle": (29, 29),
 }
 
 
