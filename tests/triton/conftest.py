@@ -25,6 +25,9 @@ NEED_KERNELS = [
 ]
 
 if INTERPRETED:
+    from tests.triton.interpreter import speed_up
+
+    speed_up()
     collect_ignore = ["test_compiled.py", "test_launches.py"]
 elif not torch.cuda.is_available():
     collect_ignore = NEED_KERNELS
