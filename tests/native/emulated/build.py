@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -54,13 +55,16 @@ def load() -> ModuleType:
 def _compile(compiler: str, headers: tuple[str, ...], library: Path) -> None:
     folders = [f"-I{folder}" for folder in (*headers, str(_EMULATION), str(_ROOT / "csrc"))]
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    objects = []
-    for source in _sources():
+
+    def compile_one(source: Path) -> str:
         made = library.parent / f"{source.name}.o"
         mode = (*_mode(), "-O0") if source.suffix == ".cpp" else _mode()
         command = [compiler, *_FLAGS, *mode, *_DEFINITIONS, *folders, "-x", "c++", "-c", str(source), "-o", str(made)]
         subprocess.run(command, env=environment, check=True)
-        objects.append(str(made))
+        return str(made)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, _sources()))
     partial = library.with_suffix(".partial")
     subprocess.run([compiler, "-shared", *_mode(), *objects, "-o", str(partial)], env=environment, check=True)
     partial.rename(library)
