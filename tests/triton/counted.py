@@ -120,7 +120,8 @@ large shape is the closed form, in blocks of 131,072 columns.
 HOST = """
 ## Host time
 
-Host time of a step after the change as a ratio to that before, launches stubbed out
+Host time of a step, measured when there were about twice as many launches as now, as a ratio to that before, launches
+stubbed out
 (`python -m tests.triton.host_time`), on one shared CPU core: medians of four runs of either version, interleaved, each
 the lower quartile of 60 steps. Kernels of this package cost nothing here. On a GPU each costs a launch, so the gain
 there follows from the counts above too.

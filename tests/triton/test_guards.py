@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton import launch, layout, problem
 from tests.triton.common import KINDS, Maker, every_kind, outcome, upstream
 
 GUARD = 64
@@ -55,10 +55,13 @@ def _untouched(buffer: Tensor) -> bool:
 
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
-    names = ("norms_kernel", "forward_kernel", "merge_kernel", "backward_kernel", "combine_kernel")
-    stand_ins = [Launch(getattr(launch, name)) for name in names]
-    for name, stand_in in zip(names, stand_ins, strict=True):
-        monkeypatch.setattr(launch, name, stand_in)
+    places = (
+        (layout, "prepare_kernel"), (layout, "arrange_kernel"), (problem, "values_kernel"), (launch, "forward_kernel"),
+        (launch, "backward_kernel"), (launch, "merge_kernel"), (launch, "combine_kernel"),
+    )  # fmt: skip
+    stand_ins = [Launch(getattr(owner, name)) for owner, name in places]
+    for (owner, name), stand_in in zip(places, stand_ins, strict=True):
+        monkeypatch.setattr(owner, name, stand_in)
     return stand_ins
 
 
@@ -77,4 +80,5 @@ def test_guard_bands(
     assert not found.statistics.isnan().any()
     assert found.rows is not None and found.rows.isfinite().all()
     assert found.columns is None or found.columns.isfinite().all()
-    assert all(stand_in.launches for stand_in in (guarded if split else (guarded[0], guarded[1], guarded[3])))
+    first, *others = guarded[1:] if pairs.within else (guarded[0], *guarded[2:])
+    assert first.launches and all(stand_in.launches for stand_in in (others if split else others[:3]))

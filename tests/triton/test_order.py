@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import class_order
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import layout
-from dmlkernels.statistics import IGNORED, Fused
+from dmlkernels.backends.triton.saved import saved_size, split
+from dmlkernels.statistics import IGNORED, Fused, LogSumExp
 from tests.triton.common import DEVICE, FIELD
 
 
@@ -25,19 +27,35 @@ def test_is_what_sorting_gives(border: int | None, columns: int, monkeypatch: py
         Fused(*FIELD), torch.randn(131, 4, device=DEVICE), torch.randn(columns, 4, device=DEVICE) if columns else None,
         labels, given, within=True, row_boundaries=boundaries,
     )  # fmt: skip
-    order, small = layout._sort(pairs, labels)
-    assert torch.equal(order, class_order(labels, boundaries))
+    order, small, points = arranged(pairs)
+    assert torch.equal(order.long(), class_order(labels, boundaries))
+    assert torch.equal(points[:131], pairs.rows[order.long()])
+    assert pairs.columns is None or torch.equal(points[131:], pairs.columns)
     monkeypatch.setattr(layout, "MOST_COUNTED", 0)
     more = torch.empty(0, dtype=torch.int64, device=DEVICE)
     if columns:
         more = torch.arange(columns, device=DEVICE) if given is None else given
-    wide = torch.cat((labels[order], more))
+    wide = torch.cat((labels[order.long()], more))
     assert torch.equal(small[:, None] == small[None, :], wide[:, None] == wide[None, :])
     assert torch.equal(small == layout.INT32_IGNORED, wide == IGNORED)
-    sorted_order, _ = layout._sort(pairs, labels)
-    assert torch.equal(order, sorted_order)
+    sorted_order, sorted_small, sorted_points = arranged(pairs)
+    assert torch.equal(order, sorted_order) and torch.equal(points, sorted_points)
+    assert torch.equal(sorted_small[:, None] == sorted_small[None, :], small[:, None] == small[None, :])
+
+
+def arranged(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """Order, small labels and points, as forward keeps them."""
+    saved = pairs.rows.new_empty(saved_size(pairs), dtype=pairs.dtype)
+    points, parts = layout.prepare(pairs, saved), split(pairs, saved)
+    assert points is not None and parts.order is not None and parts.labels is not None
+    return parts.order, parts.labels, points
 
 
 def test_small_labels() -> None:
+    """Numbers of columns, and what no column has: 6 or -1."""
     labels = torch.tensor([0, 5, 6, 7, -1, -(2**50), 2**50, IGNORED], device=DEVICE)
-    assert layout.small_labels(labels, 6).tolist() == [0, 5, 6, 6, -1, -1, 6, layout.INT32_IGNORED]
+    pairs = Pairs(LogSumExp(1.0, 1.0), torch.randn(8, 4, device=DEVICE), torch.randn(6, 4, device=DEVICE), labels)
+    saved = pairs.rows.new_empty(saved_size(pairs))
+    assert layout.prepare(pairs, saved) is None
+    small = split(pairs, saved).labels
+    assert small is not None and small.tolist() == [0, 5, 6, 6, -1, -1, 6, layout.INT32_IGNORED]

@@ -59,11 +59,15 @@ def slope_highest(scores, factor, masks, values, weight, segments, hyper):  # no
     return slope if len(masks) == 0 else tl.where(masks[1], slope, 0.0)
 
 
+@triton.jit
+def highest_values(statistics, gradient, hyper):  # noqa: ANN001, ANN201
+    return (statistics[0],)
+
+
 @pytest.fixture
 def highest() -> Iterator[Highest]:
-    values = lambda statistic, statistics, gradient: [statistics[:, 0]]  # noqa: E731
     epilogue = Epilogue(
-        fold_highest, merge_highest, slope_highest, empty=(float("-inf"),), num_values=1, values=values,
+        fold_highest, merge_highest, slope_highest, empty=(float("-inf"),), num_values=1, values=highest_values,
         same_scores=True,
     )  # fmt: skip
     register(Highest, epilogue)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dmlkernels import ops
 from dmlkernels.backends.triton.epilogues import Epilogue, base, register
 from dmlkernels.backends.triton.epilogues.common import cosines, merge_sum
+from dmlkernels.backends.triton.epilogues.field import field_values
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import CATALOGUE, Statistic, Tile
 from dmlkernels.statistics.base import State
@@ -69,7 +70,7 @@ def contrastive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Contrastive]:
         Contrastive,
         Epilogue(
             fold_contrastive, merge_sum, slope_contrastive, empty=(0.0,), num_values=1,
-            values=lambda statistic, statistics, gradient: [gradient[:, 0]], hyper=Contrastive.parameters,
+            values=field_values, hyper=Contrastive.parameters,
         ),
     )  # fmt: skip
     yield Contrastive(0.2)

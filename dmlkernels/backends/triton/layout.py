@@ -10,51 +10,90 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import class_order, unit_stride
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.backends.triton.kernels.order import order_kernel, small_labels_kernel
+from dmlkernels.backends.triton.kernels.norms import prepare_kernel
+from dmlkernels.backends.triton.kernels.order import arrange_kernel
+from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
+from dmlkernels.backends.triton.saved import Saved, num_flags, split
 from dmlkernels.statistics import IGNORED
 
 NOWHERE = 2**31 - 1  # a border that no index reaches
 INT32_IGNORED = torch.iinfo(torch.int32).min
 MOST_COUNTED = 2**13  # points that a kernel puts in order: its work grows as their square
+FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
-def lay_out(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Rows, columns, their labels, and the order in which the rows were taken."""
+def prepare(pairs: Pairs, saved: Tensor) -> Tensor | None:
+    """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
+    them the columns that they meet."""
+    parts = split(pairs, saved)
     if pairs.within:
-        return _points(pairs)
-    assert pairs.columns is not None, "rows meet columns or each other"
+        return _arrange(pairs, parts)
+    _prepare(pairs, parts)
+    return None
+
+
+def _prepare(pairs: Pairs, saved: Saved) -> None:
+    assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
-    row_labels = pairs.row_labels
-    column_labels = pairs.column_labels if pairs.statistic.reads_labels else None
-    if column_labels is None and row_labels is not None:
-        row_labels = small_labels(row_labels, pairs.num_columns)
-    return rows, columns, row_labels, column_labels, None
+    statistic, given = pairs.statistic, pairs.row_values
+    column_labels = pairs.column_labels if statistic.reads_labels else None
+    m, block_d = norm_tiles(pairs.dim)
+    x_pitch, w_pitch = saved.rows.shape[1], saved.columns.shape[1]
+    sizes = (
+        pairs.num_rows, rows.shape[0], x_pitch, columns.shape[0], w_pitch, columns.shape[0] // statistic.group,
+        num_flags(pairs),
+    )  # fmt: skip
+    prepare_kernel[(triton.cdiv(x_pitch, m) + triton.cdiv(w_pitch, m),)](
+        rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
+        saved.rows, saved.columns, saved.labels, saved.flags,
+        sizes, rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
+        GIVEN=statistic.num_row_values, GROUP=statistic.group, DIM=pairs.dim, M=m, BLOCK_D=block_d,
+        **FUSED_MULTIPLY_ADD,
+    )  # fmt: skip
 
 
-def _points(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
     assert pairs.row_labels is not None, "points that meet each other have labels"
-    order, column_labels = _sort(pairs, pairs.row_labels)
-    columns = pairs.rows.index_select(0, order)
+    labels, more = pairs.row_labels, None if pairs.columns is None else pairs.column_labels
+    count = pairs.num_rows + pairs.num_columns
+    counted = count <= MOST_COUNTED and len(pairs.row_boundaries) <= 1
+    order = None
+    if not counted:
+        order, labels = _sort(pairs, labels)
+        more = None
+    vectors = empty_points(pairs)
+    rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
+    m, block_d = copy_tiles(pairs.dim)
+    pitch = saved.columns.shape[1]
+    arrange_kernel[(triton.cdiv(pitch, m),)](
+        labels, more, rows, columns, _weights(pairs), order,
+        saved.order, saved.labels, vectors, saved.columns, saved.flags,
+        pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns), num_flags(pairs),
+        COUNTED=counted, WEIGHTED=pairs.statistic.reads_weights, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
+        **FUSED_MULTIPLY_ADD,
+    )  # fmt: skip
+    return vectors
+
+
+def empty_points(pairs: Pairs) -> Tensor:
+    """Memory of points and of the columns that they meet."""
+    dtype = pairs.rows.dtype
     if pairs.columns is not None:
-        columns = torch.cat((columns, pairs.columns))
-    return columns[: pairs.num_rows], columns, column_labels[: pairs.num_rows], column_labels, order
+        dtype = torch.promote_types(dtype, pairs.columns.dtype)
+    return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=dtype)
+
+
+def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:
+    """Of points and columns."""
+    return rows.stride(0), 0 if columns is None else columns.stride(0)
 
 
 def _sort(pairs: Pairs, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Where each of the points sorted by class comes from, and small labels of these and of the columns."""
-    more = None if pairs.columns is None else pairs.column_labels
-    count = pairs.num_rows + pairs.num_columns
-    if count <= MOST_COUNTED and len(pairs.row_boundaries) <= 1:
-        order = labels.new_empty(pairs.num_rows, dtype=torch.int64)
-        small = labels.new_empty(count, dtype=torch.int32)
-        border = pairs.row_boundaries[0] if pairs.row_boundaries else NOWHERE
-        order_kernel[(triton.cdiv(count, 32),)](
-            labels, more, order, small, pairs.num_rows, pairs.num_columns, border, M=32, N=64
-        )
-        return order, small
     order = class_order(labels, pairs.row_boundaries)
     labels = labels.index_select(0, order)
     if pairs.columns is not None:
+        more = pairs.column_labels
         more = torch.arange(pairs.num_columns, device=labels.device) if more is None else more
         labels = torch.cat((labels, more))
     return order, ranks(labels)
@@ -69,30 +108,16 @@ def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
     return tuple(halves)
 
 
-def small_labels(labels: Tensor, num_columns: int) -> Tensor:
-    """Labels to compare with column numbers, in 32 bits: what is no column's number stays none."""
-    out = torch.empty_like(labels, dtype=torch.int32)
-    small_labels_kernel[(triton.cdiv(labels.shape[0], 1024),)](labels, out, labels.shape[0], num_columns, M=1024)
-    return out
-
-
 def ranks(labels: Tensor) -> Tensor:
     """32-bit numbers in the order of the labels, and equal where they are."""
     found = torch.searchsorted(labels.sort().values, labels)
     return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
 
 
-def weights(pairs: Pairs) -> Tensor | None:
-    """Column weights; points have weight 0 as columns."""
-    if pairs.column_weights is None:
-        return torch.zeros(pairs.num_rows, dtype=pairs.dtype, device=pairs.rows.device) if pairs.within else None
-    given = pairs.column_weights.to(pairs.dtype)
-    return torch.cat((given.new_zeros(pairs.num_rows), given)) if pairs.within else given
-
-
-def row_values(pairs: Pairs) -> tuple[Tensor, ...]:
-    """Values that the caller gave for each row."""
-    return () if pairs.row_values is None else pairs.row_values.to(pairs.dtype).unbind(1)
+def _weights(pairs: Pairs) -> Tensor | None:
+    if not pairs.statistic.reads_weights or pairs.column_weights is None:
+        return None
+    return pairs.column_weights.contiguous()
 
 
 def borders(pairs: Pairs) -> tuple[int, int, int]:

@@ -56,6 +56,11 @@ def norm_tiles(dim: int) -> tuple[int, int]:
     return max(1, 2048 // block_d), block_d
 
 
+def copy_tiles(dim: int) -> tuple[int, int]:
+    """The same for kernels that copy points one by one and may put them in order, so many at a time."""
+    return 32, min(64, next_power_of_2(dim))
+
+
 def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
     tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)

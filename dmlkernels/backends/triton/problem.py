@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.gpu.layout import unit_stride
+from dmlkernels.backends.pairs import Forward, Pairs
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout
-from dmlkernels.backends.triton.plan import Work
+from dmlkernels.backends.triton.kernels.values import values_kernel
+from dmlkernels.backends.triton.plan import Work, copy_tiles
 from dmlkernels.backends.triton.precision import is_mixed
-from dmlkernels.backends.triton.saved import PADDING
+from dmlkernels.backends.triton.saved import Saved, split
 
 
 class Vectors(NamedTuple):
-    """One side of a launch. ``values`` are (k, at least count + PADDING): reciprocal norms, then what the epilogue
-    reads."""
+    """One side of a launch. ``values`` are (k, pitch): reciprocal norms, then what the epilogue reads, and zeros behind
+    them."""
 
     vectors: Tensor  # (count, D)
     values: Tensor
@@ -40,134 +42,129 @@ def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
     return first.stride, second.stride, first.values.stride(0), second.values.stride(0)
 
 
-def padded(values: Sequence[Tensor], count: int, zeros: Tensor) -> Tensor:  # (k, count + PADDING)
-    """Values of so many vectors and zeros behind them; the last may have none. ``zeros`` are PADDING."""
-    lacking = count - min(len(value) for value in values)
-    if lacking > 0:
-        zeros = zeros.new_zeros(lacking + PADDING)
-    pieces = [piece for value in values for piece in (value, zeros[: count - len(value) + PADDING])]
-    return torch.cat(pieces).view(len(values), -1)
-
-
 @dataclass(frozen=True)
 class Problem:
     """Rows against columns. If ``within``, the columns begin with the rows, which are the same vectors.
 
-    Points that meet each other are sorted by class within their segment, so that positive pairs gather in few tiles:
-    ``order`` is where each came from. Of two views, the rows of the second come after those of the
-    first.
+    Points that meet each other are sorted by class within their segment, so that positive pairs gather in few tiles.
+    Of two views, the rows of the second come after those of the first.
     """
 
-    epilogue: Epilogue
-    rows: Tensor  # (R, D)
-    columns: Tensor  # (C, D)
-    row_labels: Tensor | None  # (R,)
-    column_labels: Tensor | None  # (C / group,)
-    weights: Tensor | None  # (C,)
-    row_values: tuple[Tensor, ...]  # (R,) each, of the caller
-    order: Tensor | None  # (R,)
-    within: bool
-    views: int
-    group: int
-    labelled: bool
-    borders: tuple[int, int, int]
-    hyper: tuple[float, ...]
-    operand: torch.dtype
+    pairs: Pairs
+    saved: Saved
+    points: Tensor | None  # (R + C, D) if ``within``, in their order; backward fills them in
 
     @classmethod
-    def of(cls, pairs: Pairs) -> Problem:
+    def prepare(cls, pairs: Pairs, saved: Tensor) -> Problem:
+        """For forward, which fills ``saved``."""
         statistic, epilogue = pairs.statistic, epilogue_of(pairs.statistic)
         if epilogue.weighted and pairs.columns is not None and pairs.column_weights is None:
             raise TypeError(f"{statistic.name} needs column_weights")
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
-        rows, columns, row_labels, column_labels, order = layout.lay_out(pairs)
-        return cls(
-            epilogue,
-            rows,
-            columns,
-            row_labels,
-            column_labels,
-            layout.weights(pairs) if epilogue.weighted else None,
-            layout.row_values(pairs),
-            order,
-            pairs.within,
-            statistic.views,
-            statistic.group,
-            statistic.reads_labels,
-            layout.borders(pairs),
-            layout.split_numbers(epilogue.hyper(statistic)),
-            torch.promote_types(rows.dtype, columns.dtype) if rows.dtype == columns.dtype else pairs.dtype,
-        )
+        return cls(pairs, split(pairs, saved), layout.prepare(pairs, saved))
+
+    @classmethod
+    def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:
+        """For backward; and the values that it reads of each row, after the norms."""
+        points = layout.empty_points(pairs) if pairs.within else None
+        problem = cls(pairs, split(pairs, forward.saved.contiguous()), points)
+        return problem, problem._values(forward.statistics.contiguous(), gradient)
+
+    def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
+        """One launch for everything that is a function of a row; points are also copied, in their order."""
+        pairs, epilogue = self.pairs, self.epilogue
+        given, weighted = pairs.statistic.num_row_values, self.pairs.within and epilogue.weighted
+        kept = self.saved.columns if self.saved.rows is None else self.saved.rows
+        values = kept.new_empty(1 + given + epilogue.num_values + weighted, kept.shape[1])
+        rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
+        m, block_d = copy_tiles(pairs.dim) if pairs.within else (128, 1)
+        total = pairs.num_rows + pairs.num_columns
+        values_kernel[(triton.cdiv(kept.shape[1] - pairs.num_rows * (pairs.statistic.views - 1), m),)](
+            statistics, gradient, kept, self.saved.order, *((rows, columns) if pairs.within else (None, None)), values,
+            self.points, pairs.num_rows, total, kept.shape[1], layout.point_strides(rows, columns), self.hyper,
+            FROM=epilogue.values, WIDTH=pairs.statistic.width, COUNT=epilogue.num_values, GIVEN=given,
+            WEIGHTED=weighted, VIEWS=pairs.statistic.views, DIM=pairs.dim, M=m, BLOCK_D=block_d,
+            **layout.FUSED_MULTIPLY_ADD,
+        )  # fmt: skip
+        return values
+
+    @property
+    def epilogue(self) -> Epilogue:
+        return epilogue_of(self.pairs.statistic)
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        """Numbers of the statistic."""
+        return layout.split_numbers(self.epilogue.hyper(self.pairs.statistic))
+
+    @property
+    def operand(self) -> torch.dtype:
+        """Type that vectors are multiplied in."""
+        rows, columns = self.vectors
+        return torch.promote_types(rows.dtype, columns.dtype) if rows.dtype == columns.dtype else self.pairs.dtype
 
     @property
     def mixed(self) -> bool:
-        return is_mixed(self.rows.dtype, self.columns.dtype)
+        rows, columns = self.vectors
+        return is_mixed(rows.dtype, columns.dtype)
+
+    @property
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """Raw rows and columns."""
+        if self.points is not None:
+            return self.points[: self.pairs.num_rows], self.points
+        assert self.pairs.columns is not None
+        return unit_stride(self.pairs.rows.flatten(0, -2)), unit_stride(self.pairs.columns)
+
+    @property
+    def group(self) -> int:
+        return self.pairs.statistic.group
+
+    @property
+    def views(self) -> int:
+        return self.pairs.statistic.views
+
+    @property
+    def borders(self) -> tuple[int, int, int]:
+        return layout.borders(self.pairs)
 
     def work(self, precision: str) -> Work:
         """What tile sizes follow from."""
-        return Work(self.rows.shape[1], self.operand, self.epilogue.live_tiles, self.group, precision != "ieee")
+        return Work(self.pairs.dim, self.operand, self.epilogue.live_tiles, self.group, precision != "ieee")
 
-    def sides(self, norms: Tensor, values: Sequence[Tensor] = ()) -> tuple[Vectors, Vectors]:
-        """Rows and columns with their values; ``values``, (R,) each, are those of rows beside the norms."""
-        num_rows = self.rows.shape[0]
-        weights = () if self.weights is None else (self.weights,)
-        zeros = norms[-PADDING:]
-        column_values = norms[None] if self.within else norms[None, num_rows:]  # padded
-        row_values = norms[None]
-        if self.within:
-            if values or weights:
-                count = self.columns.shape[0]
-                column_values = padded((norms[:count], *values, *weights), count, zeros)
-                row_values = column_values
-        else:
-            if values:
-                row_values = padded((norms[:num_rows], *values), num_rows, zeros)
-            if weights:
-                column_values = padded((norms[num_rows:-PADDING], *weights), self.columns.shape[0], zeros)
-        return (
-            Vectors(self.rows, row_values, self.row_labels),
-            Vectors(self.columns, column_values, self.column_labels),
-        )
+    def sides(self, row_values: Tensor | None = None) -> tuple[Vectors, Vectors]:
+        """Rows and columns with their values; ``row_values`` are those of backward."""
+        rows, columns = self.vectors
+        column_values = self.saved.columns
+        if self.pairs.within:
+            labels = self.saved.labels
+            values = column_values if row_values is None else row_values
+            assert labels is not None
+            return Vectors(rows, values, labels[: self.pairs.num_rows]), Vectors(columns, values, labels)
+        assert self.saved.rows is not None
+        given = self.pairs.column_labels if self.pairs.statistic.reads_labels else None
+        row_labels = self.pairs.row_labels if self.saved.labels is None else self.saved.labels
+        values = self.saved.rows if row_values is None else row_values
+        return Vectors(rows, values, row_labels), Vectors(columns, column_values, given)
 
-    def true_columns(self, norms: Tensor) -> Vectors:
+    def true_columns(self) -> Vectors:
         """The columns that are not rows too."""
-        num_rows = self.rows.shape[0]
-        values = norms[None, num_rows:]
-        if self.weights is not None:
-            pieces = norms[num_rows:-PADDING], self.weights[num_rows:]
-            values = padded(pieces, self.columns.shape[0] - num_rows, norms[-PADDING:])
-        labels = None if self.column_labels is None else self.column_labels[num_rows:]
-        return Vectors(self.columns[num_rows:], values, labels)
+        num_rows, labels = self.pairs.num_rows, self.saved.labels
+        assert self.points is not None and labels is not None
+        return Vectors(self.points[num_rows:], self.saved.columns[:, num_rows:], labels[num_rows:])
 
     @property
     def layout(self) -> Layout:
         """What the kernels know of it when they are compiled."""
+        epilogue = self.epilogue
         return Layout(
-            self.group, self.views, self.within, self.labelled, self.epilogue.segmented, self.epilogue.same_scores
-        )
+            self.group, self.views, self.pairs.within, self.pairs.statistic.reads_labels, epilogue.segmented,
+            epilogue.same_scores,
+        )  # fmt: skip
 
     @property
     def row_places(self) -> int:
         """Places of rows in tiles: views are taken eight rows at a time."""
-        rows = self.rows.shape[0]
+        rows = self.pairs.num_rows * self.views
         return rows if self.views == 1 else -(-rows // 16) * 16
-
-    def gather_statistics(self, given: Tensor) -> Tensor:  # (R, width) -> (rows, width of a state)
-        """Bring per-row statistics from the caller's order into this one."""
-        if self.views > 1:
-            return given.unflatten(1, (-1, self.views)).permute(2, 0, 1).flatten(0, 1)
-        return given if self.order is None else given.index_select(0, self.order)
-
-    def scatter_statistics(self, found: Tensor) -> Tensor:
-        """Bring them back."""
-        if self.views > 1:
-            return found.unflatten(0, (self.views, -1)).permute(1, 2, 0).flatten(1).contiguous()
-        return self._give(found)
-
-    def scatter_rows(self, gradient: Tensor) -> Tensor:
-        """Bring a gradient of the rows back into the caller's order and shape."""
-        return gradient.unflatten(0, (self.views, -1)) if self.views > 1 else self._give(gradient)
-
-    def _give(self, per_row: Tensor) -> Tensor:
-        return per_row if self.order is None else torch.empty_like(per_row).index_copy_(0, self.order, per_row)

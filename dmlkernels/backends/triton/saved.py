@@ -1,6 +1,10 @@
-"""What forward keeps for backward: the reciprocal norms of all vectors and, of a sparse statistic, flags of tiles."""
+"""What forward keeps for backward, in one tensor: norms and weights of all vectors, small labels, the order of points,
+and for a sparse statistic which tiles act.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,20 +15,71 @@ PADDING = 128  # zeros behind norms and other values of vectors, so that a whole
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
 
 
+class Saved(NamedTuple):
+    """Parts of the tensor, which share its memory. Each begins at a multiple of 128 numbers, for aligned loads."""
+
+    rows: Tensor | None  # (1 + row values, pitch): reciprocal norms and what the caller gave; None if ``within``
+    columns: (
+        Tensor  # (1 or 2, pitch): reciprocal norms, and weights if there are any; of rows and columns if ``within``
+    )
+    labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32
+    order: Tensor | None  # (R,) int32, of points that meet each other: where each of the sorted ones came from
+    flags: Tensor | None  # int32
+
+
+def pitch_of(count: int) -> int:
+    """Numbers that values of so many vectors take up with the zeros behind them. A multiple of 128, so that kernels
+    see the same alignment whatever the batch."""
+    return _rounded(count) + PADDING
+
+
+def num_flags(pairs: Pairs) -> int:
+    """Words of flags."""
+    columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
+    return -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS) if pairs.statistic.sparse else 0
+
+
 def saved_size(pairs: Pairs) -> int:
     """Numbers of what ``split`` takes apart."""
-    if not pairs.statistic.sparse:
-        return _num_norms(pairs)
-    columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
-    words = -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS)
-    return _num_norms(pairs) + -(-4 * words // pairs.dtype.itemsize)
+    sizes = _sizes(pairs)
+    words = sum(_rounded(count) for count in sizes[2:])
+    return sizes[0] + sizes[1] + -(-4 * words // pairs.dtype.itemsize)
 
 
-def split(pairs: Pairs, saved: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Reciprocal norms, and the flags as 32-bit words. Both share memory with ``saved``."""
-    norms = _num_norms(pairs)
-    return saved[:norms], saved[norms:].view(torch.int32) if pairs.statistic.sparse else None
+def split(pairs: Pairs, saved: Tensor) -> Saved:
+    """Take the tensor apart."""
+    rows, columns, labels, order, flags = _sizes(pairs)
+    words = saved[rows + columns :].view(torch.int32)
+    starts = (0, _rounded(labels), _rounded(labels) + _rounded(order))
+    of_labels, of_order, of_flags = (
+        words[start : start + count] if count else None
+        for start, count in zip(starts, (labels, order, flags), strict=True)
+    )
+    return Saved(
+        saved[:rows].view(1 + pairs.statistic.num_row_values, -1) if rows else None,
+        saved[rows : rows + columns].view(1 + pairs.statistic.reads_weights, -1),
+        of_labels,
+        of_order,
+        of_flags,
+    )
 
 
-def _num_norms(pairs: Pairs) -> int:
-    return pairs.num_rows * pairs.statistic.views + pairs.num_columns + PADDING
+def has_small_labels(pairs: Pairs) -> bool:
+    """Whether rows have labels that can be told apart in 32 bits: numbers of columns, or ranks among points."""
+    given = pairs.statistic.reads_labels and pairs.column_labels is not None
+    return pairs.within or (pairs.row_labels is not None and not given)
+
+
+def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int]:
+    """Of rows, columns, labels, order, flags."""
+    statistic, count = pairs.statistic, pairs.num_rows
+    labels = count if has_small_labels(pairs) else 0
+    if pairs.within:
+        points = count + pairs.num_columns
+        return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, num_flags(pairs)
+    rows = (1 + statistic.num_row_values) * pitch_of(count * statistic.views)
+    return rows, (1 + statistic.reads_weights) * pitch_of(pairs.num_columns), labels, 0, num_flags(pairs)
+
+
+def _rounded(count: int) -> int:
+    return -(-count // 128) * 128

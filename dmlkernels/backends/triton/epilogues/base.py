@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from dmlkernels.statistics import Statistic
 
 
@@ -40,7 +38,8 @@ class Epilogue:
             where neither mask holds, zero and finite where a row's values all are zeros. Among points it is called for
             either end of a pair: values may lie along the columns, and a weight along the rows.
         empty, neutral: state and statistics of no columns; neutral is None if they are the same.
-        values: ``(statistic, statistics, gradient) ->`` the vectors, one value a row, that ``slope`` reads.
+        values: ``(statistics, gradient, hyper) ->`` what ``slope`` reads of a row. Each is a tuple of vectors, one for
+            each of its statistics; of two views, the second's values follow the first's.
         num_values: their number. A row's values that the caller gave come before them; ``fold`` reads only these.
         num_plain: how many of them, the first, are read in plain tiles.
         hyper: the statistic's numbers for ``fold``, ``finish`` and ``slope``.
@@ -58,7 +57,7 @@ class Epilogue:
     slope: Any
     empty: tuple[float, ...]
     num_values: int
-    values: Callable[[Any, Tensor, Tensor], Sequence[Tensor]]
+    values: Any
     num_plain: int | None = None
     mask: Any = None
     finish: Any = None

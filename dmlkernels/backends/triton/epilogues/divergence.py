@@ -5,13 +5,12 @@ Of each eight rows, the first view's come before the second's: see ``locate``.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, finite
+from dmlkernels.backends.triton.kernels.functions import log1p
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import Divergence
 
@@ -130,22 +129,18 @@ def first_less_second(p, total, sign, log_odds):
     return tl.where(square < 1.0 / 64, total * (half + half * series), sign * (2.0 * p - total))
 
 
-def divergence_values(
-    statistic: Divergence,
-    statistics: Tensor,  # (2 R, 3), one view after the other
-    gradient: Tensor,
-) -> list[Tensor]:
+@triton.jit
+def divergence_values(statistics, gradient, hyper):
     """Of each view: its highest logit and 1 / sum exp(l - h). Of both: the log of their ratio. Of each: its mean
     difference. Of both: what the difference of the views' p is multiplied by, and what their sum is."""
-    highest, rest, last = statistics.unbind(1)  # (2 R,)
-    mean, divergence = last.view(2, -1)
-    of_mean, of_divergence = (gradient[:, 2] * statistic.scale).view(2, -1)
-    first, second = rest.view(2, -1)
-    log_ratio = ((first - second) / (1 + second)).log1p()
-    of_both = (log_ratio, of_divergence + of_mean / 2, of_mean / 2)
-    log_ratio, of_apart, of_total = (torch.cat((value, value)) for value in of_both)
-    means = torch.cat((mean, mean - divergence))
-    return [highest, 1 / (1 + rest), log_ratio, means, of_apart, of_total]
+    first_highest, second_highest, first_rest, second_rest, mean, divergence = statistics
+    scale = number(hyper, 0, mean.dtype)
+    of_total = gradient[4] * scale * 0.5
+    of_apart = gradient[5] * scale + of_total
+    log_ratio = log1p((first_rest - second_rest) / (1.0 + second_rest))
+    first = first_highest, 1.0 / (1.0 + first_rest), log_ratio, mean, of_apart, of_total
+    second = second_highest, 1.0 / (1.0 + second_rest), log_ratio, mean - divergence, of_apart, of_total
+    return first + second
 
 
 def divergence_hyper(statistic: Divergence) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, flat, merge_sum
@@ -87,8 +86,9 @@ def slope_field(scores, factor, masks, values, weight, segments, hyper):
     return slope * values[0]
 
 
-def field_values(statistic: Field, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
-    return [gradient[:, 0]]
+@triton.jit
+def field_values(statistics, gradient, hyper):
+    return (gradient[0],)
 
 
 def field_hyper(statistic: Field) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.field import any_pair, field_hyper, fold_field, slope_field
@@ -16,7 +15,7 @@ from dmlkernels.backends.triton.epilogues.moments import (
     slope_moments,
 )
 from dmlkernels.backends.triton.epilogues.square import fold_square, slope_square
-from dmlkernels.statistics import Field, Fused, Moments
+from dmlkernels.statistics import Field, Fused
 
 
 @triton.jit
@@ -100,10 +99,12 @@ def values_of_moments(values):
         return values[0], values[1], values[2], values[5], values[6], values[7]
 
 
-def fused_values(statistic: Fused, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
+@triton.jit
+def fused_values(statistics, gradient, hyper):
     """Those of the moments' negatives, of field and squares, and of the moments' positives."""
-    negatives_first = moments_values(Moments(), statistics, gradient)
-    return [*negatives_first[:3], gradient[:, 6], 2 * gradient[:, 7], *negatives_first[3:]]
+    moments = moments_values(statistics, gradient, hyper)
+    of_energies = gradient[6], 2.0 * gradient[7]
+    return (moments[0], moments[1], moments[2]) + of_energies + (moments[3], moments[4], moments[5])  # noqa: RUF005
 
 
 def fused_hyper(statistic: Fused) -> list[float]:

@@ -6,13 +6,11 @@ import math
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import counted, finite, flat
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import LogSumExp, SoftTriple
-from dmlkernels.statistics.base import finite_shift
 
 
 @triton.jit
@@ -91,11 +89,10 @@ def slope_logsumexp(scores, factor, masks, values, weight, segments, hyper):
         return tl.where(counted(masks), slope, 0.0)
 
 
-def logsumexp_values(statistic: LogSumExp | SoftTriple, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
+@triton.jit
+def logsumexp_values(statistics, gradient, hyper):
     """Of negatives, then of positives: log-sum-exp, and its gradient."""
-    positive_lse, lse = finite_shift(statistics).unbind(1)
-    positive_gradient, negative_gradient = gradient.unbind(1)
-    return [lse, negative_gradient, positive_lse, positive_gradient]
+    return finite(statistics[1]), gradient[1], finite(statistics[0]), gradient[0]
 
 
 def logsumexp_hyper(statistic: LogSumExp | SoftTriple) -> list[float]:

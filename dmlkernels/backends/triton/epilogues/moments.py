@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, flat
-from dmlkernels.statistics import Moments
 
 
 @triton.jit
@@ -97,13 +95,11 @@ def slope_moments(scores, factor, masks, values, weight, segments, hyper):
         return tl.where(masks[0], positive, tl.where(masks[1], slope, 0.0))
 
 
-def moments_values(statistic: Moments, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
+@triton.jit
+def moments_values(statistics, gradient, hyper):
     """Of negatives, then of positives: slope at their mean, its rate, the mean."""
-    values = []
-    for kind in (1, 0):
-        shift, rate = statistic.affine(statistics, gradient, kind)
-        values += [shift, rate, statistics[:, 3 * kind + 1]]
-    return values
+    negatives = gradient[4] / tl.maximum(statistics[3], 1.0), 2.0 * gradient[5], statistics[4]
+    return negatives + (gradient[1] / tl.maximum(statistics[0], 1.0), 2.0 * gradient[2], statistics[1])  # noqa: RUF005
 
 
 MOMENTS = Epilogue(

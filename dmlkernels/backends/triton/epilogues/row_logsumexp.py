@@ -6,14 +6,12 @@ import math
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
 from dmlkernels.backends.triton.epilogues.logsumexp import add_exp2, log_add_exp
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import RowLogSumExp
-from dmlkernels.statistics.base import finite_shift
 
 
 @triton.jit
@@ -89,10 +87,10 @@ def slope_row_logsumexp(scores, factor, masks, values, weight, segments, hyper):
         return tl.where(counted(masks), slope, 0.0)
 
 
-def row_logsumexp_values(statistic: RowLogSumExp, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
+@triton.jit
+def row_logsumexp_values(statistics, gradient, hyper):
     """Of negatives, then of positives: log-sum-exp, and its gradient."""
-    positive_lse, lse = finite_shift(statistics[:, :2]).unbind(1)
-    return [lse, gradient[:, 1], positive_lse, gradient[:, 0]]
+    return finite(statistics[1]), gradient[1], finite(statistics[0]), gradient[0]
 
 
 def row_logsumexp_hyper(statistic: RowLogSumExp) -> list[float]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import counted, flat, merge_sum
-from dmlkernels.statistics import Square
 
 
 @triton.jit
@@ -25,8 +23,9 @@ def slope_square(scores, factor, masks, values, weight, segments, hyper):
     return slope if len(masks) == 0 else tl.where(counted(masks), slope, 0.0)
 
 
-def square_values(statistic: Square, statistics: Tensor, gradient: Tensor) -> list[Tensor]:
-    return [2 * gradient[:, 0]]
+@triton.jit
+def square_values(statistics, gradient, hyper):
+    return (2.0 * gradient[0],)
 
 
 SQUARE = Epilogue(fold_square, merge_sum, slope_square, empty=(0.0,), num_values=1, values=square_values, weighted=True)

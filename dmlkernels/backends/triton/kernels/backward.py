@@ -21,7 +21,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import any_flag
-from dmlkernels.backends.triton.kernels.gradients import store_gradient, through_norm
+from dmlkernels.backends.triton.kernels.gradients import in_order, store_gradient, through_norm
 from dmlkernels.backends.triton.kernels.meetings import (
     WINDOW,
     column_segment,
@@ -60,11 +60,11 @@ def slope_tile(
         return slope
 
 
-@triton.jit(do_not_specialize=["num_owned", "num_streamed"])
+@triton.jit(do_not_specialize=["num_owned", "num_streamed", "strides", "borders"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
-    owned_label_p, streamed_label_p, flags_p,  # flags: of forward, read of a sparse statistic
+    owned_label_p, streamed_label_p, order_p, flags_p,  # order: of owned points; flags: of forward, if it is sparse
     num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, and of its values
     SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -231,4 +231,4 @@ def backward_kernel(
         units = raw * owned_norm[:, None]
         along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
         gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)
-        store_gradient(out_p, gradient, owned_index, inside, columns, DIM)
+        store_gradient(out_p, gradient, in_order(order_p, owned_index, inside), inside, columns, DIM)

@@ -42,17 +42,31 @@ def constant_state(EMPTY: tl.constexpr, M: tl.constexpr, SUM: tl.constexpr):
 
 
 @triton.jit
-def store_state(out_p, state, offset, stored, valid):
-    """Write each row's summary; zeros for rows that take no part."""
+def store_state(out_p, state, first, step, stored, valid):
+    """Write each row's summary, its numbers ``step`` apart; zeros for rows that take no part."""
     for k in tl.static_range(len(state)):
-        tl.store(out_p + offset * len(state) + k, tl.where(valid, state[k], 0.0), mask=stored)
+        tl.store(out_p + first + k * step, tl.where(valid, state[k], 0.0), mask=stored)
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_columns"])
+@triton.jit
+def result_place(order_p, row, num_rows, WIDTH: tl.constexpr, VIEWS: tl.constexpr):
+    """Where a row's finished statistics begin, in the caller's order, and how far apart they are: those of two views
+    alternate."""
+    if order_p is not None:
+        row = tl.load(order_p + row, mask=row < num_rows, other=0)
+    place = row.to(tl.int64)
+    if VIEWS == 2:
+        half = num_rows // 2
+        return place % half * (2 * WIDTH) + place // half, 2
+    else:
+        return place * WIDTH, 1
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_columns", "strides", "borders"])
 def forward_kernel(
     x_p, w_p, out_p,  # out: (splits, rows, WIDTH)
     x_values_p, w_values_p,  # (k, count): norms, then VALUES.rows or VALUES.columns of the epilogue's
-    x_label_p, w_label_p, flags_p,  # flags: to set, of a sparse statistic
+    x_label_p, w_label_p, order_p, flags_p,  # order: of points, if out is one split; flags: to set
     num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
     FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, EMPTY: tl.constexpr,
 
@@ -142,15 +156,22 @@ def forward_kernel(
     if FINISH is not None:
         state = FINISH(state, hyper)
     index = x_base + x_local
-    store_state(out_p, state, tl.program_id(1).to(tl.int64) * num_rows + index, index < num_rows, x_valid)
+    first, step = result_place(order_p, index, num_rows, len(state), VIEWS)
+    if VIEWS == 2:
+        apart = tl.num_programs(1) > 1  # a split, yet to be merged
+        part = (tl.program_id(1).to(tl.int64) * num_rows + index) * len(state)
+        first, step = tl.where(apart, part, first), tl.where(apart, 1, step)
+    else:
+        first += tl.program_id(1).to(tl.int64) * num_rows * len(state)
+    store_state(out_p, state, first, step, index < num_rows, x_valid)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_splits"])
 def merge_kernel(
-    splits_p, out_p, label_p, num_rows, num_splits,
+    splits_p, out_p, label_p, order_p, num_rows, num_splits,
     MERGE: tl.constexpr, EMPTY: tl.constexpr, LAYOUT: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """Merge the splits of every row, always in the same order."""
+    """Merge the splits of every row, always in the same order, and give the rows theirs back."""
     base, local, _, valid = locate(label_p, tl.program_id(0) * M, num_rows, M, 1, LAYOUT.views)
     row = base + local
     WIDTH: tl.constexpr = len(EMPTY)
@@ -161,4 +182,5 @@ def merge_kernel(
         for k in tl.static_range(WIDTH):
             part = part + (tl.load(p + k, mask=valid, other=0.0),)
         state = MERGE(state, part)
-    store_state(out_p, state, row.to(tl.int64), row < num_rows, valid)
+    first, step = result_place(order_p, row, num_rows, WIDTH, LAYOUT.views)
+    store_state(out_p, state, first, step, row < num_rows, valid)

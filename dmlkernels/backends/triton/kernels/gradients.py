@@ -22,33 +22,13 @@ def through_norm(gradient, bracket, unit, norm):
     return (gradient - bracket[:, None] * unit) * inverse[:, None]
 
 
-@triton.jit(do_not_specialize=["num_owned", "num_splits"])
-def combine_kernel(
-    splits_p, owned_p, owned_norm_p, owned_label_p, out_p, num_owned, owned_stride, num_splits,
-    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """Add the splits of a gradient of unit vectors, always in the same order, and take it through the norm."""
-    SUM: tl.constexpr = splits_p.dtype.element_ty
-    row = tl.program_id(0) * M + tl.arange(0, M)
-    inside = row < num_owned
-    # One label for each group of columns, or for both views of a row.
-    count = num_owned // (GROUP * VIEWS)
-    valid = inside
-    if owned_label_p is not None:
-        label = tl.load(owned_label_p + (row % count if VIEWS == 2 else row // GROUP), mask=inside, other=0)
-        valid = valid & (label != ignored_label(owned_label_p.dtype.element_ty))
-    block = (owned_p, tl.program_id(0) * M, tl.arange(0, M), valid, owned_stride)
-    norm = tl.load(owned_norm_p + row, mask=valid, other=0.0)
-    bracket = tl.zeros([M], SUM)
-    for start in tl.range(0, DIM, BLOCK_D):
-        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
-        unit = load_vectors(block, start, SUM, DIM, BLOCK_D) * norm[:, None]
-        bracket += tl.sum(total * unit, 1)
-    for start in tl.range(0, DIM, BLOCK_D):
-        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
-        unit = load_vectors(block, start, SUM, DIM, BLOCK_D) * norm[:, None]
-        gradient = through_norm(total, bracket, unit, norm)
-        store_gradient(out_p, gradient, row, inside, start + tl.arange(0, BLOCK_D), DIM)
+@triton.jit
+def in_order(order_p, index, inside):
+    """Where the caller has these vectors."""
+    if order_p is not None:
+        return tl.load(order_p + index, mask=inside, other=0)
+    else:
+        return index
 
 
 @triton.jit
@@ -61,3 +41,57 @@ def add_splits(
         block = (split_p, tl.program_id(0) * 0, row, valid, DIM)
         total += load_vectors(block, start, splits_p.dtype.element_ty, DIM, BLOCK_D)
     return total
+
+
+@triton.jit
+def combine(
+    block, splits_p, owned_p, owned_norm_p, owned_label_p, order_p, out_p, num_owned, owned_stride, num_splits,
+    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Add the splits of a gradient of a block of unit vectors, always in the same order, and take it through the
+    norm."""
+    SUM: tl.constexpr = splits_p.dtype.element_ty
+    row = block * M + tl.arange(0, M)
+    inside = row < num_owned
+    # One label for each group of columns, or for both views of a row.
+    count = num_owned // (GROUP * VIEWS)
+    valid = inside
+    if owned_label_p is not None:
+        label = tl.load(owned_label_p + (row % count if VIEWS == 2 else row // GROUP), mask=inside, other=0)
+        valid = valid & (label != ignored_label(owned_label_p.dtype.element_ty))
+    owned = (owned_p, block * M, tl.arange(0, M), valid, owned_stride)
+    norm = tl.load(owned_norm_p + row, mask=valid, other=0.0)
+    bracket = tl.zeros([M], SUM)
+    for start in tl.range(0, DIM, BLOCK_D):
+        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
+        unit = load_vectors(owned, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        bracket += tl.sum(total * unit, 1)
+    to = in_order(order_p, row, inside)
+    for start in tl.range(0, DIM, BLOCK_D):
+        total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
+        unit = load_vectors(owned, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        gradient = through_norm(total, bracket, unit, norm)
+        store_gradient(out_p, gradient, to, inside, start + tl.arange(0, BLOCK_D), DIM)
+
+
+@triton.jit(do_not_specialize=["counts", "strides", "num_splits"])
+def combine_kernel(
+    x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p,  # of rows; splits are None where there is nothing to do
+    w_splits_p, w_p, w_norm_p, w_label_p, w_out_p,  # of columns
+    counts, strides, num_splits,  # of either
+    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Splits of rows and columns in one launch; the first programs take the rows."""
+    blocks = tl.cdiv(counts[0], M)
+    block = tl.program_id(0)
+    if block < blocks:
+        if x_splits_p is not None:
+            combine(
+                block, x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p, counts[0], strides[0], num_splits[0],
+                1, VIEWS, DIM, M, BLOCK_D,
+            )  # fmt: skip
+    elif w_splits_p is not None:
+        combine(
+            block - blocks, w_splits_p, w_p, w_norm_p, w_label_p, None, w_out_p, counts[1], strides[1], num_splits[1],
+            GROUP, 1, DIM, M, BLOCK_D,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reciprocal norms of raw vectors, one number each."""
+"""What forward needs of each vector before it scores any: reciprocal norms beside other values, labels in 32 bits."""
 
 from __future__ import annotations
 
@@ -6,19 +6,44 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
+from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 SHRINK = tl.constexpr(2.0**-650)
 
 
-@triton.jit(do_not_specialize=["count", "padded_count", "labelled"])
-def norms_kernel(
-    p, label_p, out_p, count, padded_count, labelled, stride,  # label_p: of each so many vectors in turn, if any
+@triton.jit
+def add_squares(total, shrunk_total, values, WIDE: tl.constexpr):
+    """Squares in float64, where only those of a float64 row can overflow: these are also summed after a multiplication
+    by a power of two."""
+    values = values.to(tl.float64)
+    total += tl.sum(values * values, 1)
+    if WIDE:
+        values *= SHRINK
+        shrunk_total += tl.sum(values * values, 1)
+    return total, shrunk_total
+
+
+@triton.jit
+def reciprocal_of(total, shrunk_total, valid, WIDE: tl.constexpr):
+    """1 / max(norm, 1e-12), NaN where the norm is not finite, 0 where not valid."""
+    norm = tl.sqrt(total)
+    reciprocal = 1.0 / tl.where(norm < 1e-12, 1e-12, norm)
+    if WIDE:
+        shrunk_norm = tl.sqrt(shrunk_total)
+        shrunk_reciprocal = tl.where(shrunk_norm == float("inf"), float("nan"), SHRINK / shrunk_norm)
+        reciprocal = tl.where(norm == float("inf"), shrunk_reciprocal, reciprocal)
+    else:
+        reciprocal = tl.where(norm == float("inf"), float("nan"), reciprocal)
+    return tl.where(valid, reciprocal, 0.0)
+
+
+@triton.jit
+def store_norms(
+    p, label_p, out_p, index, count, labelled, pitch, stride,
     GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """1 / max(norm, 1e-12), NaN where the norm is not finite, 0 for what is ignored and for the padding. Squares are
-    summed in float64, where only those of a float64 row can overflow: these are also summed after a multiplication by a
-    power of two."""
-    index = tl.program_id(0) * M + tl.arange(0, M)
+    """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any."""
+    WIDE: tl.constexpr = p.dtype.element_ty == tl.float64
     valid = index < count
     if label_p is not None:
         label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
@@ -28,18 +53,56 @@ def norms_kernel(
     for start in tl.range(0, DIM, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
         mask = valid[:, None] & (d < DIM)[None, :]
-        values = tl.load(p + index.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0).to(tl.float64)
-        total += tl.sum(values * values, 1)
-        if p.dtype.element_ty == tl.float64:
-            values *= SHRINK
-            shrunk_total += tl.sum(values * values, 1)
-    norm = tl.sqrt(total)
-    reciprocal = 1.0 / tl.where(norm < 1e-12, 1e-12, norm)
-    if p.dtype.element_ty == tl.float64:
-        shrunk_norm = tl.sqrt(shrunk_total)
-        shrunk_reciprocal = tl.where(shrunk_norm == float("inf"), float("nan"), SHRINK / shrunk_norm)
-        reciprocal = tl.where(norm == float("inf"), shrunk_reciprocal, reciprocal)
+        values = tl.load(p + index.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0)
+        total, shrunk_total = add_squares(total, shrunk_total, values, WIDE)
+    reciprocal = reciprocal_of(total, shrunk_total, valid, WIDE)
+    tl.store(out_p + index, reciprocal.to(out_p.dtype.element_ty), mask=index < pitch)
+
+
+@triton.jit
+def small_label(label, bound):
+    """A label to compare with the numbers of ``bound`` columns, in 32 bits: what is no column's number stays none."""
+    close = tl.maximum(tl.minimum(label, bound.to(label.dtype)), -1).to(tl.int32)
+    return tl.where(label == ignored_label(label.dtype), ignored_label(tl.int32), close)
+
+
+@triton.jit
+def clear(words_p, num_words, SIZE: tl.constexpr):
+    """Zero this program's share of so many words."""
+    step = tl.num_programs(0) * SIZE
+    for start in tl.range(loop_bound(tl.program_id(0) * SIZE), loop_bound(num_words), loop_bound(step)):
+        word = start + tl.arange(0, SIZE)
+        tl.store(words_p + word, tl.zeros([SIZE], tl.int32), mask=word < num_words)
+
+
+@triton.jit(do_not_specialize=["sizes", "x_stride", "w_stride", "given_strides"])
+def prepare_kernel(
+    x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
+    x_out_p, w_out_p, small_p, flags_p,  # as in Saved
+    sizes, x_stride, w_stride, given_strides,
+    GIVEN: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
+    rows, their pitch, columns, their pitch, columns to a label, words of flags."""
+    labelled, num_rows, x_pitch, num_columns, w_pitch, num_labels, num_words = sizes
+    T: tl.constexpr = x_out_p.dtype.element_ty
+    blocks = tl.cdiv(x_pitch, M)
+    if flags_p is not None:
+        clear(flags_p, num_words, 1024)
+    if tl.program_id(0) < blocks:
+        row = tl.program_id(0) * M + tl.arange(0, M)
+        store_norms(x_p, x_label_p, x_out_p, row, num_rows, labelled, x_pitch, x_stride, 1, DIM, M, BLOCK_D)
+        for k in tl.static_range(GIVEN):
+            value = tl.load(given_p + row * given_strides[0] + k * given_strides[1], mask=row < num_rows, other=0.0)
+            tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
+        if small_p is not None:
+            label = tl.load(x_label_p + row, mask=row < labelled, other=0)
+            tl.store(small_p + row, small_label(label, num_labels), mask=row < labelled)
     else:
-        reciprocal = tl.where(norm == float("inf"), float("nan"), reciprocal)
-    reciprocal = tl.where(valid, reciprocal, 0.0)
-    tl.store(out_p + index, reciprocal.to(out_p.dtype.element_ty), mask=index < padded_count)
+        column = (tl.program_id(0) - blocks) * M + tl.arange(0, M)
+        store_norms(
+            w_p, w_label_p, w_out_p, column, num_columns, num_columns, w_pitch, w_stride, GROUP, DIM, M, BLOCK_D
+        )
+        if weight_p is not None:
+            weight = tl.load(weight_p + column, mask=column < num_columns, other=0.0)
+            tl.store(w_out_p + w_pitch + column, weight.to(T), mask=column < w_pitch)

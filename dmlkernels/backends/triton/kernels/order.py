@@ -1,4 +1,4 @@
-"""Points that meet each other, sorted by class: a few thousand of them by counting who comes before whom."""
+"""Points that meet each other, sorted by class and put in that order, with the columns that they meet behind them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
+from dmlkernels.backends.triton.kernels.norms import add_squares, clear, reciprocal_of
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 
@@ -20,16 +21,10 @@ def label_at(label_p, more_p, place, num_points, total):
     return tl.where(is_point, label, more)
 
 
-@triton.jit(do_not_specialize=["num_points", "num_more", "border"])
-def order_kernel(
-    label_p, more_p, order_p, small_label_p, num_points, num_more, border, M: tl.constexpr, N: tl.constexpr
-):
-    """Where each point of the sorted ones comes from: by segment, which ``border`` parts, by class, by number. And
-    labels in 32 bits, equal where the given ones are: of the sorted points, then of the columns."""
-    WIDE: tl.constexpr = label_p.dtype.element_ty
-    total = num_points + num_more
-    i = tl.program_id(0) * M + tl.arange(0, M)
-    label = label_at(label_p, more_p, i, num_points, total)
+@triton.jit
+def place_of(label_p, more_p, i, label, num_points, total, border, M: tl.constexpr, N: tl.constexpr):
+    """Where sorted points lie: by segment, which ``border`` parts, by class, by number. And how many labels are lower
+    than theirs: 32-bit numbers, equal where the labels are."""
     lower = tl.zeros([M], tl.int32)
     place = tl.zeros([M], tl.int32)
     for start in tl.range(0, loop_bound(total), N):
@@ -41,17 +36,68 @@ def order_kernel(
         one, another = (i >= border)[:, None], (j >= border)[None, :]
         before = ((one == another) & before) | (one & (another == 0))
         place += tl.sum((before & (j < num_points)[None, :]).to(tl.int32), 1)
+    return tl.where(i < num_points, place, i), lower
+
+
+@triton.jit
+def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexpr, DIM: tl.constexpr):
+    """Numbers ``d`` of points and then of columns."""
+    inside = (d < DIM)[None, :]
+    point_p = x_p + source.to(tl.int64)[:, None] * strides[0] + d[None, :]
+    values = tl.load(point_p, mask=(source < num_points)[:, None] & inside, other=0.0).to(OUT)
+    if w_p is not None:
+        is_column = (source >= num_points) & (source < total)
+        column_p = w_p + (source - num_points).to(tl.int64)[:, None] * strides[1] + d[None, :]
+        more = tl.load(column_p, mask=is_column[:, None] & inside, other=0.0)
+        values = tl.where(is_column[:, None], more.to(OUT), values)
+    return values
+
+
+@triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "strides", "num_words"])
+def arrange_kernel(
+    label_p, more_p, x_p, w_p, weight_p, order_in_p,  # order_in: in which to take the points, unless they are COUNTED
+    order_p, small_p, vectors_p, values_p, flags_p,
+    num_points, num_more, border, pitch, strides, num_words,
+    COUNTED: tl.constexpr, WEIGHTED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Order, small labels, copies of the vectors in that order, reciprocal norms and weights: see Saved. Unless they
+    are COUNTED, ``label_p`` are the small labels, in order."""
+    T: tl.constexpr = values_p.dtype.element_ty
+    OUT: tl.constexpr = vectors_p.dtype.element_ty
+    total = num_points + num_more
+    i = tl.program_id(0) * M + tl.arange(0, M)
     is_point = i < num_points
-    tl.store(order_p + place, i, mask=is_point)
-    small = tl.where(label == ignored_label(WIDE), ignored_label(tl.int32), lower)
-    tl.store(small_label_p + tl.where(is_point, place, i), small, mask=i < total)
-
-
-@triton.jit(do_not_specialize=["count", "bound"])
-def small_labels_kernel(label_p, out_p, count, bound, M: tl.constexpr):
-    """Labels to compare with the numbers of ``bound`` columns, in 32 bits: what is no column's number stays none."""
-    place = tl.program_id(0) * M + tl.arange(0, M)
-    label = tl.load(label_p + place, mask=place < count, other=0)
-    close = tl.maximum(tl.minimum(label, bound.to(label.dtype)), -1).to(tl.int32)
-    ignored = label == ignored_label(label_p.dtype.element_ty)
-    tl.store(out_p + place, tl.where(ignored, ignored_label(tl.int32), close), mask=place < count)
+    inside = i < total
+    if flags_p is not None:
+        clear(flags_p, num_words, 1024)
+    if COUNTED:
+        label = label_at(label_p, more_p, i, num_points, total)
+        place, lower = place_of(label_p, more_p, i, label, num_points, total, border, M, N)
+        ignored = label == ignored_label(label.dtype)
+        small = tl.where(ignored, ignored_label(tl.int32), lower)
+        source = i
+    else:
+        place = i
+        small = tl.load(label_p + i, mask=inside, other=0)
+        ignored = small == ignored_label(tl.int32)
+        source = tl.where(is_point, tl.load(order_in_p + i, mask=is_point, other=0).to(tl.int32), i)
+    tl.store(order_p + place, source, mask=is_point)
+    tl.store(small_p + place, small, mask=inside)
+    valid = inside & (ignored == 0)
+    WIDE: tl.constexpr = tl.float64 == OUT
+    squares = tl.zeros([M], tl.float64)
+    shrunk_squares = tl.zeros([M], tl.float64)
+    for start in tl.range(0, DIM, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        values = load_point(x_p, w_p, source, num_points, total, d, strides, OUT, DIM)
+        mask = inside[:, None] & (d < DIM)[None, :]
+        tl.store(vectors_p + place.to(tl.int64)[:, None] * DIM + d[None, :], values, mask=mask)
+        squares, shrunk_squares = add_squares(squares, shrunk_squares, values, WIDE)
+    reciprocal = reciprocal_of(squares, shrunk_squares, valid, WIDE)
+    tl.store(values_p + place, reciprocal.to(T), mask=i < pitch)
+    if WEIGHTED:  # points have none
+        weight = tl.zeros([M], T)
+        if weight_p is not None:
+            weight = tl.load(weight_p + i - num_points, mask=inside & (is_point == 0), other=0.0).to(T)
+        tl.store(values_p + pitch + place, weight, mask=i < pitch)

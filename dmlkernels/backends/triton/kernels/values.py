@@ -1,0 +1,56 @@
+"""What backward's slopes read of each row, beside what forward kept; and points again in forward's order."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from dmlkernels.backends.triton.kernels.order import load_point
+
+
+@triton.jit
+def load_columns(p, row, inside, WIDTH: tl.constexpr):
+    """A row's values, as WIDTH vectors."""
+    values = ()
+    for k in tl.static_range(WIDTH):
+        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
+    return values
+
+
+@triton.jit(do_not_specialize=["num_rows", "total", "pitch", "strides"])
+def values_kernel(
+    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,  # kept: norms, and what the caller gave
+    num_rows, total, pitch, strides, hyper,
+    FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
+    VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, and weights if
+    WEIGHTED. Points are taken in ``order``, and copied to ``vectors``, which holds ``total`` points and columns."""
+    T: tl.constexpr = out_p.dtype.element_ty
+    place = tl.program_id(0) * M + tl.arange(0, M)
+    is_row = place < num_rows
+    source = place
+    if order_p is not None:
+        source = tl.where(is_row, tl.load(order_p + place, mask=is_row, other=0), place)
+    statistics = load_columns(statistics_p, source, is_row, WIDTH)
+    gradient = load_columns(gradient_p, source, is_row, WIDTH)
+    found = FROM(statistics, gradient, hyper)
+    for view in tl.static_range(VIEWS):
+        index = place + view * num_rows
+        # The last view is followed by zeros, and points by columns.
+        there = is_row if view + 1 < VIEWS else index < pitch
+        for k in tl.static_range(1 + GIVEN):
+            kept = tl.load(kept_p + k * pitch + index, mask=there, other=0.0)
+            tl.store(out_p + k * pitch + index, kept, mask=there)
+        for k in tl.static_range(COUNT):
+            value = tl.where(is_row, found[view * COUNT + k], 0.0).to(T)
+            tl.store(out_p + (1 + GIVEN + k) * pitch + index, value, mask=there)
+        if WEIGHTED:
+            kept = tl.load(kept_p + (1 + GIVEN) * pitch + index, mask=there, other=0.0)
+            tl.store(out_p + (1 + GIVEN + COUNT) * pitch + index, kept, mask=there)
+    if vectors_p is not None:
+        for start in tl.range(0, DIM, BLOCK_D):
+            d = start + tl.arange(0, BLOCK_D)
+            values = load_point(x_p, w_p, source, num_rows, total, d, strides, vectors_p.dtype.element_ty, DIM)
+            out = vectors_p + place.to(tl.int64)[:, None] * DIM + d[None, :]
+            tl.store(out, values, mask=(place < total)[:, None] & (d < DIM)[None, :])
