@@ -193,6 +193,7 @@ BRANCHES = (
     SUB_CENTER.branch("weighed", {"margin": "sample_margin", **_WEIGHTED}, scale=8.0),
     SUB_CENTER.branch("learnt", {"scale": "scale"}),
     SUB_CENTER.branch("samples", {"scale": "sample_scale", "margin": "sample_margin", **_WEIGHTED}),
+    SUB_CENTER.branch("class_scales", {"scale": "proxy_scale"}),
     SUB_CENTER.branch("one_learnt", {"scale": "scale"}, centers_per_class=1),
     SUB_CENTER.branch("one", centers_per_class=1, scale=8.0),
     ADAFACE.branch("given", {"scale": "scale", **_WEIGHTED}, norm_mean=1.0, norm_std=0.3, margin=0.9),

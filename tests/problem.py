@@ -13,7 +13,7 @@ from tests.cases import CASES, Case, make_inputs
 
 CENTERS_PER_CLASS = 2
 VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
-PARAMETERS = ("sample_margin", "class_margin", "sample_scale", "class_scale", "scale")  # options that a loss may learn
+PARAMETERS = ("sample_margin", "class_margin", "sample_scale", "class_scale", "scale", "proxy_scale")  # options that a loss may learn
 NAMED = {case.name: case for case in CASES}
 
 
@@ -37,6 +37,7 @@ class Problem:
     sample_scale: Tensor  # (B, 1)
     class_scale: Tensor  # (1, classes)
     scale: Tensor  # ()
+    proxy_scale: Tensor  # (1, C), where each proxy stands for a class
 
     def map(self, function: Callable[[Tensor], Tensor], *names: str) -> Problem:
         """With ``function`` of the tensors so named; they are leaves that want a gradient if they were."""
@@ -90,5 +91,5 @@ def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int
         normal(case.num_classes).exp(),
         margins(len(embeddings), 1),
         margins(1, case.num_classes),
-        *(scales(*shape) for shape in ((len(embeddings), 1), (1, case.num_classes), ())),
+        *(scales(*shape) for shape in ((len(embeddings), 1), (1, case.num_classes), (), (1, len(proxies)))),
     )

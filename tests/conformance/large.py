@@ -33,4 +33,5 @@ def large_problem(batch: int, classes: int, dim: int, dtype: torch.dtype) -> Pro
         class_scale=(4 + torch.rand(1, classes, generator=generator)).to(dtype).requires_grad_(),
         scale=torch.tensor(5.0, dtype=dtype, requires_grad=True),
         class_margin=torch.rand(1, classes, generator=generator).to(dtype).requires_grad_(),
+        proxy_scale=(4 + torch.rand(1, classes, generator=generator)).to(dtype).requires_grad_(),
     )
