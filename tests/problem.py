@@ -13,7 +13,8 @@ from tests.cases import CASES, Case, make_inputs
 
 CENTERS_PER_CLASS = 2
 VECTORS = ("embeddings", "intervened", "proxies", "centers", "atoms")
-PARAMETERS = ("sample_margin", "class_margin", "sample_scale", "class_scale", "scale", "proxy_scale")  # options that a loss may learn
+# Options that a loss may learn.
+PARAMETERS = ("sample_margin", "class_margin", "sample_scale", "class_scale", "scale", "proxy_scale")
 NAMED = {case.name: case for case in CASES}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.checks import check_option
+from dmlkernels.functional.checks import check_scalar
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
@@ -59,9 +59,7 @@ def adacos_scale(
         >>> adacos_scale(x, torch.arange(8), x, math.sqrt(2) * math.log(7))
         tensor(1.9459)
     """
-    scale = check_option("scale", scale, above=0)
-    if isinstance(scale, Tensor) and scale.dim():
-        raise ValueError(f"scale: got shape {tuple(scale.shape)}, expected a number or a () tensor")
+    scale = check_scalar("scale", scale, above=0)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         process_group=process_group,

@@ -116,6 +116,14 @@ def check_option(name: str, value: Any, *, above: float | None = None, at_least:
     return value
 
 
+def check_scalar(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Any:
+    """A float within its bounds, or a () tensor of floats, whose value nobody looks at."""
+    value = check_option(name, value, above=above, at_least=at_least)
+    if isinstance(value, Tensor) and value.dim():
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected a number or a () tensor")
+    return value
+
+
 def _brief(value: Any) -> str:
     """Format a number for a message. A huge int is described by its size, since Python may refuse to print it."""
     return f"an int of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 2**64 else str(value)

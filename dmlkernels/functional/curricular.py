@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, check_angle
-from dmlkernels.functional.checks import check_option
+from dmlkernels.functional.checks import check_option, check_scalar
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
@@ -72,7 +72,7 @@ def curricularface_loss(
     """
     scale = check_option("scale", scale, above=0)
     margin = check_angle("margin", margin)
-    hardness = check_option("hardness", hardness)
+    hardness = check_scalar("hardness", hardness)
     momentum = check_momentum(momentum, hardness=hardness)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,

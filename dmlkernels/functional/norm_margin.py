@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle
-from dmlkernels.functional.checks import check_number, check_option
+from dmlkernels.functional.checks import check_number, check_option, check_scalar
 from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.running import check_momentum, update_running
@@ -82,9 +82,9 @@ def adaface_loss(
         raise ValueError(f"margin: got {margin}, expected radians from 0 to pi / 2")
     concentration = check_number("concentration", concentration, above=0)
     if norm_mean is not None:
-        norm_mean = check_option("norm_mean", norm_mean, above=0)
+        norm_mean = check_scalar("norm_mean", norm_mean, above=0)
     if norm_std is not None:
-        norm_std = check_option("norm_std", norm_std, at_least=0)
+        norm_std = check_scalar("norm_std", norm_std, at_least=0)
     momentum = check_momentum(momentum, norm_mean=norm_mean, norm_std=norm_std)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -96,8 +96,9 @@ def adaface_loss(
         norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
         if norm_mean is None or norm_std is None or momentum is not None:
             mean, std = spread_of(inputs, norms)
-            update_running(norm_mean, mean, momentum)
-            update_running(norm_std, std, momentum)
+            if momentum is not None:
+                update_running(norm_mean, mean, momentum)
+                update_running(norm_std, std, momentum)
             norm_mean, norm_std = mean if norm_mean is None else norm_mean, std if norm_std is None else norm_std
         quality = ((norms - norm_mean) / (norm_std + _EPS) * concentration).clamp(-1, 1)
     return cross_entropy_loss(

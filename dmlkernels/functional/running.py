@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from dmlkernels.functional.checks import check_number
 
 
 def check_momentum(momentum: float | None, **running: object) -> float | None:
-    """None, or a number from 0 to 1, for which the running values must be () tensors."""
+    """None, or a number from 0 to 1, for which the running values must be tensors."""
     if momentum is None:
         return None
     momentum = check_number("momentum", momentum, at_least=0)
@@ -24,9 +26,7 @@ def check_momentum(momentum: float | None, **running: object) -> float | None:
 
 
 @torch.no_grad()
-def update_running(running: object, found: Tensor, momentum: float | None) -> None:
-    """Move a running tensor towards the value of the batch, unless that is not finite or there is no momentum."""
-    if momentum is None or not isinstance(running, Tensor):
-        return
+def update_running(running: Any, found: Tensor, momentum: float) -> None:
+    """Move a running tensor towards the value of the batch, unless that is not finite."""
     moved = momentum * running + (1 - momentum) * found.to(running.dtype)
     running.copy_(torch.where(found.isfinite(), moved, running))

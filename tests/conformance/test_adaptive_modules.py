@@ -196,7 +196,6 @@ def test_wrong_options_raise_at_construction(
             r"^norm_std: got NoneType, expected a \(\) tensor",
         ),
         (dml.curricularface_loss, {}, TypeError, r"^hardness: got float, expected a \(\) tensor"),
-        (dml.curricularface_loss, {"hardness": torch.zeros(3)}, ValueError, r"^hardness: got shape \(3,\)"),
         (dml.curricularface_loss, {"momentum": -1.0}, ValueError, "^momentum: got -1.0"),
     ],
 )
@@ -205,6 +204,28 @@ def test_what_is_updated_is_one_tensor(
 ) -> None:
     with pytest.raises(error, match=message):
         function(torch.eye(3), torch.arange(3), torch.eye(3), **{"momentum": 0.9, **options})
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "others"),
+    [
+        (dml.adaface_loss, "norm_mean", {"norm_std": torch.ones(())}),
+        (dml.adaface_loss, "norm_std", {"norm_mean": torch.ones(())}),
+        (dml.curricularface_loss, "hardness", {}),
+        (dml.adacos_scale, "scale", {}),
+    ],
+)
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_running_state_of_another_shape_raises_and_stays(
+    function: Any, name: str, others: dict[str, Tensor], momentum: float | None
+) -> None:
+    if momentum is not None and function is not dml.adacos_scale:
+        others = {**others, "momentum": momentum}
+    wrong = torch.ones(3)  # as many as samples and as classes
+    before = {key: value.clone() for key, value in others.items() if isinstance(value, Tensor)}
+    with pytest.raises(ValueError, match=rf"^{name}: got shape \(3,\), expected a number or a \(\) tensor"):
+        function(torch.eye(3), torch.arange(3), torch.eye(3), **{name: wrong}, **others)
+    assert (wrong == 1).all() and all(others[key].equal(value) for key, value in before.items())
 
 
 def test_adacos_needs_three_classes() -> None:
