@@ -45,20 +45,7 @@ class Circle(Statistic):
         return torch.logaddexp(first[0], second[0]), torch.logaddexp(first[1], second[1])
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        positives, not_negatives = tile.label_pairs
-        positive_lse, negative_lse = columns_of(finite_shift(statistics))
-        distances = 1 - positives.gather(tile.scores)
-        positive_slope = paced_logits(distances, self.scale, self.margin) - positives.broadcast(positive_lse[:, 0])
-        positive_slope = positive_slope.exp_() * self._rates(distances) * positives.broadcast(-gradient[:, 0])
-
-        slope = paced_logits(tile.scores, self.scale, self.margin).sub_(negative_lse).exp_().mul_(gradient[:, 1:])
-        slope.mul_(self._rates(tile.scores))
-        not_negatives.fill_(slope, 0.0)
-        positives.scatter_(slope, positive_slope)
-        return slope
-
-    def _rates(self, scores: Tensor) -> Tensor:
-        return paced_rates(scores, self.scale, self.margin, self.detach)
+        return paced_slope(tile, statistics, gradient, self.scale, self.margin, self.detach)
 
 
 def paced_logits(scores: Tensor, scale: float | Tensor, margin: float | Tensor) -> Tensor:
@@ -66,7 +53,33 @@ def paced_logits(scores: Tensor, scale: float | Tensor, margin: float | Tensor) 
     return (scores + margin).clamp_min_(0).mul_(scores - margin).mul_(scale)
 
 
-def paced_rates(scores: Tensor, scale: float | Tensor, margin: float | Tensor, detach: bool) -> Tensor:
+def paced_slope(
+    tile: Tile,
+    statistics: Tensor,  # (b, 2 or more), both log-sum-exps first
+    gradient: Tensor,
+    scale: float | Tensor,  # a tensor is (b, 1)
+    margin: float | Tensor,
+    detach: bool,
+) -> Tensor:
+    """The slope of Circle, and of RowCircle."""
+    positives, not_negatives = tile.label_pairs
+    positive_lse, negative_lse = columns_of(finite_shift(statistics[:, :2]))
+    own_scale, own_margin = (
+        positives.broadcast(value[:, 0]) if isinstance(value, Tensor) else value for value in (scale, margin)
+    )
+    distances = 1 - positives.gather(tile.scores)
+    positive_slope = paced_logits(distances, own_scale, own_margin) - positives.broadcast(positive_lse[:, 0])
+    rates = _paced_rates(distances, own_scale, own_margin, detach)
+    positive_slope = positive_slope.exp_() * rates * positives.broadcast(-gradient[:, 0])
+
+    slope = paced_logits(tile.scores, scale, margin).sub_(negative_lse).exp_().mul_(gradient[:, 1:2])
+    slope.mul_(_paced_rates(tile.scores, scale, margin, detach))
+    not_negatives.fill_(slope, 0.0)
+    positives.scatter_(slope, positive_slope)
+    return slope
+
+
+def _paced_rates(scores: Tensor, scale: float | Tensor, margin: float | Tensor, detach: bool) -> Tensor:
     """Derivatives of these logits by the scores."""
     weights = (scores + margin).clamp_min_(0)
     if not detach:

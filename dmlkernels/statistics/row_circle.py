@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.statistics.base import State, Statistic, columns_of, finite_shift
-from dmlkernels.statistics.circle import paced_logits, paced_rates
+from dmlkernels.statistics.base import State, finite_shift
+from dmlkernels.statistics.circle import paced_logits, paced_slope
+from dmlkernels.statistics.sums_with_means import SumsWithMeans, mean
 from dmlkernels.statistics.tile import Tile
 
 
-class RowCircle(Statistic):
+class RowCircle(SumsWithMeans):
     """Columns: as in Circle with the row's own scale and margin, and the derivatives of both sums, first by the scale
     and then by the margin.
 
@@ -28,13 +29,9 @@ class RowCircle(Statistic):
     def parameters(self) -> list[float]:
         return [float(self.detach)]
 
-    def empty(self, num_rows: int, like: Tensor) -> State:
-        lowest, zero = like.new_full((num_rows,), -torch.inf), like.new_zeros(num_rows)
-        return lowest, lowest, zero, zero, zero, zero
-
     def fold(self, tile: Tile) -> State:
         positives, not_negatives = tile.label_pairs
-        scale, margin = columns_of(_values_of(tile))
+        scale, margin = tile.row_options
         own = positives.broadcast(scale[:, 0]), positives.broadcast(margin[:, 0])
         distances = 1 - positives.gather(tile.scores)
         logits = paced_logits(distances, *own)
@@ -49,38 +46,16 @@ class RowCircle(Statistic):
         weights = logits.sub_(negative_highest[:, None]).exp_()
         negative_sum = weights.sum(1)
         negative = [(weights * rate).sum(1) for rate in self._derivatives(tile.scores, scale, margin)]
-        divisors = [torch.where(total == 0, 1, total) for total in (positive_sum, negative_sum)]
         means = [
-            total / divisor
+            mean(total, of_sum)
             for totals in zip(positive, negative, strict=True)
-            for total, divisor in zip(totals, divisors, strict=True)
+            for total, of_sum in zip(totals, (positive_sum, negative_sum), strict=True)
         ]
         return positive_sum.log().add_(highest), negative_sum.log().add_(negative_highest), *means
 
-    def merge(self, first: State, second: State) -> State:
-        sums = [torch.logaddexp(first[kind], second[kind]) for kind in (0, 1)]
-        means = []
-        for place in range(2, self.width):
-            kind = place % 2
-            shift = finite_shift(sums[kind])
-            means.append(first[place] * (first[kind] - shift).exp() + second[place] * (second[kind] - shift).exp())
-        return *sums, *means
-
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
-        positives, not_negatives = tile.label_pairs
-        scale, margin = columns_of(_values_of(tile))
-        own = positives.broadcast(scale[:, 0]), positives.broadcast(margin[:, 0])
-        positive_lse, negative_lse = columns_of(finite_shift(statistics[:, :2]))
-        distances = 1 - positives.gather(tile.scores)
-        positive_slope = (paced_logits(distances, *own) - positives.broadcast(positive_lse[:, 0])).exp_()
-        positive_slope = positive_slope * paced_rates(distances, *own, self.detach)
-        positive_slope = positive_slope * positives.broadcast(-gradient[:, 0])
-
-        slope = paced_logits(tile.scores, scale, margin).sub_(negative_lse).exp_().mul_(gradient[:, 1:2])
-        slope.mul_(paced_rates(tile.scores, scale, margin, self.detach))
-        not_negatives.fill_(slope, 0.0)
-        positives.scatter_(slope, positive_slope)
-        return slope
+        scale, margin = tile.row_options
+        return paced_slope(tile, statistics, gradient, scale, margin, self.detach)
 
     def row_values_gradient(self, statistics: Tensor, gradient: Tensor) -> Tensor:
         return (statistics[:, 2:].unflatten(1, (2, 2)) * gradient[:, None, :2]).sum(2)
@@ -92,9 +67,3 @@ class RowCircle(Statistic):
         if self.detach:
             return of_scale, weights.mul_(-scale)
         return of_scale, torch.where(weights > 0, -2 * margin * scale, 0)
-
-
-def _values_of(tile: Tile) -> Tensor:
-    if tile.row_values is None:
-        raise TypeError("this statistic needs row_values")
-    return tile.row_values

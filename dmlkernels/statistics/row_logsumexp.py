@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.statistics.base import State, Statistic, columns_of, finite_shift
+from dmlkernels.statistics.base import State, columns_of, finite_shift
+from dmlkernels.statistics.sums_with_means import SumsWithMeans, mean
 from dmlkernels.statistics.tile import Tile
 
 
-class RowLogSumExp(Statistic):
+class RowLogSumExp(SumsWithMeans):
     """Columns: as in LogSumExp with the scale of the row, and the means of the scores by their weights in either sum.
 
     ``row_values`` are scale, threshold and hardness. A negative score s above the threshold counts as
@@ -21,18 +22,14 @@ class RowLogSumExp(Statistic):
     width = 4
     num_row_values = 3
 
-    def empty(self, num_rows: int, like: Tensor) -> State:
-        lowest, zero = like.new_full((num_rows,), -torch.inf), like.new_zeros(num_rows)
-        return lowest, lowest, zero, zero
-
     def fold(self, tile: Tile) -> State:
         positives, not_negatives = tile.label_pairs
-        scale, threshold, hardness = columns_of(_values_of(tile))
+        scale, threshold, hardness = tile.row_options
         positive_scores = positives.gather(tile.scores)
         logits = positive_scores * positives.broadcast(scale[:, 0])
         highest = finite_shift(positives.row_max(logits))
         weights = (logits - positives.broadcast(highest)).exp_()
-        positive_sum, positive_mean = positives.row_sum(weights), positives.row_sum(weights * positive_scores)
+        positive_sum, positive_total = positives.row_sum(weights), positives.row_sum(weights * positive_scores)
 
         scores = _harder(tile.scores, threshold, hardness)
         logits = scores * scale
@@ -43,24 +40,13 @@ class RowLogSumExp(Statistic):
         return (
             positive_sum.log().add_(highest),
             negative_sum.log().add_(negative_highest),
-            positive_mean / torch.where(positive_sum == 0, 1, positive_sum),
-            weights.mul_(scores).sum(1) / torch.where(negative_sum == 0, 1, negative_sum),
+            mean(positive_total, positive_sum),
+            mean(weights.mul_(scores).sum(1), negative_sum),
         )
-
-    def merge(self, first: State, second: State) -> State:
-        sums, means = [], []
-        for kind in (0, 1):
-            total = torch.logaddexp(first[kind], second[kind])
-            shift = finite_shift(total)
-            means.append(
-                first[2 + kind] * (first[kind] - shift).exp() + second[2 + kind] * (second[kind] - shift).exp()
-            )
-            sums.append(total)
-        return *sums, *means
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         positives, not_negatives = tile.label_pairs
-        scale, threshold, hardness = columns_of(_values_of(tile))
+        scale, threshold, hardness = tile.row_options
         positive_lse, negative_lse = columns_of(finite_shift(statistics[:, :2]))
         positive_rate, negative_rate = columns_of(gradient[:, :2] * scale)
         logits = positives.gather(tile.scores) * positives.broadcast(scale[:, 0])
@@ -80,9 +66,3 @@ class RowLogSumExp(Statistic):
 
 def _harder(scores: Tensor, threshold: Tensor, hardness: Tensor) -> Tensor:
     return torch.where(scores > threshold, scores * (hardness + scores), scores)
-
-
-def _values_of(tile: Tile) -> Tensor:
-    if tile.row_values is None:
-        raise TypeError("this statistic needs row_values")
-    return tile.row_values

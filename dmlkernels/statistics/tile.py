@@ -127,6 +127,13 @@ class Tile:
             raise TypeError("this statistic needs row_labels and column_labels")
         return self.positives, self.not_negatives
 
+    @property
+    def row_options(self) -> tuple[Tensor, ...]:
+        """Each of the row values as (b, 1), for a statistic that cannot do without."""
+        if self.row_values is None:
+            raise TypeError("this statistic needs row_values")
+        return self.row_values.split(1, dim=1)
+
     def mirror(self) -> Tile:
         """The same pairs seen from the columns."""
         positives, not_negatives = self.label_pairs
