@@ -65,8 +65,8 @@ def reduce_statistics(
 ) -> Tensor:
     """The loss of a batch from the statistics of each sample, of which ``losses`` makes its loss in plain PyTorch.
     ``formula`` names a backend's kernels for the same, if there are any."""
-    fixed = sample_weight is None or not sample_weight.requires_grad
-    if inputs.has_kernels and reduction != "none" and fixed and evaluates(formula, statistics, inputs.backend):
+    has_kernels = inputs.has_kernels and reduction != "none"
+    if has_kernels and evaluates(formula, statistics, inputs.backend, sample_weight):
         assert formula is not None
         return evaluate(
             formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,

@@ -93,8 +93,7 @@ def symmetric_kl_loss(
     check_same_space("proxies", proxies, embeddings)
     statistics = pair_statistics(statistic, views, proxies.detach() if detach_proxies else proxies, backend=backend)
     formula = Formula("last", (0.5,))
-    fixed = sample_weight is None or not sample_weight.requires_grad
-    if fixed and evaluates(formula, statistics, backend):
+    if evaluates(formula, statistics, backend, sample_weight):
         return evaluate(formula, statistics, weight=sample_weight)[0]
     return mean_of_rows(statistics[:, 5], sample_weight, None) / 2
 
