@@ -107,9 +107,7 @@ class BackgroundDictionary(nn.Module):
         for name, size in (("num_atoms", num_atoms), ("embedding_size", embedding_size)):
             check_integer(name, size, at_least=1)
         for name, value in (("momentum", momentum), ("starved_share", starved_share)):
-            check_number(name, value, at_least=0)
-            if value >= 1:
-                raise ValueError(f"{name}: got {value}, expected a number below 1")
+            check_number(name, value, at_least=0, below=1)
         check_flag("use_prior", use_prior)
         check_choice("reduction", reduction, REDUCTIONS)
         check_choice("dtype", dtype, (torch.float32, torch.float64))

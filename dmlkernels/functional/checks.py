@@ -87,7 +87,15 @@ def check_per_row(name: str, value: Tensor | None, vectors: Tensor, of: str, *, 
     check_device(name, value, vectors, of)
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> float:
     """Return ``value`` as a float; require it to be finite, in bounds, and of a size that float32 squares."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name}: got {type(value).__name__}, expected a number")
@@ -103,22 +111,26 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {SMALLEST_NUMBER}")
     if at_least is not None and not value >= at_least:
         raise ValueError(f"{name}: got {value}, expected a number of at least {at_least}")
+    if at_most is not None and not value <= at_most:
+        raise ValueError(f"{name}: got {value}, expected a number of at most {at_most}")
+    if below is not None and not value < below:
+        raise ValueError(f"{name}: got {value}, expected a number below {below}")
     return float(value)
 
 
-def check_option(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Any:
-    """A float within its bounds, or a tensor of floats, whose values nobody looks at."""
+def check_option(name: str, value: Any, **bounds: float) -> Any:
+    """A float within its bounds, as in ``check_number``, or a tensor of floats, whose values nobody looks at."""
     if not isinstance(value, Tensor):
-        return check_number(name, value, above=above, at_least=at_least)
+        return check_number(name, value, **bounds)
     check_tensor(name, value)
     if not value.dtype.is_floating_point:
         raise TypeError(f"{name}: got {value.dtype}, expected a floating type")
     return value
 
 
-def check_scalar(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Any:
-    """A float within its bounds, or a () tensor of floats, whose value nobody looks at."""
-    value = check_option(name, value, above=above, at_least=at_least)
+def check_scalar(name: str, value: Any, **bounds: float) -> Any:
+    """A float within its bounds, as in ``check_number``, or a () tensor of floats, whose value nobody looks at."""
+    value = check_option(name, value, **bounds)
     if isinstance(value, Tensor) and value.dim():
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected a number or a () tensor")
     return value

@@ -68,9 +68,7 @@ def circle_loss(
         tensor(0.6326)
     """
     scale = check_option("scale", scale, above=0)
-    margin = check_option("margin", margin, at_least=0)
-    if not isinstance(margin, Tensor) and margin > 1:
-        raise ValueError(f"margin: got {margin}, expected a number of at most 1")
+    margin = check_option("margin", margin, at_least=0, at_most=1)
     check_flag("detach_weights", detach_weights)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, None, reduction, ignore_index, backend, validate,

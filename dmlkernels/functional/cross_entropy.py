@@ -12,7 +12,7 @@ from torch import Tensor
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_class_weights
-from dmlkernels.functional.reduction import check_reduction, reduce_samples, reduce_statistics
+from dmlkernels.functional.reduction import check_reduction, loss_by_kernels, reduce_samples
 from dmlkernels.functional.smoothing import smoothed
 from dmlkernels.ops import Formula
 from dmlkernels.statistics import LogSumExp, RowLogSumExp, RowSubCenter, SubCenter
@@ -40,20 +40,10 @@ def checked_sampling(
         if sparse:
             raise ValueError("sparse: got True without sample_classes: every row has a gradient")
         return None
-    fraction = check_number("sample_classes", fraction, above=0)
-    if fraction > 1:
-        raise ValueError(f"sample_classes: got {fraction}, expected a fraction of the classes, at most 1")
+    fraction = check_number("sample_classes", fraction, above=0, at_most=1)
     if proxy_labels is not None:
         raise ValueError("sample_classes: came with proxy_labels, expected one proxy for each class")
     return Sampling(fraction, generator, sparse)
-
-
-def check_smoothing(label_smoothing: float) -> float:
-    """From 0 to below 1."""
-    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0)
-    if label_smoothing >= 1:
-        raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number below 1")
-    return label_smoothing
 
 
 def softmax_inputs(
@@ -115,26 +105,28 @@ def cross_entropy_loss(
     moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the positive scores
     *,
     formula: Formula | None = None,
+    include_positive: bool = True,  # in the denominator
     scale: float | Tensor = 1.0,
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,  # (B,), of the class of each sample
     class_weights: Tensor | None = None,  # (C,), needed to smooth labels
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
-    beside: Tensor | float = 0.0,  # (B,), to add to each sample's loss
+    beside: Tensor | None = None,  # (B,), to add to each sample's loss
 ) -> Tensor:
     """Cross-entropy with smoothed targets and weights; the mean divides by the sum of the weights.
 
     ``formula`` names kernels for the plain mean or sum, if there are any.
     """
-    if formula is not None and label_smoothing == 0 and weights is None:
-        return reduce_statistics(
-            formula, lambda positive, negative: cross_entropy(moved(positive), negative), statistics, inputs,
-            sample_weight, reduction,
-        )  # fmt: skip
+    if inputs.has_kernels and label_smoothing == 0 and weights is None:
+        loss = loss_by_kernels(formula, statistics, inputs, sample_weight, reduction)
+        if loss is not None:
+            return loss
     positive, negative = statistics.unbind(1)
     target = moved(positive)
-    losses = cross_entropy(target, negative) + beside
+    losses = cross_entropy(target, negative) if include_positive else negative - target
+    if beside is not None:
+        losses = losses + beside
     if label_smoothing > 0:
         shift = target - positive
         losses = smoothed(inputs, scale, losses, target + losses, shift, label_smoothing, class_weights, weights)

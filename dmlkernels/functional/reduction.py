@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -55,21 +53,16 @@ def mean_of_rows(values: Tensor, sample_weight: Tensor | None, parts: Parts | No
     return total / number
 
 
-def reduce_statistics(
+def loss_by_kernels(
     formula: Formula | None,
-    losses: Callable[..., Tensor],
     statistics: Tensor,  # (B, width)
     inputs: ProxyInputs,
-    sample_weight: Tensor | None,
+    sample_weight: Tensor | None,  # (B,)
     reduction: str,
-) -> Tensor:
-    """The loss of a batch from the statistics of each sample, of which ``losses`` makes its loss in plain PyTorch.
-    ``formula`` names a backend's kernels for the same, if there are any."""
-    has_kernels = inputs.has_kernels and reduction != "none"
-    if has_kernels and evaluates(formula, statistics, inputs.backend, sample_weight):
-        assert formula is not None
-        return evaluate(
-            formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,
-            mean=reduction == "mean",
-        )[0]  # fmt: skip
-    return reduce_samples(losses(*statistics.unbind(1)), inputs, sample_weight, reduction)
+) -> Tensor | None:
+    """The loss of a batch by the kernels that a backend has for the formula, or None: then it takes plain PyTorch."""
+    if formula is None or reduction == "none" or not evaluates(formula, statistics, inputs.backend, sample_weight):
+        return None
+    return evaluate(
+        formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison, mean=reduction == "mean"
+    )[0]

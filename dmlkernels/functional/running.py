@@ -14,9 +14,7 @@ def check_momentum(momentum: float | None, **running: object) -> float | None:
     """None, or a number from 0 to 1, for which the running values must be tensors."""
     if momentum is None:
         return None
-    momentum = check_number("momentum", momentum, at_least=0)
-    if momentum > 1:
-        raise ValueError(f"momentum: got {momentum}, expected a number of at most 1")
+    momentum = check_number("momentum", momentum, at_least=0, at_most=1)
     for name, value in running.items():
         if not isinstance(value, Tensor):
             raise TypeError(

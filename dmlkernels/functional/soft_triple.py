@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_integer, check_number
+from dmlkernels.functional.cross_entropy import cross_entropy_loss
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.functional.reduction import check_reduction, reduce_statistics
+from dmlkernels.functional.reduction import check_reduction
 from dmlkernels.ops import Formula, center_spread
 from dmlkernels.statistics import LogSumExp, SoftTriple
 
@@ -98,12 +98,10 @@ def soft_triple_loss(
     # One centre is its class's similarity, whatever gamma.
     grouped = centers_per_class > 1
     statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
-
-    def losses(positive: Tensor, negative: Tensor) -> Tensor:
-        return F.softplus(negative - positive + scale * margin, threshold=50)
-
-    formula = Formula("cross_entropy", (scale * margin,))
-    loss = reduce_statistics(formula, losses, inputs.statistics(statistic), inputs, sample_weight, reduction)
+    loss = cross_entropy_loss(
+        inputs, inputs.statistics(statistic), lambda positive: positive - scale * margin,
+        formula=Formula("cross_entropy", (scale * margin,)), sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip
     if reduction == "none" or tau == 0 or not grouped:
         return loss
     pairs = inputs.num_proxies * (centers_per_class - 1)

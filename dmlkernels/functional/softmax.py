@@ -9,18 +9,15 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
-from dmlkernels.functional.checks import check_flag, check_option
+from dmlkernels.functional.checks import check_flag, check_number, check_option
 from dmlkernels.functional.cross_entropy import (
-    check_smoothing,
     checked_sampling,
     class_scores,
-    cross_entropy,
     cross_entropy_loss,
     drawn,
     softmax_inputs,
     weights_of_samples,
 )
-from dmlkernels.functional.reduction import reduce_samples, reduce_statistics
 from dmlkernels.ops import Formula
 
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ def normalized_softmax_loss(
         tensor(0.3133)
     """
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing)
+    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0, below=1)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -176,13 +173,11 @@ def proxy_nca_loss(
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     inputs = drawn(inputs, sampling)
-    statistics = class_scores(inputs, scale)
-    formula, losses = _formula("cross_entropy", 0.0), cross_entropy
-    if not include_positive:
-        formula, losses = _formula("difference"), _difference
-    if weights is None:
-        return reduce_statistics(formula, losses, statistics, inputs, sample_weight, reduction)
-    return reduce_samples(losses(*statistics.unbind(1)) * weights, inputs, sample_weight, reduction, weights)
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale), lambda positive: positive,
+        formula=_formula("cross_entropy", 0.0) if include_positive else _formula("difference"),
+        include_positive=include_positive, weights=weights, sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip
 
 
 @across_ranks
@@ -234,7 +229,7 @@ def cosface_loss(
     """
     margin = check_option("margin", margin)
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing)
+    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0, below=1)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -305,7 +300,7 @@ def arcface_loss(
     """
     margin = check_angle("margin", margin)
     scale = check_option("scale", scale, above=0)
-    label_smoothing = check_smoothing(label_smoothing)
+    label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0, below=1)
     sampling = checked_sampling(sample_classes, sample_generator, sparse, proxy_labels)
     inputs = softmax_inputs(
         embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
@@ -327,7 +322,3 @@ def _formula(name: str, *numbers: float | Tensor) -> Formula | None:
     """There are kernels for numbers, not for tensors."""
     known = tuple(value for value in numbers if not isinstance(value, Tensor))
     return Formula(name, known) if len(known) == len(numbers) else None
-
-
-def _difference(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
-    return negative - positive

@@ -22,10 +22,10 @@ class Formula(NamedTuple):
     numbers: tuple[float, ...]
 
 
-def evaluates(formula: Formula | None, statistics: Tensor, backend: str, weight: Tensor | None = None) -> bool:
+def evaluates(formula: Formula, statistics: Tensor, backend: str, weight: Tensor | None = None) -> bool:
     """Whether the backend evaluates this formula of these statistics by itself. A weight gets no gradient from it."""
     learns_weight = weight is not None and weight.requires_grad
-    if formula is None or learns_weight or not formulas.suits(statistics):
+    if learns_weight or not formulas.suits(statistics):
         return False
     return backends.resolve(backend, statistics.device.type) == "triton"
 

@@ -91,8 +91,7 @@ def pair_statistics(
 def _forward(*args: Any) -> tuple[Tensor, Tensor]:
     """Compute the statistics of every row, and what the backend saves for backward."""
     given = _Given(*args)
-    statistics, saved = backends.get(given.backend).forward(given.pairs())
-    return statistics, saved
+    return backends.get(given.backend).forward(given.pairs())
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
@@ -110,7 +109,7 @@ def _backward(
     needs_columns: bool,
     needs_row_values: bool,
     *args: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Compute the gradients of rows, columns and row values; an empty tensor where not needed.
 
     Has no derivative of its own.
@@ -124,11 +123,7 @@ def _backward(
     if needs_row_values and given.row_values is not None:
         of_values = pairs.statistic.row_values_gradient(statistics, gradient).to(given.row_values.dtype)
     nothing = given.rows.new_empty
-    return (
-        nothing(0) if found.rows is None else found.rows,
-        nothing(0) if found.columns is None else found.columns,
-        nothing(0) if of_values is None else of_values,
-    )
+    return tuple(nothing(0) if value is None else value for value in (*found, of_values))
 
 
 def _fake_backward(
@@ -157,10 +152,7 @@ class _Differentiable(torch.autograd.Function):
             statistics, saved = pair_forward(*given)
         ctx.set_materialize_grads(False)
         # Tensors are kept in one place only, where autograd frees them and checks that they are not written into.
-        ctx.save_for_backward(
-            statistics, saved, given.rows, given.columns, given.row_values, given.row_labels, given.column_labels,
-            given.column_weights,
-        )  # fmt: skip
+        ctx.save_for_backward(statistics, saved, *given[:_NUM_TENSORS])
         ctx.options = given[_NUM_TENSORS:]
         return statistics, saved
 

@@ -35,10 +35,10 @@ MOST = {  # small, large
     "cosface": (10, 11),
     "arcface": (10, 11),
     "soft_triple": (67, 118),
-    "sub_center": (68, 68),
-    "adaface": (102, 103),
+    "sub_center": (67, 67),
+    "adaface": (101, 102),
     "magface": (132, 133),
-    "curricular": (112, 113),
+    "curricular": (111, 112),
     "circle": (23, 24),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dmlkernels.backends.blocked import host
+from dmlkernels.backends.blocked.matching import match
 from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import Block
 from dmlkernels.backends.blocked.rows import Rows
@@ -56,7 +57,7 @@ class Columns:
             scores = scores.view(scores.shape[0], self._group, -1)
         elif self._statistic.views > 1:
             scores = scores.view(self._statistic.views, -1, scores.shape[1])
-        positives, not_negatives = rows.match(i, self.labels)
+        positives, not_negatives = match(rows.label_block(i), self.labels)
         return Tile(
             scores, positives, not_negatives, self._weights, rows.value_block(i),
             rows.blocks[i].segment, self.segment,

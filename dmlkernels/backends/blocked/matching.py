@@ -9,8 +9,11 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.statistics.tile import IGNORED, LabelPairs, ListedPairs, MaskedPairs
 
 
-def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> tuple[LabelPairs, LabelPairs]:
-    """``positives`` and ``not_negatives`` (see Tile) of a block of row labels and a block of column labels.
+def match(
+    rows: Tensor | None, columns: Tensor | range | None, *, diagonal: bool = False
+) -> tuple[LabelPairs | None, LabelPairs | None]:
+    """``positives`` and ``not_negatives`` (see Tile) of a block of row labels and a block of column labels, if there
+    are labels.
 
     On a CPU the pairs are listed, since they are few; elsewhere masked, since listing would synchronise.
 
@@ -18,6 +21,8 @@ def match(rows: Tensor, columns: Tensor | range, *, diagonal: bool = False) -> t
         columns: labels, or a range if columns have consecutive classes.
         diagonal: rows and columns are the same points, whose pairs with themselves are not_negatives.
     """
+    if rows is None or columns is None:
+        return None, None
     return _listed(rows, columns, diagonal) if host.readable(rows) else _masked(rows, columns, diagonal)
 
 

@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.blocked import host
-from dmlkernels.backends.blocked.matching import match
 from dmlkernels.backends.blocked.normalise import Norms
 from dmlkernels.backends.blocked.plan import Block, row_blocks
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import IGNORED
-from dmlkernels.statistics.tile import LabelPairs
 
 
 class Rows:
@@ -47,15 +45,6 @@ class Rows:
 
     def value_block(self, i: int) -> Tensor | None:
         return None if self.values is None else self.values[self.blocks[i].slice]
-
-    def match(
-        self, i: int, column_labels: Tensor | range | None, diagonal: bool = False
-    ) -> tuple[LabelPairs | None, LabelPairs | None]:
-        """``positives`` and ``not_negatives`` of row block i; none for a statistic without labels."""
-        labels = self.label_block(i)
-        if labels is None or column_labels is None:
-            return None, None
-        return match(labels, column_labels, diagonal=diagonal)
 
     def gather(self, per_row: Tensor, dim: int = 0) -> Tensor:
         """Bring per-row values from the caller's order into this one."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import host, normalise
 from dmlkernels.backends.blocked.columns import Columns
+from dmlkernels.backends.blocked.matching import match
 from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
@@ -141,5 +142,5 @@ class _Slope:
 def _tile_within(rows: Rows, i: int, j: int) -> Tile:
     first, second = rows.blocks[i], rows.blocks[j]
     scores = rows.units[first.slice] @ rows.units[second.slice].mT
-    positives, not_negatives = rows.match(i, rows.label_block(j), diagonal=i == j)
+    positives, not_negatives = match(rows.label_block(i), rows.label_block(j), diagonal=i == j)
     return Tile(scores, positives, not_negatives, row_segment=first.segment, column_segment=second.segment)
