@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import (
-    add_exp2,
-    finish_logsumexp,
-    logsumexp_values,
-    merge_logsumexp,
-)
+from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, add_exp2
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import Circle
 
@@ -90,16 +85,4 @@ def circle_hyper(statistic: Circle) -> list[float]:
     ]  # fmt: skip
 
 
-CIRCLE = Epilogue(
-    fold_circle,
-    merge_logsumexp,
-    slope_circle,
-    empty=(float("-inf"), 0.0) * 2,
-    neutral=(float("-inf"),) * 2,
-    finish=finish_logsumexp,
-    num_values=4,
-    num_plain=2,
-    values=logsumexp_values,
-    hyper=circle_hyper,
-    live_tiles=2,
-)
+CIRCLE = replace(LOGSUMEXP, fold=fold_circle, slope=slope_circle, mask=None, hyper=circle_hyper, live_tiles=2)

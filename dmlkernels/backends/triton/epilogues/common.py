@@ -18,6 +18,12 @@ def counted(masks):
 
 
 @triton.jit
+def any_pair(mask):
+    """Whether a tile of flags, or a vector, has one set."""
+    return tl.max(mask.to(tl.int32))
+
+
+@triton.jit
 def finite(maximum):
     """A maximum made safe to subtract: an empty set's -inf would give inf - inf."""
     return tl.where(maximum == float("-inf"), 0.0, maximum)

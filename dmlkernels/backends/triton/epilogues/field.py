@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.common import cosines, counted, flat, merge_sum
+from dmlkernels.backends.triton.epilogues.common import any_pair, cosines, counted, flat, merge_sum
 from dmlkernels.backends.triton.kernels.scalars import nan_max, number
 from dmlkernels.statistics import Field
 
@@ -62,12 +62,6 @@ def fold_field(state, scores, factor, masks, values, weight, segments, hyper):
         flat_pairs = (squared <= low) | (squared >= high)
         has_grad = any_pair(counted(masks) & (flat_pairs == 0))
     return (state[0] + energy,), has_grad
-
-
-@triton.jit
-def any_pair(mask):
-    """Whether a tile of flags, or a vector, has one set."""
-    return tl.max(mask.to(tl.int32))
 
 
 @triton.jit

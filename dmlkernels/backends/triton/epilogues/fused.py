@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.field import any_pair, field_hyper, fold_field, slope_field
+from dmlkernels.backends.triton.epilogues.common import any_pair
+from dmlkernels.backends.triton.epilogues.field import field_hyper, fold_field, slope_field
 from dmlkernels.backends.triton.epilogues.moments import (
     finish_moments,
     fold_moments,

@@ -10,8 +10,8 @@ import triton.language as tl
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.circle import pace, paced_logits, paced_rates
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import add_exp2, log_add_exp
-from dmlkernels.backends.triton.epilogues.row_logsumexp import row_logsumexp_values
+from dmlkernels.backends.triton.epilogues.logsumexp import add_exp2, logsumexp_values
+from dmlkernels.backends.triton.epilogues.row_logsumexp import merge_means
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import RowCircle
 
@@ -65,17 +65,11 @@ def finish_row_circle(state, hyper):
 
 @triton.jit
 def merge_row_circle(a, b):
-    positive, negative = log_add_exp(a[0], b[0]), log_add_exp(a[1], b[1])
-    a_positive, b_positive = tl.exp(a[0] - finite(positive)), tl.exp(b[0] - finite(positive))
-    a_negative, b_negative = tl.exp(a[1] - finite(negative)), tl.exp(b[1] - finite(negative))
-    return (
-        positive,
-        negative,
-        a[2] * a_positive + b[2] * b_positive,
-        a[3] * a_negative + b[3] * b_negative,
-        a[4] * a_positive + b[4] * b_positive,
-        a[5] * a_negative + b[5] * b_negative,
-    )
+    positive, positive_of_scale = merge_means(a[0], b[0], a[2], b[2])
+    negative, of_scale = merge_means(a[1], b[1], a[3], b[3])
+    _, positive_of_margin = merge_means(a[0], b[0], a[4], b[4])
+    _, of_margin = merge_means(a[1], b[1], a[5], b[5])
+    return positive, negative, positive_of_scale, of_scale, positive_of_margin, of_margin
 
 
 @triton.jit
@@ -107,7 +101,7 @@ ROW_CIRCLE = Epilogue(
     finish=finish_row_circle,
     num_values=4,
     num_plain=2,
-    values=row_logsumexp_values,
+    values=logsumexp_values,
     hyper=row_circle_hyper,
     live_tiles=4,
 )

@@ -9,7 +9,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import add_exp2, log_add_exp
+from dmlkernels.backends.triton.epilogues.logsumexp import add_exp2, log_add_exp, logsumexp_values
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import RowLogSumExp
 
@@ -87,12 +87,6 @@ def slope_row_logsumexp(scores, factor, masks, values, weight, segments, hyper):
         return tl.where(counted(masks), slope, 0.0)
 
 
-@triton.jit
-def row_logsumexp_values(statistics, gradient, hyper):
-    """Of negatives, then of positives: log-sum-exp, and its gradient."""
-    return finite(statistics[1]), gradient[1], finite(statistics[0]), gradient[0]
-
-
 def row_logsumexp_hyper(statistic: RowLogSumExp) -> list[float]:
     """The factors to natural logarithms and back."""
     return [math.log(2), 1 / math.log(2)]
@@ -107,7 +101,7 @@ ROW_LOGSUMEXP = Epilogue(
     finish=finish_row_logsumexp,
     num_values=4,
     num_plain=2,
-    values=row_logsumexp_values,
+    values=logsumexp_values,
     hyper=row_logsumexp_hyper,
     same_scores=True,  # those near the threshold must fall on the same side
     live_tiles=2,

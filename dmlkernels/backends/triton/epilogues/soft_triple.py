@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import (
-    finish_logsumexp,
-    fold_logsumexp,
-    logsumexp_hyper,
-    logsumexp_values,
-    merge_logsumexp,
-    slope_logsumexp,
-)
+from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, logsumexp_hyper, slope_logsumexp
 from dmlkernels.backends.triton.kernels.blocks import padded_group
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import SoftTriple
@@ -81,16 +75,11 @@ def soft_triple_hyper(statistic: SoftTriple) -> list[float]:
     return [*logsumexp_hyper(statistic), statistic.gamma]
 
 
-SOFT_TRIPLE = Epilogue(
-    fold_soft_triple,
-    merge_logsumexp,
-    slope_soft_triple,
-    empty=(float("-inf"), 0.0) * 2,
-    neutral=(float("-inf"),) * 2,
-    finish=finish_logsumexp,
-    num_values=4,
-    num_plain=2,
-    values=logsumexp_values,
+SOFT_TRIPLE = replace(
+    LOGSUMEXP,
+    fold=fold_soft_triple,
+    slope=slope_soft_triple,
+    mask=None,
     hyper=soft_triple_hyper,
     live_tiles=2,
 )

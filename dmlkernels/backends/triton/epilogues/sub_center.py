@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.common import cosines, counted
-from dmlkernels.backends.triton.epilogues.logsumexp import (
-    finish_logsumexp,
-    fold_logsumexp,
-    logsumexp_values,
-    merge_logsumexp,
-    slope_logsumexp,
-)
+from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
+from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, slope_logsumexp
 from dmlkernels.backends.triton.epilogues.soft_triple import grouped, of_classes
 from dmlkernels.statistics import SubCenter
 
@@ -36,6 +30,14 @@ def nearest(centres):
 
 
 @triton.jit
+def to_nearest(of_class, centres):
+    """The slope of each class at its nearest centre, the first of equals; zero at the others."""
+    first = tl.expand_dims(tl.argmax(centres, 2), 2)
+    place = tl.arange(0, centres.shape[2])[None, None, :]
+    return tl.where(place == first, tl.expand_dims(of_class, 2), 0.0)
+
+
+@triton.jit
 def fold_sub_center(state, scores, factor, masks, values, weight, segments, hyper):
     GROUP: tl.constexpr = segments[2]
     best = nearest(candidates(cosines(scores, factor), masks, GROUP))
@@ -49,12 +51,8 @@ def slope_sub_center(scores, factor, masks, values, weight, segments, hyper):
     centres = candidates(cosines(scores, factor), masks, GROUP)
     best = nearest(centres)
     one = tl.full([1, 1], 1.0, best.dtype)
-    # A class that does not count has no finite score.
-    score = tl.where(best == float("-inf"), 0.0, best)
-    of_class = slope_logsumexp(score, one, of_classes(masks, GROUP), values, weight, segments, hyper)
-    first = tl.expand_dims(tl.argmax(centres, 2), 2)
-    place = tl.arange(0, centres.shape[2])[None, None, :]
-    return tl.reshape(tl.where(place == first, tl.expand_dims(of_class, 2), 0.0), scores.shape)
+    of_class = slope_logsumexp(finite(best), one, of_classes(masks, GROUP), values, weight, segments, hyper)
+    return tl.reshape(to_nearest(of_class, centres), scores.shape)
 
 
 def sub_center_hyper(statistic: SubCenter) -> list[float]:
@@ -63,16 +61,11 @@ def sub_center_hyper(statistic: SubCenter) -> list[float]:
     return [scale, scale, math.log(2), 1 / math.log(2)]
 
 
-SUB_CENTER = Epilogue(
-    fold_sub_center,
-    merge_logsumexp,
-    slope_sub_center,
-    empty=(float("-inf"), 0.0) * 2,
-    neutral=(float("-inf"),) * 2,
-    finish=finish_logsumexp,
-    num_values=4,
-    num_plain=2,
-    values=logsumexp_values,
+SUB_CENTER = replace(
+    LOGSUMEXP,
+    fold=fold_sub_center,
+    slope=slope_sub_center,
+    mask=None,
     hyper=sub_center_hyper,
     same_scores=True,  # the same centre must be the nearest
     live_tiles=2,
