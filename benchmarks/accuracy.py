@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.harness.records import provenance
 from benchmarks.harness.steps import BOTH, Step
 from benchmarks.problems.inputs import Inputs
-from benchmarks.problems.losses import LOSSES, Loss
+from benchmarks.problems.losses import ADAPTIVE, LOSSES, Loss
 from benchmarks.problems.variants import our_backends
 from benchmarks.report import between_markers
 from benchmarks.reporting.pictures import accuracy
@@ -82,7 +82,7 @@ def measure(loss: Loss, size: Size, noise: float, device: str) -> dict[str, Erro
         variants += [variant + CLOSED_FORM for variant in variants[1:]]
     found: dict[str, list[Errors]] = {variant: [] for variant in variants}
     for seed in range(size.seeds):
-        wide = converged(size, noise, seed, 2 if loss.name.startswith("soft_triple") else 1)
+        wide = converged(size, noise, seed, 2 if loss.several_proxies == "centers_per_class" else 1)
         given = Inputs(*(x.to(device, torch.float32 if x.is_floating_point() else x.dtype) for x in wide))
         true = _outcome(loss, DENSE, Inputs(*(x.double() if x.is_floating_point() else x for x in given)))
         for variant in variants:
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "accuracy.md", help="the picture goes beside it")
     options = parser.parse_args()
     size, results = Size(), Results()
-    for name, loss in LOSSES.items():
+    for name, loss in (LOSSES | ADAPTIVE).items():
         by_noise = [measure(loss, size, noise, options.device) for noise in NOISE]
         results[name] = {variant: [errors[variant] for errors in by_noise] for variant in by_noise[0]}
         print(*table({name: results[name]}), sep="\n", flush=True)

@@ -39,6 +39,16 @@ OPTIONS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], str, tuple[An
     "ArcFace, margin": (dml.ArcFaceLoss, {}, "margin", (0.0, 0.25, 0.5, 1.0, 1.5)),
     "SoftTriple, centers_per_class": (dml.SoftTripleLoss, {}, "centers_per_class", (1, 2, 5, 10)),
     "SoftTriple, tau": (dml.SoftTripleLoss, {}, "tau", (0.0, 0.1, 0.2, 1.0, 5.0)),
+    "SubCenter-ArcFace, centers_per_class": (dml.SubCenterArcFaceLoss, {}, "centers_per_class", (1, 2, 3, 5)),
+    "AdaFace, margin": (dml.AdaFaceLoss, {}, "margin", (0.0, 0.2, 0.4, 0.8, 1.2)),
+    "AdaFace, concentration": (dml.AdaFaceLoss, {}, "concentration", (0.1, 0.333, 1.0)),
+    "MagFace, upper_margin": (dml.MagFaceLoss, {}, "upper_margin", (0.45, 0.6, 0.8, 1.2, 1.5)),
+    "MagFace, regularizer_weight": (dml.MagFaceLoss, {}, "regularizer_weight", (0.0, 5.0, 35.0, 100.0, 1000.0)),
+    "CurricularFace, margin": (dml.CurricularFaceLoss, {}, "margin", (0.0, 0.25, 0.5, 1.0, 1.5)),
+    "CurricularFace, momentum": (dml.CurricularFaceLoss, {}, "momentum", (0.0, 0.9, 0.99, 0.999)),
+    "AdaCos, label_smoothing": (dml.AdaCosLoss, {}, "label_smoothing", (0.0, 0.1, 0.3)),
+    "Circle loss, scale": (dml.CircleLoss, {}, "scale", (16.0, 64.0, 256.0, 512.0)),
+    "Circle loss, margin": (dml.CircleLoss, {}, "margin", (0.0, 0.1, 0.25, 0.4, 0.7)),
 }  # fmt: skip
 FACTORS = (0.01, 1.0, 10.0, 100.0, 1000.0)
 OPTIMISERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {

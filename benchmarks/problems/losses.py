@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ class Loss:
     function: str
     arguments: Arguments = _PROXIES
     leaves: Arguments = ("embeddings", "proxies")
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # a function makes its option from the inputs
     several_proxies: str = "proxy_labels"  # how the function is told that proxies share classes; "": need not know
 
     def ours(self, inputs: Inputs, backend: str) -> Callable[[], Tensor]:
@@ -39,7 +40,8 @@ class Loss:
     ) -> Callable[[], Tensor]:
         function = wrap(getattr(module, self.function))
         arguments = [getattr(inputs, name) for name in self.arguments]
-        options = self.options | options | self._grouping(inputs)
+        own = {name: value(inputs) if callable(value) else value for name, value in self.options.items()}
+        options = own | options | self._grouping(inputs)
 
         def call() -> Tensor:
             result = function(*arguments, **options)
@@ -78,4 +80,28 @@ _ALL = (
     Loss("soft_triple_spread", "soft_triple_loss", several_proxies="centers_per_class"),
 )  # fmt: skip
 LOSSES = {loss.name: loss for loss in _ALL}
+
+
+def _adacos_start(inputs: Inputs) -> Tensor:
+    """The scale that AdaCos starts from."""
+    return inputs.proxies.new_tensor(math.sqrt(2) * math.log(inputs.proxies.shape[0] - 1))
+
+
+def _margins_of_sizes(inputs: Inputs) -> Tensor:
+    """Margins of classes with 10, 20, 30, ... samples."""
+    counts = 10 * torch.arange(1, inputs.proxies.shape[0] + 1, device=inputs.proxies.device)
+    return dmlkernels.class_size_margins(counts)[None]
+
+
+_ADAPTIVE = (
+    Loss("sub_center_arcface", "sub_center_arcface_loss", several_proxies="centers_per_class"),
+    Loss("adaface", "adaface_loss"),
+    # Bounds around the norms that samples have in benchmarks.accuracy.
+    Loss("magface", "magface_loss", options={"lower_norm": 0.4, "upper_norm": 1.5, "upper_margin": 1.2}),
+    Loss("curricularface", "curricularface_loss", options={"hardness": 0.3}),
+    Loss("circle", "circle_loss"),
+    Loss("adacos", "normalized_softmax_loss", options={"scale": _adacos_start}),
+    Loss("class_size_margins", "arcface_loss", options={"margin": _margins_of_sizes}),
+)
+ADAPTIVE = {loss.name: loss for loss in _ADAPTIVE}
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from benchmarks.accuracy import DENSE, NOISE, QUADRATIC, Errors, Size, converged, measure, page
 from benchmarks.harness.records import provenance
-from benchmarks.problems.losses import LOSSES, Loss
+from benchmarks.problems.losses import ADAPTIVE, LOSSES, Loss
 from benchmarks.problems.variants import our_backends
 from benchmarks.reporting.pictures import accuracy
 
@@ -29,7 +29,7 @@ def test_samples_lie_at_a_distance_from_proxies_at_equal_angles(group: int) -> N
     torch.testing.assert_close(distances, torch.tensor([0.0, 0.01][:group], dtype=torch.float64).repeat(4))
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("loss", (LOSSES | ADAPTIVE).values(), ids=lambda loss: loss.name)
 def test_every_variant_is_close(loss: Loss) -> None:
     found = measure(loss, SMALL, 0.1, "cpu")
     assert len(found) == 1 + len(our_backends("cpu")) * (1 + (loss.name in QUADRATIC))
