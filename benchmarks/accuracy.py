@@ -39,7 +39,7 @@ QUADRATIC = ("pd", "odba")
 
 
 class Size(NamedTuple):
-    """Of the problem. There must be no more classes than dimensions."""
+    """Sizes of the problem. There must be no more classes than dimensions."""
 
     batch: int = 512
     classes: int = 100
@@ -49,7 +49,7 @@ class Size(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """The largest of all draws: of the value relative to it or 1, of a gradient relative to its largest entry."""
+    """Largest errors of all draws: of the value relative to it or 1, of a gradient relative to its largest entry."""
 
     value: float
     gradient: float
@@ -59,7 +59,7 @@ Results = dict[str, dict[str, list[Errors]]]  # loss -> variant -> one for each 
 
 
 def converged(size: Size, noise: float, seed: int, group: int = 1) -> Inputs:
-    """In float64. Of several proxies of a class all but the first are as far off as samples."""
+    """Make the inputs, in float64. Of several proxies of a class all but the first are as far off as samples."""
     generator = torch.Generator().manual_seed(seed)
 
     def directions(rows: int) -> Tensor:
@@ -76,7 +76,7 @@ def converged(size: Size, noise: float, seed: int, group: int = 1) -> Inputs:
 
 
 def measure(loss: Loss, size: Size, noise: float, device: str) -> dict[str, Errors]:
-    """Of every variant that can run."""
+    """Measure the errors of every variant that can run."""
     variants = [DENSE, *(f"ours, {backend}" for backend in our_backends(device))]
     if loss.name in QUADRATIC and device == "cpu":
         variants += [variant + CLOSED_FORM for variant in variants[1:]]
@@ -92,7 +92,7 @@ def measure(loss: Loss, size: Size, noise: float, device: str) -> dict[str, Erro
 
 
 def _form(variant: str) -> AbstractContextManager[object]:
-    """Tiles or closed form, whichever is meant."""
+    """Force tiles or the closed form, as the variant says."""
     if variant == DENSE:
         return nullcontext()
     return mock.patch.object(blocked, "prefers_closed_form", return_value=variant.endswith(CLOSED_FORM))
@@ -106,7 +106,7 @@ def _outcome(loss: Loss, variant: str, inputs: Inputs) -> list[Tensor]:
 
 
 def _errors(found: Sequence[Tensor], true: Sequence[Tensor], batch: int) -> Errors:
-    """Each gradient by itself; a mean over the batch makes those of its rows small, not inexact."""
+    """Compute the errors, each gradient by itself; a mean over the batch makes those of its rows small, not inexact."""
 
     def relative(a: Tensor, b: Tensor, floor: float) -> float:
         error = (a.double() - b).abs().max() / b.abs().max().clamp_min(floor)
@@ -117,7 +117,7 @@ def _errors(found: Sequence[Tensor], true: Sequence[Tensor], batch: int) -> Erro
 
 
 def table(results: Results) -> Iterator[str]:
-    """Value and gradients in a cell."""
+    """Make the table, with value and gradients in a cell."""
     yield f"| loss | | {' | '.join(f'{noise:g}' for noise in NOISE)} |"
     yield f"| --- | --- |{' --- |' * len(NOISE)}"
     for name, variants in results.items():
@@ -128,7 +128,7 @@ def table(results: Results) -> Iterator[str]:
 
 
 def page(results: Results, size: Size, origin: dict[str, Any]) -> Iterator[str]:
-    """What stands between the markers."""
+    """Write what stands between the markers."""
     yield "![errors against noise](images/accuracy.png)\n"
     yield (
         f"B {size.batch}, {size.classes} classes, D {size.dim}, the largest error of {size.seeds} draws. In each cell: "

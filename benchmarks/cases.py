@@ -44,7 +44,7 @@ _FULL: dict[str, list[tuple[str, str]]] = {
 
 
 def cases(full: bool, device: str = "cpu", dtype: str = "float32") -> list[Case]:
-    """In an order that puts the cheap shapes first."""
+    """List the cases, cheap shapes first."""
     chosen = [
         Case(loss, SHAPES[shape], pattern, dtype, device)
         for loss, listed in _DEFAULT.items()

@@ -41,7 +41,7 @@ CASES = (
 
 
 def run(probe: Probe, plan: Plan, only: str = "") -> Iterator[list[Record]]:
-    """One list for each case; for PD-Loss another one with tiles even where the closed form is cheaper."""
+    """Measure each case, PD-Loss also with tiles where the closed form is cheaper."""
     for case in CASES:
         if only not in f"{case.loss} {case.shape.name}":
             continue

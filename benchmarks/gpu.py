@@ -87,7 +87,7 @@ def _left_out(case: Case, mode: str) -> Record:
 
 
 def _shares(record: Record, precision: str, rates: dict[str, float]) -> Record:
-    """What of the device's measured matmul rate and copy bandwidth one of our passes reaches."""
+    """Compute which part of the device's measured matmul rate and copy bandwidth our passes reach."""
     if not is_ours(record["variant"]) or "median_s" not in record:
         return {}
     case = Case.from_json({name: record[name] for name in ("loss", "shape", "pattern", "dtype")})
@@ -108,7 +108,7 @@ def rate_name(case: Case, precision: str) -> str:
 
 
 def least_traffic(case: Case, mode: str) -> int:
-    """Bytes: every vector read once forward, once backward, and its gradient written once."""
+    """Count bytes: every vector read once forward, once backward, and its gradient written once."""
     rows, columns = case.dtypes
     once = case.shape.dim * (case.shape.batch * rows.itemsize + case.shape.proxies * columns.itemsize)
     return once if mode == FORWARD else 3 * once

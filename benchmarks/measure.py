@@ -50,7 +50,7 @@ class _Result:
 
 
 def measure(case: Case, mode: str, probe: Probe, plan: Plan | None = None, names: Sequence[str] = ()) -> list[Record]:
-    """A record for every variant, in their order."""
+    """Make a record for every variant, in their order."""
     plan = Plan() if plan is None else plan
     results = {name: _Result() for name in names or variant_names(case)}
     for name, result in results.items():

@@ -29,7 +29,7 @@ def between_markers(text: str, inserted: str) -> str:
 
 
 def summary(records: Sequence[Record], pictures: Sequence[str] = ()) -> Iterator[str]:
-    """For the README: a few rows that show where the gain is and where it is not. Devices are never in one table."""
+    """Write the rows of the README, which show where the gain is and where it is not, a table for each device."""
     for kind, found in _by_device(records).items():
         yield f"### {_NAMES[kind]}\n"
         yield (
@@ -43,7 +43,7 @@ def summary(records: Sequence[Record], pictures: Sequence[str] = ()) -> Iterator
 
 
 def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool = False) -> Iterator[str]:
-    """For docs/benchmarks.md; with ``every``, also each measurement on a line of its own."""
+    """Write the section of docs/benchmarks.md; with ``every``, also each measurement on a line of its own."""
     for kind, found in _by_device(records).items():
         yield f"## {_NAMES[kind]}\n\n{markdown.origin(found)}\n"
         sections = (

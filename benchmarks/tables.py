@@ -19,7 +19,7 @@ def group_of(record: Record) -> tuple[str, ...]:
 
 
 def type_of(record: Record) -> str:
-    """Of the operands, and how products are rounded if not as the operands are."""
+    """Dtypes of the operands, and how products are rounded if not as the operands are."""
     products = record.get("products", record.get("matmul_precision", "highest"))
     named = {"highest": "", "autocast": " (autocast to bfloat16)"}
     return record["dtype"] + named.get(products, f" ({products} matmul precision)")

@@ -308,7 +308,7 @@ def _in_turn(scales: tuple[float, ...], rows: int) -> Tensor:  # (rows, 1)
 
 
 def _laid_out(x: Tensor, layout: str) -> Tensor:
-    """The same values stored another way, with NaN in the gaps."""
+    """Store the same values with another layout, with NaN in the gaps."""
     rows, dim = x.shape
     if layout == "sliced":
         wide = x.new_full((rows, 2 * dim), torch.nan)

@@ -59,7 +59,7 @@ class Loss:
         return self._call(dml, problem, {"backend": backend, **options})
 
     def truth(self, problem: Problem, **options: Any) -> Tensor:
-        """What the reference says."""
+        """Compute the loss with the reference."""
         return self._call(reference, problem, options)
 
     def branch(self, suffix: str, keywords: Mapping[str, str] | None = None, **options: Any) -> Loss:

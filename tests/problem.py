@@ -41,7 +41,7 @@ class Problem:
     proxy_scale: Tensor  # (1, C), where each proxy stands for a class
 
     def map(self, function: Callable[[Tensor], Tensor], *names: str) -> Problem:
-        """With ``function`` of the tensors so named; they are leaves that want a gradient if they were."""
+        """Apply ``function`` to the tensors so named. Leaves that want a gradient stay so."""
         changed = {}
         for name in names:
             before = getattr(self, name)
@@ -49,16 +49,16 @@ class Problem:
         return replace(self, **changed)
 
     def cast(self, dtype: torch.dtype, *names: str) -> Problem:
-        """With other dtypes; by default of everything that can have a gradient, and of the atoms."""
+        """Cast the tensors so named; by default everything that can have a gradient, and the atoms."""
         return self.map(lambda x: x.to(dtype), *(names or (*VECTORS, *PARAMETERS)))
 
     def frozen(self, *names: str) -> Problem:
-        """Without gradients of the tensors so named."""
+        """Detach the tensors so named."""
         return replace(self, **{name: getattr(self, name).detach() for name in names})
 
 
 def make_problem(case: Case | str, dtype: torch.dtype = torch.float64, seed: int = 0) -> Problem:
-    """The inputs of a case, leaves that want gradients where that makes sense."""
+    """Make the inputs of a case. Those that can have a gradient are leaves that want one."""
     case = NAMED[case] if isinstance(case, str) else case
     embeddings, labels, proxies, proxy_labels = make_inputs(case, dtype, seed)
     intervened = make_inputs(case, dtype, seed + 1)[0]

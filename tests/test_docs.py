@@ -47,7 +47,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def promised(code: str) -> list[str]:
-    """What lines ``print(...)  # so`` say that they print."""
+    """Collect what lines ``print(...)  # so`` say that they print."""
     return re.findall(r"^\s*print\(.*\)  # (.*)$", code, re.MULTILINE)
 
 

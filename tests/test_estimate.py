@@ -56,7 +56,7 @@ def test_closed_form_is_seen() -> None:
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="not run from a source tree")
 def test_peaks_are_near_the_recorded_ones() -> None:
-    """Of every case of more than 16 MiB, at its least: what C's allocator keeps differs from run to run."""
+    """Cases above 16 MiB, each at its smallest record: what C's allocator keeps differs from run to run."""
     from benchmarks.harness.records import read
     from benchmarks.harness.steps import BOTH
 

@@ -1,4 +1,4 @@
-"""Who follows docs/adding_a_loss.md, and nothing else, has a loss that passes the tests on every backend."""
+"""Following docs/adding_a_loss.md, and nothing else, makes a loss that passes the tests on every backend."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_files_and_lines(record_property: Callable[[str, object], None]) -> None
 
 @pytest.fixture
 def contrastive(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The statistic of the page, in the catalogue while a test runs, of which no other backend has heard."""
+    """Put the statistic of the page into the catalogue while a test runs; only the torch backend has it."""
     (step,) = (step for step in STEPS if step.file == "dmlkernels/statistics/contrastive.py")
     names: dict[str, Any] = {"__name__": "dmlkernels.statistics.contrastive"}
     exec(compile(step.code, str(GUIDE), "exec"), names)

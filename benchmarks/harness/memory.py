@@ -1,4 +1,4 @@
-"""The asking side of the zygote, and how much memory there is."""
+"""Ask the zygote for the peak memory of a call; read how much memory there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What matrix products are rounded to."""
+"""Precision of matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
-    """Of torch's products of float32, for a block."""
+    """Set the precision of torch's float32 products within a block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
@@ -21,7 +21,7 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 @contextmanager
 def products_in(kind: str, device: str) -> Iterator[None]:
-    """One of torch's precisions, or "autocast": that of torch's defaults, under autocast to bfloat16."""
+    """Set one of torch's precisions within a block; "autocast" is torch's default, under autocast to bfloat16."""
     autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if kind == "autocast" else nullcontext()
     with matmul_precision("highest" if kind == "autocast" else kind), autocast:
         yield

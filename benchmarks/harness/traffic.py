@@ -1,4 +1,4 @@
-"""What a rank gives to collectives and messages: counted where they reach the process groups."""
+"""Bytes that a rank sends in collectives and messages, counted where they reach the process groups."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass
 class Traffic(TorchDispatchMode):
-    """Notes every call within a block."""
+    """Record every call within a block."""
 
     calls: list[Call] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Traffic(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
     def bytes_of(self, *operations: str) -> int:
-        """Given to these operations; to all, if none is named."""
+        """Sum the bytes given to these operations, or to all if none is named."""
         return sum(call.num_bytes for call in self.calls if not operations or call.operation in operations)
 
 

@@ -59,7 +59,7 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch(pid: int, limit_bytes: int, limit_seconds: float) -> str:
-    """Wait for the child; why it had to be killed, or an empty string."""
+    """Wait for the child. Returns why it had to be killed, or an empty string."""
     deadline = time.monotonic() + limit_seconds
     reason = ""
     while os.waitpid(pid, os.WNOHANG) == (0, 0):

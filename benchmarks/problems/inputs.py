@@ -36,7 +36,7 @@ class Case:
 
     @property
     def dtypes(self) -> tuple[torch.dtype, torch.dtype]:
-        """Of embeddings and of proxies."""
+        """Dtypes of embeddings and of proxies."""
         rows, _, columns = self.dtype.partition(" x ")
         return getattr(torch, rows), getattr(torch, columns or ("float64" if rows == "float64" else "float32"))
 
@@ -58,7 +58,7 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(case: Case) -> Inputs:
-    """In the case's dtypes; the atoms have that of the proxies."""
+    """Make the inputs in the case's dtypes; the atoms have that of the proxies."""
     shape = case.shape
     generator = torch.Generator().manual_seed(case.seed)
     sample_dtype, proxy_dtype = case.dtypes

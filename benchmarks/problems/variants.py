@@ -48,7 +48,7 @@ def variant_names(case: Case) -> list[str]:
 
 
 def our_backends(device: str) -> list[str]:
-    """Those that can run, and that ``auto`` could choose on this device."""
+    """List the backends that can run, and that ``auto`` could choose on this device."""
     kind = {"triton": "cuda", "native": "cpu"}
     here = torch.device(device).type
     return [name for name, able in dmlkernels.available_backends().items() if able and kind.get(name, here) == here]

@@ -79,7 +79,7 @@ def count(name: str, step: Step, rank: int, group: Any, mesh: Any) -> list[Call]
 
 
 def count_all(steps: list[Step]) -> dict[tuple[str, Step], list[Call]]:
-    """Of every loss in each of these steps, all of the same number of ranks, on the first rank."""
+    """Count the calls of every loss in each of these steps, all of the same number of ranks, on the first rank."""
     with tempfile.TemporaryDirectory() as folder:
         multiprocessing.spawn(_serve, (steps, folder), nprocs=steps[0].ranks)
         found: dict[tuple[str, Step], list[Call]] = torch.load(f"{folder}/calls.pt", weights_only=False)

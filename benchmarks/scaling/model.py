@@ -46,7 +46,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one GPU, for one step. Seconds and bytes."""
+    """Seconds and bytes of one GPU for one step."""
 
     memory: float
     compute: float
@@ -81,7 +81,7 @@ def estimate(kind: Kind, step: Step, machine: Machine, *, replicas: int = 1, sam
 
 
 def seconds_of(call: Call, machine: Machine, rate: float | None = None) -> float:
-    """Of a collective, as rings and trees do it."""
+    """Seconds of a collective, as rings and trees do it."""
     ranks = call.ranks
     rate = machine.rate(ranks) if rate is None else rate
     if ranks == 1:

@@ -1,4 +1,4 @@
-"""A loss of the table on several ranks, as what one process should find."""
+"""Evaluate losses of the table on several ranks, and join the results to those of one process."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ PROXIES = ("proxies", "centers")
 
 @dataclass(frozen=True)
 class Found:
-    """On one rank, or of one process."""
+    """Loss and gradients of one rank, or of one process."""
 
     loss: Tensor
     gradients: dict[str, Tensor]
 
 
 def part_sizes(number: int, size: int, kind: str) -> list[int]:
-    """How many samples each rank has: "even", "uneven", or "empty" on the first rank and on the third."""
+    """Count the samples of each rank: "even", "uneven", or "empty" on the first rank and on the third."""
     shares = {"even": [1, 1, 1, 1], "uneven": [1, 4, 2, 3], "empty": [0, 2, 0, 1]}[kind][:size]
     bounds = [number * sum(shares[:i]) // max(sum(shares), 1) for i in range(size)] + [number]
     return [stop - start for start, stop in pairwise(bounds)]
 
 
 def placed(tensor: Tensor | None, place: Place, layout: str) -> Any:
-    """As a DTensor of this layout; a leaf if it was."""
+    """Distribute a tensor as a DTensor of this layout. A leaf that wants a gradient stays one."""
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
     if tensor is None or layout == "replicated":
@@ -48,7 +48,7 @@ def placed(tensor: Tensor | None, place: Place, layout: str) -> Any:
 
 
 def part_of(problem: Problem, place: Place, parts: str, layout: str) -> Problem:
-    """What this rank has of a problem."""
+    """Take this rank's part of a problem."""
     sizes = part_sizes(problem.labels.shape[0], place.size, parts)
     start = sum(sizes[: place.rank])
     mine = slice(start, start + sizes[place.rank])
@@ -62,7 +62,7 @@ def part_of(problem: Problem, place: Place, parts: str, layout: str) -> Problem:
 
 
 def gradients_of(loss: Loss, problem: Problem, backend: str, **options: Any) -> Found:
-    """Of the sum of what the loss gives."""
+    """Compute a loss, and the gradients of its sum."""
     value = loss(problem, backend, **options)
     value.sum().backward()
     gradients = {name: getattr(problem, name).grad for name in loss.leaves if getattr(problem, name).requires_grad}
@@ -70,7 +70,7 @@ def gradients_of(loss: Loss, problem: Problem, backend: str, **options: Any) -> 
 
 
 def evaluate(place: Place, names: list[str], case: str, parts: str, layout: str, backend: str) -> list[Found]:
-    """What this rank finds of each loss: gradients of sharded proxies are whole."""
+    """Compute each loss on this rank; gradients of sharded proxies are gathered."""
     answers = []
     for name in names:
         problem = part_of(make_problem(case), place, parts, layout)
@@ -87,7 +87,7 @@ def evaluate(place: Place, names: list[str], case: str, parts: str, layout: str,
 
 
 def evaluate_weights(place: Place, names: list[str], case: str, parts: str, layout: str) -> list[Found]:
-    """What this rank finds of each loss, with the gradient of the weights of samples alone."""
+    """Compute each loss on this rank, with the gradient of the sample weights alone."""
     answers = []
     for name in names:
         problem = make_problem(case)
@@ -99,7 +99,7 @@ def evaluate_weights(place: Place, names: list[str], case: str, parts: str, layo
 
 
 def joined(everyone: list[Found], leaf: str, layout: str, rows: bool) -> Tensor:
-    """The gradient that one process would have, by the convention, from those of all ranks."""
+    """Join the gradients of all ranks to that of one process."""
     size = len(everyone)
     gradients = [found.gradients[leaf] for found in everyone]
     if leaf not in SAMPLES:

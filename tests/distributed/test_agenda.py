@@ -1,4 +1,4 @@
-"""Who meets whom, and what a rank holds meanwhile, on rings larger than the tests have processes."""
+"""Which points are paired, and which blocks a rank holds meanwhile, on rings larger than the tests have processes."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def states(module: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def save(place: Place, folder: str) -> tuple[Tensor, Tensor]:
-    """The loss of the next step, and the proxies after it."""
+    """Train and save. Returns the loss of the next step, and the proxies after it."""
     import torch.distributed.checkpoint as dcp
 
     module, optimizer = new(5, place.mesh)
@@ -67,7 +67,7 @@ def load(place: Place, folder: str) -> tuple[Tensor, Tensor]:
 
 
 def load_plain(place: Place, folder: str) -> tuple[Tensor, Tensor]:
-    """Into a module without a mesh, in one process."""
+    """Load into a module without a mesh, in one process."""
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import set_state_dict
 

@@ -1,4 +1,4 @@
-"""Across ranks, too, torch.compile makes one graph of a loss, with the same value and gradients."""
+"""torch.compile makes one graph of a loss across ranks, with the same value and gradients."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def same(found: Found, expected: Found) -> bool:
 
 
 def compare(place: Place, names: list[str], parts: str, layout: str, compiler: str) -> list[str]:
-    """Losses that differ from what they are without the compiler, bit for bit."""
+    """List the losses whose compiled value or gradients differ in a bit."""
     wrong = []
     for name in names:
         torch._dynamo.reset()
@@ -81,7 +81,7 @@ def test_inductor(world: World) -> None:
 
 
 def vary(place: Place) -> list[str]:
-    """Other shapes, an option of other values, another group, no gradient: what differs from eager."""
+    """Vary shapes, an option, the group and whether gradients are wanted. Lists what differs from eager."""
     torch._dynamo.reset()
     call = torch.compile(dml.cosface_loss, fullgraph=True, backend="aot_eager")
     alone = distributed.new_group([place.rank], use_local_synchronization=True)
@@ -108,7 +108,7 @@ def test_what_varies_compiles_again(world: World) -> None:
 
 
 def hold(place: Place) -> list[int]:
-    """How many graphs are held, and a gradient, of a call whose backward comes twice and of one that has none."""
+    """Count the graphs held after calls with no backward, one and two, and after the loss is gone."""
     from dmlkernels.distributed.call_op import _graphs
 
     torch._dynamo.reset()
@@ -134,7 +134,7 @@ def test_a_graph_lives_as_long_as_its_loss(world: World) -> None:
 
 
 def train_module(place: Place, name: str, sharded: bool) -> list[bool]:
-    """Two steps of a network and its loss under autocast, with and without the compiler."""
+    """Train two steps of a network and its loss under autocast, with and without the compiler."""
     torch._dynamo.reset()
     given, found = arguments_of(place, "replicated"), []
     options = {"device_mesh": place.mesh} if sharded else {"process_group": place.group}
@@ -162,7 +162,7 @@ def train_module(place: Place, name: str, sharded: bool) -> list[bool]:
     [("ArcFaceLoss", True, 3), ("AdaFaceLoss", False, 5), ("CurricularFaceLoss", True, 4), ("AdaCosLoss", False, 4)],
 )
 def test_a_network_and_its_loss_train(world: World, name: str, sharded: bool, number: int) -> None:
-    """Also with running statistics, which a call updates in place."""
+    """Some losses have running statistics, which a call updates in place."""
     assert world.run(2, train_module, name, sharded) == [[True] * number] * 2
 
 
@@ -180,7 +180,7 @@ def provoke_compiled(place: Place, layout: str, fault: Callable[[Arguments], Non
 )
 @pytest.mark.parametrize("layout", ["replicated", "sharded"])
 def test_a_fault_on_one_rank(world: World, layout: str, fault: Callable[[Arguments], None], message: str) -> None:
-    """Also one that the compiler meets on that rank alone."""
+    """One of the faults is met by the compiler on that rank alone."""
     assert_told(world.run(3, provoke_compiled, layout, fault), message)
 
 

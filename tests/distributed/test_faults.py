@@ -115,7 +115,7 @@ ONLY_PLAIN = (other_dimensions, other_classes)  # a DTensor of another shape can
 
 
 def provoke(place: Place, layout: str, name: Any, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
-    """The error of this rank, of a loss or of the one with this name. The group must be good for another call."""
+    """Return this rank's error. The group must serve another call afterwards."""
     loss = getattr(dml, name) if isinstance(name, str) else name
     given = arguments_of(place, layout)
     if place.rank == BAD:
@@ -205,7 +205,7 @@ def dying(place: Place) -> str:
 
 
 def wait_in_vain(place: Place) -> tuple[str, float]:
-    """One rank never calls the loss; the group waits three seconds."""
+    """Call the loss on all ranks but one; the group waits three seconds."""
     distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=3), place.group)
     if place.rank == BAD:
         time.sleep(5)

@@ -1,4 +1,4 @@
-"""Groups for the hosts, and what a step holds of a shard."""
+"""Process groups of the hosts, and the memory that a step needs for a shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.distributed.world import Place, World
 
 
 def tell(place: Place) -> tuple[bool, list[int]]:
-    """Numbers of the hosts over a group that has collectives for GPUs only."""
+    """Exchange numbers between hosts whose group has collectives for GPUs only."""
     group = distributed.new_group(list(range(place.size)), backend="cuda:gloo")
     hosts = host_group(group)
     told = torch.tensor([place.rank])
@@ -39,7 +39,7 @@ def tell_some(place: Place) -> str:
 
 
 def span_some(place: Place) -> str:
-    """A mesh of two dimensions that leaves ranks out, these in different numbers of groups."""
+    """Make a 2-D mesh that leaves out ranks, which belong to different numbers of groups."""
     if place.rank == 0:
         distributed.new_group([0], use_local_synchronization=True)
     mesh: Any = DeviceMesh("cpu", [[0], [1]])
@@ -60,7 +60,7 @@ def test_groups_that_would_wait_for_ever_are_refused(tmp_path: Path) -> None:
 
 
 class Large(TorchDispatchMode):
-    """Counts tensors of at least so many numbers, each memory once."""
+    """Count tensors of at least so many values, each storage once."""
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def step(place: Place, table: bool) -> int:
 
 @pytest.mark.parametrize(("size", "table"), [(2, False), (3, False), (4, True)])
 def test_a_step_makes_one_tensor_of_the_size_of_a_shard(world: World, size: int, table: bool) -> None:
-    """Its gradient."""
+    """That tensor is its gradient."""
     if not dml.available_backends()["native"]:
         pytest.skip("blocks of the torch backend are as large as such a shard")
     assert world.run(size, step, table) == [1] * size

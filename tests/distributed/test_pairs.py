@@ -1,4 +1,4 @@
-"""Losses whose pairs are divided among ranks: each pair once, little held, little sent, and nobody left waiting."""
+"""Losses whose pairs are divided among ranks: each pair once, bounded memory and traffic, no hang."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def call(name: str, given: Given, **options: Any) -> Tensor:
 
 
 def whose(tensor: Tensor | None) -> list[float]:
-    """Points by their first number, which no other has."""
+    """Identify points by their first value, which is unique."""
     return [] if tensor is None else [round(number, 12) for number in tensor[:, 0].tolist()]
 
 
 def meet(place: Place, name: str, layout: str) -> tuple[Counter[frozenset[float]], Counter[frozenset[float]]]:
-    """The pairs that this rank computes, forward and backward."""
+    """Record the pairs that this rank computes, forward and backward."""
     found: tuple[Counter[frozenset[float]], Counter[frozenset[float]]] = (Counter(), Counter())
 
     class Noted(Meeting):
@@ -102,7 +102,7 @@ def test_each_pair_is_computed_on_one_rank(world: World, name: str, layout: str)
 
 
 def send(place: Place, name: str, layout: str, rows: int, columns: int, dim: int) -> list[int]:
-    """Bytes that this rank gives, forward and backward: of messages between two ranks, and of all else."""
+    """Count the bytes that this rank sends, forward and backward: in messages between two ranks, and in all else."""
     given = part(place, whole(rows, columns, dim), layout)
     with Traffic() as traffic:
         call(name, given, process_group=place.group).backward()
@@ -111,7 +111,7 @@ def send(place: Place, name: str, layout: str, rows: int, columns: int, dim: int
 
 
 def expected_messages(ranks: int, points: int, dim: int) -> int:
-    """Blocks there, blocks again with their gradients, and these once more home. In float64, even parts."""
+    """Bytes of blocks forward, of blocks and gradients backward, and of gradients sent home. float64, even parts."""
     steps = ranks // 2
     block = points // ranks * 8
     return steps * block * (dim + 1) * 2 + (steps * block * dim if steps else 0)
@@ -134,7 +134,7 @@ def test_what_travels(world: World, name: str, size: int) -> None:
 
 
 def differ(place: Place, name: str, layout: str) -> dict[str, Tensor | None]:
-    """Gradients where some are not wanted, of an upstream gradient, of a second backward."""
+    """Compute gradients with some inputs frozen, with an upstream gradient, and in a second backward."""
     found: dict[str, Tensor | None] = {}
     for frozen in ("embeddings", "proxies"):
         given = whole()
@@ -205,7 +205,7 @@ def test_other_dtypes(world: World, name: str, dtype: torch.dtype, tolerance: fl
 
 
 def break_one(place: Place, name: str, fault: str, layout: str) -> str:
-    """The error of this rank, or the loss; then a good call."""
+    """Return this rank's error, or the loss; a valid call follows."""
     given, options = whole(), {}
     if fault == "no pairs":
         given["labels"] = torch.arange(20) % 1

@@ -1,4 +1,4 @@
-"""The traffic that docs/scaling.md gives is what is counted."""
+"""The traffic in docs/scaling.md equals what is counted."""
 
 from __future__ import annotations
 

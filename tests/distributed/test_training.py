@@ -55,7 +55,7 @@ BY_NAME = {setup.name: setup for setup in SETUPS}
 
 
 class Net(nn.Module):
-    """A backbone, and its activations again in backward if wanted."""
+    """A backbone, with activation checkpointing if wanted."""
 
     def __init__(self, checkpoints: bool) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Net(nn.Module):
 
 
 class Both(nn.Module):
-    """Backbone and loss as DDP wraps them."""
+    """Backbone and loss in one module, for DDP."""
 
     def __init__(self, net: nn.Module, loss: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def build(setup: Setup) -> tuple[Net, Any]:
 def train(
     setup: Setup, both: nn.Module, groups: list[list[nn.Parameter]], mine: Callable[[int], slice], delay: Any = None
 ) -> Iterator[Tensor]:
-    """The loss of each step; ``delay()`` is a context in which gradients are not yet averaged."""
+    """Train, and return the loss of each step; ``delay()`` is a context in which gradients are not yet averaged."""
     optimisers = [(torch.optim.Adam if setup.adam else torch.optim.SGD)(group, lr=0.02) for group in groups]
     scaler = torch.amp.GradScaler("cpu", enabled=setup.scales, init_scale=64.0)
     for step in range(setup.steps):

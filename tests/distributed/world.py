@@ -21,7 +21,7 @@ ANSWER_TIMEOUT = 60  # seconds that a test waits for the ranks
 
 @dataclass(frozen=True)
 class Place:
-    """Where a function runs."""
+    """The rank, group and meshes that a function runs with."""
 
     rank: int
     size: int
@@ -39,7 +39,7 @@ class World:
         self._pipes: list[Connection] = []
 
     def run(self, size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-        """``function(place, *args)`` on each of the first ``size`` ranks; what they return, in rank order."""
+        """Run ``function(place, *args)`` on each of the first ``size`` ranks. Returns their results, in rank order."""
         if not self._processes:
             self._start()
         for pipe in self._pipes:

@@ -1,4 +1,4 @@
-"""Every instruction set that this processor runs, one after the other."""
+"""Fixtures: the kernels of every instruction set that this processor runs, and the thread count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KERNELS = [] if native.unavailable_reason() else [kernels.name for kernels in mo
 
 @pytest.fixture(params=KERNELS)
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> module.compiled.Kernels:
-    """The engine runs these."""
+    """Make the engine run these kernels."""
     chosen = next(kernels for kernels in module.compiled.kernels() if kernels.name == request.param)
     monkeypatch.setattr(module, "kernels", lambda: chosen)
     return chosen

@@ -1,4 +1,4 @@
-"""When tensors on a GPU get the native CUDA engine, and what is said where they cannot."""
+"""When CUDA tensors get the native CUDA engine, and the error where they cannot."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> N
 
 
 def assert_same_rows_are_bad(ours: Tensor, theirs: Tensor) -> None:
-    """torch may poison more numbers of a row, since it takes excluded scores out of a sum that they were in."""
+    """torch may poison more values of a row, since it takes excluded scores out of a sum that they were in."""
     assert not (ours.isnan() & ~theirs.isnan()).any()
     assert torch.equal(ours.isnan().any(1), theirs.isnan().any(1))
 

@@ -1,4 +1,4 @@
-"""Problems of every make, solved in one call each way, give what the torch backend's loop over tiles gives."""
+"""Problems of every kind, solved in one call each way, equal the torch backend's loop over tiles."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_an_interrupt_is_not_lost(direction: str) -> None:
-    """The work takes seconds; the interrupt comes in its midst and ends it."""
+    """The work takes seconds; the interrupt comes in the middle and ends it."""
     script = f"""
 import os, signal, threading, time
 import torch

@@ -36,13 +36,13 @@ def engine(built: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No problem is small: norms come from their own launch, and points are sorted."""
+    """Treat every problem as large: norms come from their own launch, and points are sorted."""
     monkeypatch.setattr(plan, "SMALL", 0)
 
 
 @pytest.fixture
 def many_splits(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three blocks stream each block's counterpart, however small it is."""
+    """Split the vectors that a block streams over three blocks, however few they are."""
     whole = plan.split_large_problem
 
     def shared(*args: int) -> plan.WorkSplit:
@@ -53,5 +53,5 @@ def many_splits(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def backend() -> str:
-    """For tests of the conformance suite."""
+    """Name the backend, as tests of the conformance suite want it."""
     return "native"

@@ -27,7 +27,7 @@ each_type = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
 
 def assert_agrees(pairs: Pairs) -> None:
-    """Relative to the largest entry; gradients times the norm of their row."""
+    """Compare relative to the largest entry, gradients multiplied by the norm of their row."""
     gradient = upstream(pairs)
     found, true = outcome("native", pairs, gradient), outcome("torch", widen(pairs), gradient)
     precise = 1e-10 if pairs.rows.dtype == torch.float64 else 2e-5
@@ -49,7 +49,7 @@ def _assert_close(found: Tensor, true: Tensor, tolerance: float) -> None:
 
 
 def same(first: Outcome, second: Outcome) -> bool:
-    """Bit for bit, NaN and all."""
+    """Compare bit for bit, NaN included."""
     pairs = zip(first, second, strict=True)
     return all((x is None and y is None) or x.view(torch.uint8).equal(y.view(torch.uint8)) for x, y in pairs)
 
@@ -70,7 +70,7 @@ def test_several_launches(kind: str, size: tuple[int, int, int], dtype: torch.dt
 
 @each_kind
 @each_type
-def test_shares(kind: str, dtype: torch.dtype, many_splits: None) -> None:
+def test_splits(kind: str, dtype: torch.dtype, many_splits: None) -> None:
     """Either side split over several blocks, and one of them without any vectors."""
     assert_agrees(every_kind(Maker(66, 131, 40, dtype))[kind])
 
@@ -78,7 +78,7 @@ def test_shares(kind: str, dtype: torch.dtype, many_splits: None) -> None:
 @each_kind
 @each_type
 def test_order_of_threads_does_not_matter(kind: str, dtype: torch.dtype, engine: ModuleType) -> None:
-    """It would where a barrier is missing."""
+    """It would matter where a barrier is missing."""
     pairs = every_kind(Maker(66, 67, 33, dtype))[kind]
     found = []
     for order in (ASCENDING, DESCENDING, SHUFFLED):
