@@ -64,7 +64,7 @@ def test_tables_have_every_loss(quick: tuple[Path, str, dict[str, Any]]) -> None
         "Potential field, α = 1",
         "PD-Loss + 0.1 field",
     ]
-    assert len(noise) == 7 and batches == ["PD-Loss", "D-Loss (no proxies)"]
+    assert len(noise) == 6 and batches == ["PD-Loss", "D-Loss (no proxies)"]
     assert growth == ["PD-Loss", "normalised softmax", "softmax in plain PyTorch"]
     assert confounder[2:] == [
         "Proxy-Anchor",

@@ -96,7 +96,6 @@ CATALOGUE = {
     "d": Entry("D-Loss (no proxies)", lambda: Objective(dml.DecidabilityLoss())),
     "field": Entry("Potential field, α = 1", field(1.0)),
     "field-slow": Entry("Potential field, α = 0.25", field(0.25)),
-    "field-fast": Entry("Potential field, α = 4", field(4.0)),
     "fused": Entry("PD-Loss + 0.1 field", fused),
     "anchor+odba": Entry("Proxy-Anchor + ODBA", anchor_and_odba),
     "anchor+msrci": Entry("Proxy-Anchor + MSRCI", anchor_and_msrci),
