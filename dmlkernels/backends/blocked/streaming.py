@@ -45,7 +45,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     rows = Rows(pairs, normalise)
     slope = _Slope(pairs, rows, rows.gather(forward.statistics), rows.gather(gradient))
     of_rows = _zeros_like(rows.units) if needs_rows else None
-    may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
+    may_skip = _may_skip(pairs)
     for i, j in _tiles_within(pairs, rows):
         if of_rows is not None and not (may_skip and not forward.saved[i, j]):
             slope.within(i, j, of_rows)
@@ -62,6 +62,11 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
     return Gradients(None if of_rows is None else rows.gradient(of_rows), of_columns)
 
 
+def _may_skip(pairs: Pairs) -> bool:
+    """Whether tiles are left out whose slope is zero, as flags read on the host say."""
+    return pairs.statistic.sparse and host.readable(pairs.rows)
+
+
 def _zeros_like(units: Tensor) -> Tensor:
     return torch.zeros_like(units, memory_format=torch.contiguous_format)
 
@@ -74,11 +79,11 @@ def _tiles_within(pairs: Pairs, rows: Rows) -> Iterator[tuple[int, int]]:
 
 
 class _Fold:
-    """Keeps the state of every row block."""
+    """Folds tiles to the state of every row block."""
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         self._statistic, self._rows = pairs.statistic, rows
-        self._may_skip = pairs.statistic.sparse and host.readable(pairs.rows)
+        self._may_skip = _may_skip(pairs)
         self._states: list[State | None] = [None] * len(rows.blocks)
 
     def within(self, i: int, j: int) -> bool:
@@ -109,7 +114,7 @@ class _Fold:
 
 
 class _Slope:
-    """Takes slopes from the finished statistics and the gradient that came back."""
+    """Multiplies the slopes of tiles into the gradients of unit rows and unit columns."""
 
     def __init__(self, pairs: Pairs, rows: Rows, statistics: Tensor, gradient: Tensor) -> None:
         self._statistic, self._rows = pairs.statistic, rows

@@ -1,4 +1,4 @@
-"""Hands a problem over to the C++ engine: each pass is one call. Its tiles are those of the torch backend."""
+"""The C++ engine on a CPU: each pass is one call. Its tiles are those of the torch backend."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
 
 
 def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
-    """The problem in the engine's words, and the tensors whose addresses it has."""
+    """Describe a problem to the engine. Also returns the tensors whose addresses the description has."""
     problem, statistic = module.compiled.Problem(), pairs.statistic
     problem.wide = pairs.dtype == torch.float64
     problem.dim, problem.views, problem.group = pairs.dim, statistic.views, statistic.group
@@ -62,14 +62,14 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     problem.block_labels, problem.part_columns = _block_labels(pairs), PART_COLUMNS
     empty = _empty_state(statistic)
     problem.empty = empty.data_ptr()
-    kept = [empty, *_show(problem.rows, pairs.rows, pairs.row_labels)]
+    kept = [empty, *_point_to(problem.rows, pairs.rows, pairs.row_labels)]
     problem.rows.boundaries = pairs.row_boundaries
     if pairs.row_values is not None:
         kept.append(row_values := pairs.row_values.to(pairs.dtype).contiguous())
         problem.rows.row_values = row_values.data_ptr()
     if pairs.columns is not None:
         problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
-        kept += _show(problem.columns, pairs.columns, pairs.column_labels if statistic.reads_labels else None)
+        kept += _point_to(problem.columns, pairs.columns, pairs.column_labels if statistic.reads_labels else None)
         problem.columns.boundaries = [boundary // statistic.group for boundary in pairs.column_boundaries]
         if pairs.column_weights is not None:
             kept.append(weights := pairs.column_weights.to(pairs.dtype).contiguous())
@@ -77,7 +77,8 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     return problem, kept
 
 
-def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
+def _point_to(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
+    """Describe vectors and their labels. Returns the tensors whose addresses the description has."""
     if tensor.stride(-1) != 1:
         tensor = tensor.contiguous()
     vectors.type = getattr(module.compiled.Type, str(tensor.dtype).removeprefix("torch."))
@@ -91,6 +92,7 @@ def _show(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | Non
 
 
 def _block_labels(pairs: Pairs) -> int:
+    """Labels of a block of columns: whole registers, unless the block is smaller."""
     labels = plan.scored_block_length(pairs)
     return labels - labels % _LANES if labels > _LANES else labels
 
@@ -105,7 +107,7 @@ def _empty_state(statistic: Statistic) -> Tensor:  # (1, width) float64
 def _terms(
     statistic: Statistic, row_segments: int, column_segments: int, within: bool
 ) -> list[list[module.compiled.Term]]:
-    """What the tiles of each row segment with each segment that it meets are folded to."""
+    """The statistics that tiles are folded to, for each row segment with each segment that it meets."""
     first_columns = row_segments if within else 1
     met = [(segment, statistic.symmetric) for segment in range(row_segments if within else 0)]
     met += [(first_columns + segment, False) for segment in range(column_segments)]
@@ -123,7 +125,7 @@ def _terms(
 def _compiled(term: Term, both_ends: bool) -> module.compiled.Term:
     compiled, parameters = module.compiled.Term(), term.statistic.parameters()
     compiled.kind = getattr(module.compiled.Kind, term.statistic.name)
-    compiled.parameters = parameters + [0.0] * (5 - len(parameters))
+    compiled.parameters = [*parameters, *compiled.parameters[len(parameters) :]]
     compiled.first = term.columns.start
     compiled.from_rows, compiled.from_columns = term.for_rows, term.for_columns and both_ends
     return compiled
