@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +16,7 @@ from dmlkernels.functional.checks import (
     check_tensor,
     check_vectors,
 )
-from dmlkernels.functional.inputs import proxy_inputs
+from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import Moments
@@ -107,8 +106,7 @@ def pd_loss(
     formula = Formula(f"decidability_{form}", (temperature, correction, min_gap, eps, 1.0))
     if inputs.has_kernels and evaluates(formula, moments, backend):
         return evaluate(formula, moments, poison=inputs.poison)[0]
-    loss = decidability_objective(moments, form, temperature, correction, min_gap, eps, totals=inputs.totals)
-    return loss + inputs.poison
+    return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 
 
 @across_ranks
@@ -225,11 +223,6 @@ def check_decidability_options(form: str, correction: int, min_gap: float, eps: 
     return check_number("min_gap", min_gap, above=0), check_number("eps", eps, at_least=0)
 
 
-def whole_sums(*sums: Tensor) -> tuple[Tensor, ...]:
-    """The sums of moments that are those of all ranks."""
-    return sums
-
-
 def decidability_objective(
     moments: Tensor,  # (B, 6)
     form: str,
@@ -238,15 +231,21 @@ def decidability_objective(
     min_gap: float,
     eps: float,
     ends: int = 1,
-    totals: Callable[..., tuple[Tensor, ...]] = whole_sums,
+    inputs: ProxyInputs | None = None,
 ) -> Tensor:
-    """The loss from the moments of every row. ``ends`` is how often each pair was counted; ``totals`` adds up sums over
-    the rows of all ranks, as in ``ProxyInputs``."""
+    """The loss from the moments of every row. ``ends`` is how often each pair was counted; rows may be on other ranks
+    too, as ``inputs`` says."""
     count, mean, deviation = moments.view(-1, 2, 3).unbind(2)  # each (B, 2): genuine, impostor
-    number, score = totals(count.sum(0), (count * mean).sum(0))
+    number, score = count.sum(0), (count * mean).sum(0)
+    if inputs is not None:
+        number, score = inputs.totals(number, score)
     pooled_mean = score / number
-    # The squares' derivative by the pooled mean sums to 0 over all rows, but not over those of one rank: left out.
-    (within,) = totals(torch.addcmul(deviation, count, (mean - pooled_mean.detach()).square()).sum(0))
+    # The squares' derivative by the pooled mean sums to 0 over all rows, but not over those of one rank. In one process
+    # it stays: it makes up for the rounding of the pooled mean, which gradients of the closed form would show.
+    centre = pooled_mean.detach() if inputs is not None and inputs.spread else pooled_mean
+    within = torch.addcmul(deviation, count, (mean - centre).square()).sum(0)
+    if inputs is not None:
+        (within,) = inputs.totals(within)
     variance = within / (number - ends * correction if correction else number)  # ends cancels in within / number
     genuine_mean, impostor_mean = pooled_mean.unbind()
     gap, spread = genuine_mean - impostor_mean, variance.sum()

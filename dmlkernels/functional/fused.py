@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_choice, check_number
-from dmlkernels.functional.decidability import check_decidability_options, decidability_objective, whole_sums
+from dmlkernels.functional.decidability import check_decidability_options, decidability_objective
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
@@ -124,8 +124,8 @@ def fused_objective(
         sums = _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
     parts = {}
     if sums.moments is not None and pd_weight:
-        totals = inputs.totals if wanted is None else whole_sums
-        parts["pd"] = decidability_objective(sums.moments, form, temperature, correction, min_gap, eps, totals=totals)
+        rows = inputs if wanted is None else None
+        parts["pd"] = decidability_objective(sums.moments, form, temperature, correction, min_gap, eps, inputs=rows)
     if sums.energy is not None and sums.num_points is not None:
         parts["field"] = reduce_energy(sums.energy, sums.num_points, reduction)
     if sums.squares is not None:

@@ -91,7 +91,7 @@ def test_unit_depth_keeps_the_direction_of_the_gradient() -> None:
 
 @pytest.mark.parametrize(("alpha", "delta", "far"), [(3.0, 0.2, 1.0), (1.0, 0.25, 1.0), (2.0, 0.1, 0.7)])
 def test_a_point_holds_its_own_well(alpha: float, delta: float, far: float) -> None:
-    """Against n points of its class, all at distance D on one side, it does while n < ((D - delta) / delta)^(alpha+1)."""
+    """Against n points of its class, all at distance D on one side, while n < ((D - delta) / delta)^(alpha+1)."""
     bound = ((far - delta) / delta) ** (alpha + 1)
     for n, holds in ((math.ceil(bound) - 1, True), (math.floor(bound) + 1, False)):
         sources = torch.zeros(n + 1, 2, dtype=torch.float64)
