@@ -84,7 +84,6 @@ def test_a_process_that_dies_has_a_successor(tmp_path: Path, monkeypatch: pytest
 
 def test_the_parts_are_all(tmp_path: Path) -> None:
     """As a process that has no time is started: every check is in one part, with its name."""
-    names = []
     for part in range(3):
         asked = [sys.executable, "-m", "tests.gpu.first", str(tmp_path / "record"), "--seconds=-1"]
         subprocess.run([*asked, f"--part={part}/3"], cwd=command.ROOT, check=True, capture_output=True)
