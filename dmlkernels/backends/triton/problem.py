@@ -106,8 +106,9 @@ class Problem:
 
     @property
     def mixed(self) -> bool:
-        rows, columns = self.vectors
-        return is_mixed(rows.dtype, columns.dtype)
+        """Whether halves meet float32, be it in points that are float32 together."""
+        columns = self.pairs.columns
+        return columns is not None and is_mixed(self.pairs.rows.dtype, columns.dtype)
 
     @property
     def vectors(self) -> tuple[Tensor, Tensor]:
