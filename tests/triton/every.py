@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -85,8 +86,8 @@ class Configuration(NamedTuple):
 
 
 def small_sample() -> list[Configuration]:
-    """Every type and precision on every target, and every statistic for NVIDIA and for AMD."""
-    return _first_of_each(lambda one: {(one.vendor, one.kind), (one.target, one.operands, one.precision)})
+    """Every target; every statistic, and every type and precision, for NVIDIA and for AMD."""
+    return _cover(lambda one: {one.target, (one.vendor, one.kind), (one.vendor, one.operands, one.precision)})
 
 
 def tiled_sample() -> list[Configuration]:
@@ -98,18 +99,22 @@ def tiled_sample() -> list[Configuration]:
         kinds = {(one.target, one.kind), (one.vendor, one.kind, one.precision)}
         return tiles | kinds | {(one.target, one.operands, one.precision)}
 
-    return _first_of_each(serves)
+    return _cover(serves)
 
 
-def _first_of_each(serves: Callable[[Configuration], set[tuple[Any, ...]]]) -> list[Configuration]:
-    """The configurations that serve something that none before them did."""
-    chosen, seen = [], set[tuple[Any, ...]]()
-    for one in configurations(list(TARGETS)):
-        new = serves(one)
-        if new - seen:
-            chosen.append(one)
-            seen |= new
-    return chosen
+def _cover(serves: Callable[[Configuration], set[Any]]) -> list[Configuration]:
+    """Few configurations that together serve all that any serves, on targets and D that take turns."""
+    left = {one: serves(one) for one in configurations(list(TARGETS))}
+    chosen: list[Configuration] = []
+    used = Counter[Any]()
+    while True:
+        best = max(left, key=lambda one: (len(left[one]), -used[one.target] - used[one.dim]))
+        served = left[best]
+        if not served:
+            return chosen
+        chosen.append(best)
+        used.update((best.target, best.dim))
+        left = {one: some - served for one, some in left.items()}
 
 
 def configurations(targets: list[str]) -> Iterator[Configuration]:

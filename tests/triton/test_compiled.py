@@ -1,8 +1,8 @@
 """What ships compiles for GPUs that are not here, within their limits, onto tensor cores, without spilling.
 
 All of it with ``python -m tests.triton.every``, and with ``--sample``, as in ``.ci/nightly``, every statistic on every
-target and all tiles. This is what fits into a test run: every type and matmul precision on every target, and every
-statistic for each vendor.
+target and all tiles. This is what fits into a test run: every target, and every type, matmul precision and statistic
+for each vendor.
 """
 
 from __future__ import annotations
