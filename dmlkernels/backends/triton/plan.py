@@ -78,10 +78,14 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
 
 
 def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
-    operand = {2: "half", 4: "tf32" if work.tensor_cores else None}.get(work.operand.itemsize)
-    if operand is None or arch.vendor != "cuda":
+    operands: tuple[str, ...] = ()
+    if work.operand.itemsize == 2:
+        operands = ("half", str(work.operand).removeprefix("torch."))
+    elif work.operand == torch.float32 and work.tensor_cores:
+        operands = ("tf32",)
+    if arch.vendor != "cuda":
         return None
-    found = look_up(arch.number, operand, role, work.live_tiles, work.dim)
+    found = look_up(arch.number, operands, role, work.live_tiles, work.dim)
     if found is None:
         return None
     # A short D takes no more of a block than it needs.

@@ -31,7 +31,7 @@ class Key(NamedTuple):
     """What a row is for. D is at most ``dim``, and more than that of the row before."""
 
     architecture: int  # as Architecture.number
-    operand: str  # "half", or "tf32" for float32 on tensor cores
+    operand: str  # "half", or one of "bfloat16" and "float16", or "tf32" for float32 on tensor cores
     role: str  # "forward", "rows" or "columns"
     weight: int  # live_tiles of the epilogue
     dim: int
@@ -48,10 +48,21 @@ TABLE: dict[Key, Tiles] = {
     Key(90, "half", "columns", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "forward", 1, 512): Tiles(128, 32, 512, 512, 8, 2),
     Key(90, "half", "forward", 2, 512): Tiles(128, 32, 512, 512, 8, 2),
+    # float16's slopes are float32 and take registers. At D = 512 both spill.
+    Key(90, "bfloat16", "rows", 1, 256): Tiles(64, 64, 256, 256, 8, 2),
+    Key(90, "float16", "rows", 1, 256): Tiles(64, 32, 256, 256, 8, 2),
+    Key(90, "bfloat16", "columns", 1, 256): Tiles(64, 64, 256, 256, 8, 2),
+    Key(90, "float16", "columns", 1, 256): Tiles(64, 32, 256, 256, 8, 2),
 }
 
 
-def look_up(architecture: int, operand: str, role: str, weight: int, dim: int) -> Tiles | None:
-    """The row for a D, if there is one."""
-    fitting = [key for key in TABLE if key[:4] == (architecture, operand, role, weight) and dim <= key.dim]
+def look_up(architecture: int, operands: tuple[str, ...], role: str, weight: int, dim: int) -> Tiles | None:
+    """The row for a D, if there is one for any of the names of the operand."""
+    fitting = [
+        key
+        for key in TABLE
+        if key.operand in operands
+        and dim <= key.dim
+        and (key.architecture, key.role, key.weight) == (architecture, role, weight)
+    ]
     return TABLE[min(fitting, key=lambda key: key.dim)] if fitting else None
