@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from dmlkernels.distributed.agenda import Entry, Side
-from dmlkernels.distributed.homeward import Homeward
-from dmlkernels.distributed.meetings import NUM_POINTS, Meeting, Points, pool_totals
+from dmlkernels.distributed.gradient_ring import GradientRing
+from dmlkernels.distributed.pair_blocks import NUM_POINTS, PairBlock, Points, pool_totals
 from dmlkernels.distributed.plan import Plan
 from dmlkernels.distributed.ring import Block
+from dmlkernels.distributed.schedule import Entry, Side
 from dmlkernels.ops.library import first_order
 
 
@@ -45,13 +45,13 @@ class _PairTotals(torch.autograd.Function):
         totals: list[Tensor] = []
         saved: list[Tensor] = []
 
-        def meet(step: int, block: Block) -> None:
-            for _, meeting in _meetings(plan, step, own, plan.unpack(block, points, ring.source(step))):
-                total, kept = meeting.forward()
+        def visit(step: int, block: Block) -> None:
+            for _, pairs in _pair_blocks(plan, step, own, plan.unpack(block, points, ring.source(step))):
+                total, kept = pairs.forward()
                 totals.append(total)
                 saved.append(kept)
 
-        ring.visit(plan.pack(points), meet)
+        ring.visit(plan.pack(points), visit)
         like = anchor.new_empty(0, dtype=_dtype(points))
         total = pool_totals(totals, like)
         total[NUM_POINTS] = num_points
@@ -80,24 +80,24 @@ def _gradients(
 ) -> list[Tensor | None]:
     """Of this rank's points, by kind."""
     ring, own, kept = plan.ring(points), plan.own(points), iter(saved)
-    homeward = Homeward(plan, ring, points)
+    gradients = GradientRing(plan, ring, points)
 
-    def meet(step: int, block: Block) -> None:
-        homeward.begin(step)
-        for entry, meeting in _meetings(plan, step, own, plan.unpack(block, points, ring.source(step))):
+    def visit(step: int, block: Block) -> None:
+        gradients.begin(step)
+        for entry, pairs in _pair_blocks(plan, step, own, plan.unpack(block, points, ring.source(step))):
             needs_rows = plan.needs[entry.rows.kind]
             needs_columns = entry.columns is not None and plan.needs[entry.columns.kind]
-            of_meeting = next(kept)
+            of_forward = next(kept)
             if needs_rows or needs_columns:
-                of_rows, of_columns = meeting.backward(of_meeting, total, gradient, needs_rows, needs_columns)
+                of_rows, of_columns = pairs.backward(of_forward, total, gradient, needs_rows, needs_columns)
                 if needs_rows:
-                    homeward.add(step, entry.rows, of_rows)
+                    gradients.add(step, entry.rows, of_rows)
                 if entry.columns is not None and needs_columns:
-                    homeward.add(step, entry.columns, of_columns)
-        homeward.end()
+                    gradients.add(step, entry.columns, of_columns)
+        gradients.end()
 
-    ring.visit(plan.pack(points), meet)
-    return homeward.finish()
+    ring.visit(plan.pack(points), visit)
+    return gradients.finish()
 
 
 def _clone(gradient: Tensor, *of: Tensor) -> Tensor:
@@ -107,17 +107,17 @@ def _clone(gradient: Tensor, *of: Tensor) -> Tensor:
 _FirstOrder = first_order(lambda: _clone)
 
 
-def _meetings(plan: Plan, step: int, own: list[Points], theirs: list[Points]) -> Iterator[tuple[Entry, Meeting]]:
+def _pair_blocks(plan: Plan, step: int, own: list[Points], theirs: list[Points]) -> Iterator[tuple[Entry, PairBlock]]:
     """Those of a step that have pairs."""
 
     def cut(side: Side) -> Points:
         return (theirs if side.remote else own)[side.kind].cut(side.span)
 
-    for entry in plan.agenda.at(step):
+    for entry in plan.schedule.at(step):
         columns = None if entry.columns is None else cut(entry.columns)
-        meeting = Meeting(entry.statistic, plan.backend, cut(entry.rows), columns)
-        if not meeting.is_empty:
-            yield entry, meeting
+        pairs = PairBlock(entry.statistic, plan.backend, cut(entry.rows), columns)
+        if not pairs.is_empty:
+            yield entry, pairs
 
 
 def _by_kind(tensors: tuple[Tensor, ...]) -> list[Points]:

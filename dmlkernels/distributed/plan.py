@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-from dmlkernels.distributed.agenda import PROXIES, SAMPLES, Agenda
-from dmlkernels.distributed.meetings import Points
+from dmlkernels.distributed.pair_blocks import Points
 from dmlkernels.distributed.ring import Block, Ring
+from dmlkernels.distributed.schedule import PROXIES, SAMPLES, Schedule
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The same on every rank of a group, but for the rank in the agenda.
+    """The same on every rank of a group, but for the rank in the schedule.
 
     With ``proxies_travel`` each rank holds its own proxies. Without, every rank holds all of them, and a rank's own are
-    those that ``agenda.sizes`` counts, in rank order.
+    those that ``schedule.sizes`` counts, in rank order.
     """
 
     group: distributed.ProcessGroup
-    agenda: Agenda
+    schedule: Schedule
     backend: str
     proxies_travel: bool
     needs: tuple[bool, ...]  # by kind: whether any rank wants gradients
@@ -30,7 +30,7 @@ class Plan:
     @property
     def kinds(self) -> tuple[int, ...]:
         """Number of points that exist."""
-        return (SAMPLES, PROXIES)[: len(self.agenda.sizes[0])]
+        return (SAMPLES, PROXIES)[: len(self.schedule.sizes[0])]
 
     @property
     def travelling(self) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ class Plan:
                 for kind in self.travelling
                 for shape in ((sizes[kind], points[kind].vectors.shape[1]), (sizes[kind],))
             ]
-            for sizes in self.agenda.sizes
+            for sizes in self.schedule.sizes
         ]
         return Ring(self.group, shapes, [tensor.dtype for kind in self.travelling for tensor in points[kind]])
 
@@ -62,9 +62,9 @@ class Plan:
 
     def own(self, points: list[Points]) -> list[Points]:
         """This rank's points, by kind."""
-        return self.unpack(self.pack(points), points, self.agenda.rank)
+        return self.unpack(self.pack(points), points, self.schedule.rank)
 
     def resident_span(self, rank: int) -> slice:
         """Where a rank's proxies are among those that every rank holds."""
-        start = sum(sizes[PROXIES] for sizes in self.agenda.sizes[:rank])
-        return slice(start, start + self.agenda.sizes[rank][PROXIES])
+        start = sum(sizes[PROXIES] for sizes in self.schedule.sizes[:rank])
+        return slice(start, start + self.schedule.sizes[rank][PROXIES])

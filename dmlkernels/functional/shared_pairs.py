@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
-from dmlkernels.distributed.agenda import Agenda
 from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.division import own_spans
-from dmlkernels.distributed.meetings import ENERGY, MOMENTS, NUM_POINTS, Points
+from dmlkernels.distributed.pair_blocks import ENERGY, MOMENTS, NUM_POINTS, Points
 from dmlkernels.distributed.pairwise import pair_totals
 from dmlkernels.distributed.parts import Parts
 from dmlkernels.distributed.plan import Plan
+from dmlkernels.distributed.schedule import Schedule
 from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.parts import PartInputs
@@ -94,7 +94,7 @@ def shared_pairs(inputs: ProxyInputs, proxies: Any, statistics: dict[tuple[int, 
     Args:
         inputs: this rank's.
         proxies: as the loss was given them.
-        statistics: as ``Agenda`` takes them.
+        statistics: as ``Schedule`` takes them.
     """
     assert isinstance(inputs, PartInputs)
     parts = inputs.parts
@@ -130,7 +130,7 @@ def _sum(
     # A rank's own points get ``size`` times the gradient of one process, and of proxies that all have the mean counts.
     plan = Plan(
         parts.ranks.group,
-        Agenda(parts.ranks.rank, sizes, statistics),
+        Schedule(parts.ranks.rank, sizes, statistics),
         backend,
         proxies_travel,
         tuple(of_kind.vectors.requires_grad and torch.is_grad_enabled() for of_kind in points),

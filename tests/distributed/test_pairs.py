@@ -14,7 +14,7 @@ from torch import Tensor
 import dmlkernels as dml
 from benchmarks.harness.traffic import Traffic
 from dmlkernels.distributed import pairwise
-from dmlkernels.distributed.meetings import Meeting
+from dmlkernels.distributed.pair_blocks import PairBlock
 from tests.distributed.evaluate import part_sizes, placed
 from tests.distributed.world import Place, World
 
@@ -64,7 +64,7 @@ def meet(place: Place, name: str, layout: str) -> tuple[Counter[frozenset[float]
     """Record the pairs that this rank computes, forward and backward."""
     found: tuple[Counter[frozenset[float]], Counter[frozenset[float]]] = (Counter(), Counter())
 
-    class Noted(Meeting):
+    class Noted(PairBlock):
         def forward(self) -> Any:
             found[0].update(self._pairs())
             return super().forward()
@@ -80,11 +80,11 @@ def meet(place: Place, name: str, layout: str) -> tuple[Counter[frozenset[float]
             return map(frozenset, product(rows, whose(self.columns.vectors)))
 
     given = part(place, whole(), layout, "uneven")
-    before, pairwise.Meeting = pairwise.Meeting, Noted  # type: ignore[misc]
+    before, pairwise.PairBlock = pairwise.PairBlock, Noted  # type: ignore[misc]
     try:
         call(name, given, process_group=place.group).backward()
     finally:
-        pairwise.Meeting = before  # type: ignore[misc]
+        pairwise.PairBlock = before  # type: ignore[misc]
     return found
 
 

@@ -22,7 +22,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
 )
 from dmlkernels.backends.triton.kernels.flags import any_flag
 from dmlkernels.backends.triton.kernels.gradients import in_order, store_gradient, through_norm
-from dmlkernels.backends.triton.kernels.meetings import (
+from dmlkernels.backends.triton.kernels.masks import (
     WINDOW,
     column_segment,
     label_range,

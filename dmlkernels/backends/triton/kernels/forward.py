@@ -20,7 +20,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import set_flags
-from dmlkernels.backends.triton.kernels.meetings import (
+from dmlkernels.backends.triton.kernels.masks import (
     WINDOW,
     column_segment,
     label_range,

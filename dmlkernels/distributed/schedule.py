@@ -1,4 +1,4 @@
-"""Who meets whom at which step of the ring, such that every unordered pair of points meets on one rank only."""
+"""Which blocks of points are paired at which step of the ring: every unordered pair of points on one rank only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Side(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Points that meet; without columns, the rows meet each other."""
+    """Points that are paired; without columns, the rows among themselves."""
 
     statistic: Statistic
     rows: Side
@@ -29,8 +29,8 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Agenda:
-    """The meetings of one rank.
+class Schedule:
+    """The pair blocks of one rank.
 
     ``sizes[r][kind]`` counts the points of rank r. ``statistics[kind, other]``, with kind <= other, is what is folded
     from the pairs of two kinds, which need not be there.
@@ -59,8 +59,8 @@ class Agenda:
                 yield Entry(statistic, theirs[kind], own[other])
 
     def _split(self, rank: int, source: int, step: int) -> int | None:
-        """At the last step of an even ring two ranks hold each other's block: the lower one meets, on both, with the
-        first half of its points and then with the second. None where points are not split."""
+        """At the last step of an even ring two ranks hold each other's block: of the lower rank's points, that rank
+        pairs the first half and the other rank the second. None where points are not split."""
         if 2 * step != len(self.sizes) or rank != min(self.rank, source):
             return None
         return 0 if rank == self.rank else 1

@@ -1,4 +1,4 @@
-"""Who meets whom: masks of a tile's pairs, and which tiles need any.
+"""Masks of a tile's pairs, and which tiles need any.
 
 Most tiles hold negatives only, and nothing of a border: such a tile is plain, and its epilogue masks nothing. Labels
 decide which are not. They are looked at for 32 tiles at a time, a bit each.

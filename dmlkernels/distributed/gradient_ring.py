@@ -1,17 +1,17 @@
-"""Gradients that follow their blocks round the ring, and go home at its end."""
+"""Gradients that follow their blocks round the ring, and return to their ranks at its end."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from dmlkernels.distributed.agenda import PROXIES, Side
-from dmlkernels.distributed.meetings import Points
+from dmlkernels.distributed.pair_blocks import Points
 from dmlkernels.distributed.plan import Plan
 from dmlkernels.distributed.ring import Posted, Ring
+from dmlkernels.distributed.schedule import PROXIES, Side
 
 
-class Homeward:
+class GradientRing:
     """The gradients of the own points, and those of the block that is here.
 
     What the ranks before have added to a block's gradient comes in while this rank computes its part, and what it
@@ -41,7 +41,7 @@ class Homeward:
         self._theirs = self._zeros(source)
 
     def add(self, step: int, side: Side, gradient: Tensor) -> None:
-        """Gradient of some of the points that met."""
+        """Add to the gradient of some of the points."""
         if self._resident is not None and side.kind == PROXIES:
             rank = self._ring.source(step) if side.remote else self._ring.rank
             target = self._resident[self._plan.resident_span(rank)]
@@ -56,7 +56,7 @@ class Homeward:
             self._incoming = None
 
     def finish(self) -> list[Tensor | None]:
-        """Bring the gradients home; by kind, scaled, and in the dtype of the points."""
+        """Return the gradients to their ranks; by kind, scaled, and in the dtype of the points."""
         steps, rank = self._ring.steps, self._ring.rank
         if steps:
             _add(self._own, self._ring.post(tuple(self._theirs), tuple(self._zeros(rank)), rank - steps, rank + steps))
@@ -71,7 +71,7 @@ class Homeward:
 
     def _zeros(self, rank: int) -> list[Tensor]:
         """Zero gradients for the travelling points of a rank."""
-        return [self._new(kind, self._plan.agenda.sizes[rank][kind]) for kind in self._travelling]
+        return [self._new(kind, self._plan.schedule.sizes[rank][kind]) for kind in self._travelling]
 
     def _new(self, kind: int, size: int) -> Tensor:
         like = self._points[kind].vectors

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed import ring as ring_module
-from dmlkernels.distributed.agenda import Agenda, Side
 from dmlkernels.distributed.ring import Block, Posted, Ring
+from dmlkernels.distributed.schedule import Schedule, Side
 from dmlkernels.statistics import Field
 
 SIZES = [(3, 2), (0, 4), (5, 0), (1, 1), (0, 0), (2, 7), (4, 3), (1, 0), (6, 5)]
 Point = tuple[int, int, int]  # rank, kind, place
 
 
-def points(agenda: Agenda, step: int, side: Side) -> list[Point]:
-    rank = (agenda.rank - step) % len(agenda.sizes) if side.remote else agenda.rank
-    return [(rank, side.kind, place) for place in range(*side.span.indices(agenda.sizes[rank][side.kind]))]
+def points(schedule: Schedule, step: int, side: Side) -> list[Point]:
+    rank = (schedule.rank - step) % len(schedule.sizes) if side.remote else schedule.rank
+    return [(rank, side.kind, place) for place in range(*side.span.indices(schedule.sizes[rank][side.kind]))]
 
 
 @pytest.mark.parametrize("size", range(1, 10))
@@ -31,14 +31,14 @@ def test_every_unordered_pair_meets_once(size: int) -> None:
     statistics = {(0, 0): field, (0, 1): field, (1, 1): field}
     met: Counter[frozenset[Point]] = Counter()
     for rank in range(size):
-        agenda = Agenda(rank, sizes, statistics)
+        schedule = Schedule(rank, sizes, statistics)
         for step in range(size // 2 + 1):
-            for entry in agenda.at(step):
-                rows = points(agenda, step, entry.rows)
+            for entry in schedule.at(step):
+                rows = points(schedule, step, entry.rows)
                 if entry.columns is None:
                     met.update(map(frozenset, itertools.combinations(rows, 2)))
                 else:
-                    met.update(map(frozenset, itertools.product(rows, points(agenda, step, entry.columns))))
+                    met.update(map(frozenset, itertools.product(rows, points(schedule, step, entry.columns))))
     everyone = [(rank, kind, place) for rank in range(size) for kind in (0, 1) for place in range(sizes[rank][kind])]
     assert met == Counter(map(frozenset, itertools.combinations(everyone, 2)))
 
@@ -49,12 +49,12 @@ def test_the_last_step_of_an_even_ring_is_shared_evenly(size: int) -> None:
     field = Field(3.0, 0.2, 0.2, 1e-2, True)
     pairs = []
     for rank in range(size):
-        agenda, count = Agenda(rank, sizes, {(0, 0): field, (0, 1): field, (1, 1): field}), 0
+        schedule, count = Schedule(rank, sizes, {(0, 0): field, (0, 1): field, (1, 1): field}), 0
         for step in range(size // 2 + 1):
-            for entry in agenda.at(step):
-                rows = len(points(agenda, step, entry.rows))
+            for entry in schedule.at(step):
+                rows = len(points(schedule, step, entry.rows))
                 columns = entry.columns
-                count += rows * (rows - 1) // 2 if columns is None else rows * len(points(agenda, step, columns))
+                count += rows * (rows - 1) // 2 if columns is None else rows * len(points(schedule, step, columns))
         pairs.append(count)
     assert len(set(pairs)) == 1
 

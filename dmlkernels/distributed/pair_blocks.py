@@ -1,4 +1,4 @@
-"""Two sets of points that meet: the sums over their pairs, and the gradients of both sets from those of the sums."""
+"""The pairs of two blocks of points: sums over them, and the gradients of both blocks from those of the sums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Points(NamedTuple):
         return Points(self.vectors[span], self.labels[span])
 
 
-class Meeting(NamedTuple):
+class PairBlock(NamedTuple):
     """Every pair of a row and a column; without columns every unordered pair of two rows."""
 
     statistic: Statistic
