@@ -28,6 +28,7 @@ T = TypeVar("T")
 WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active", "class_weights")
 MAY_DIFFER = ("process_group", "backend", "validate", "sample_generator")
 SHARDABLE = ("proxies", "centers")
+OF_CLASSES = ("scale", "margin", "class_weights")  # unless they are for samples
 
 
 class Numbers(NamedTuple):
@@ -56,8 +57,10 @@ class Step:
 
     def describe(self, arguments: dict[str, Any]) -> None:
         """Note what must be equal on all ranks."""
+        labels = arguments.get("labels")
+        batch = labels.shape[0] if isinstance(labels, Tensor) and labels.dim() else 0
         self.described = {
-            name: text for name, value in arguments.items() if (text := _describe(name, value)) is not None
+            name: text for name, value in arguments.items() if (text := _describe(name, value, batch)) is not None
         }
 
     def agree(self, numbers: Numbers) -> list[Numbers]:
@@ -152,7 +155,7 @@ def across_ranks(function: Callable[P, T], parts: Sequence[str] = (), updates: S
     return call
 
 
-def _describe(name: str, value: Any) -> str | None:
+def _describe(name: str, value: Any, batch: int) -> str | None:
     if name in MAY_DIFFER:
         return None
     if not isinstance(value, Tensor):
@@ -163,7 +166,21 @@ def _describe(name: str, value: Any) -> str | None:
     text = f"{value.dtype} of shape {shape}"
     if is_dtensor(value):
         text += f" placed {value.placements} on {value.device_mesh.shape}"  # type: ignore[attr-defined]
-    return text + (" with gradient" if value.requires_grad and torch.is_grad_enabled() else "")
+    if value.requires_grad and torch.is_grad_enabled():
+        text += " with gradient"
+    return text + _describe_values(name, value, batch)
+
+
+def _describe_values(name: str, value: Tensor, batch: int) -> str:
+    """Of an option that is one number or one for each class: nothing on a GPU, which reading would wait for."""
+    if value.device.type != "cpu":
+        return ""
+    if value.dim() == 0:
+        return f" and value {value.item()}"
+    if name not in OF_CLASSES or tuple(value.shape) in ((batch,), (batch, 1)):
+        return ""
+    data = value.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    return f" and checksum {hashlib.blake2b(data, digest_size=4).hexdigest()}"
 
 
 def _digest(name: str, described: dict[str, str]) -> int:

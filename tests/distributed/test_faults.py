@@ -91,6 +91,14 @@ def without_gradient(given: Arguments) -> None:
     given["embeddings"] = given["embeddings"].detach()
 
 
+def other_scale_tensor(given: Arguments) -> None:
+    given["scale"] = torch.tensor(30.0, dtype=torch.float64)
+
+
+def other_weights(given: Arguments) -> None:
+    given["class_weights"] = torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0], dtype=torch.float64)
+
+
 def bad_margin(given: Arguments) -> None:
     given["margin"] = torch.ones(3, 2, dtype=torch.float64)
 
@@ -114,11 +122,13 @@ FAULTS: list[tuple[Callable[[Arguments], None], str]] = [
 ONLY_PLAIN = (other_dimensions, other_classes)  # a DTensor of another shape cannot be made on one rank
 
 
-def provoke(place: Place, layout: str, name: Any, fault: Callable[[Arguments], None]) -> tuple[str, str, float]:
+def provoke(
+    place: Place, layout: str, name: Any, fault: Callable[[Arguments], None], everywhere: bool = False
+) -> tuple[str, str, float]:
     """Return this rank's error. The group must serve another call afterwards."""
     loss = getattr(dml, name) if isinstance(name, str) else name
     given = arguments_of(place, layout)
-    if place.rank == BAD:
+    if everywhere or place.rank == BAD:
         fault(given)
     start = time.monotonic()
     try:
@@ -151,6 +161,50 @@ def test_every_rank_is_told(world: World, layout: str, fault: Callable[[Argument
 @pytest.mark.parametrize("layout", ["replicated", "sharded"])
 def test_a_margin_that_fits_nothing(world: World, layout: str) -> None:
     assert_told(world.run(2, provoke, layout, "cosface_loss", bad_margin), "margin:")
+
+
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
+@pytest.mark.parametrize(
+    ("option", "value", "fault", "message"),
+    [
+        ("scale", 20.0, other_scale_tensor, "scale: rank 1 has torch.float64 of shape () and value 30.0, rank 0 has"),
+        (
+            "class_weights",
+            [1.0] * 5,
+            other_weights,
+            "class_weights: rank 1 has torch.float64 of shape (5,) and checksum",
+        ),
+    ],
+    ids=["one number", "classes"],
+)
+def test_values_of_tensor_options(
+    world: World, layout: str, option: str, value: Any, fault: Callable[[Arguments], None], message: str
+) -> None:
+    assert_told(world.run(2, provoke_beside, layout, option, value, fault), message)
+
+
+def provoke_beside(
+    place: Place, layout: str, option: str, value: Any, fault: Callable[[Arguments], None]
+) -> tuple[str, str, float]:
+    """Every rank gives the option as a tensor, one of them another."""
+
+    def both(given: Arguments) -> None:
+        given[option] = torch.tensor(value, dtype=torch.float64)
+        if place.rank == BAD:
+            fault(given)
+
+    return provoke(place, layout, "normalized_softmax_loss", both, everywhere=True)
+
+
+def test_values_for_samples_are_each_rank_s_own(world: World) -> None:
+    for loss in world.run(2, with_scales_of_samples):
+        assert math.isfinite(loss)
+
+
+def with_scales_of_samples(place: Place) -> float:
+    given = arguments_of(place, "replicated")
+    given["scale"] = torch.full((6, 1), 10.0 + place.rank, dtype=torch.float64)
+    return float(dml.normalized_softmax_loss(**given))
 
 
 def differing(place: Place, layout: str, names: list[str]) -> tuple[str, str, float]:
