@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,7 +12,21 @@ from torch import Tensor
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.plan import LARGEST_GROUP
-from dmlkernels.statistics import Divergence, Field, Fused, LogSumExp, Moments, SoftTriple, Square, Statistic
+from dmlkernels.statistics import (
+    Circle,
+    Divergence,
+    Field,
+    Fused,
+    LogSumExp,
+    Moments,
+    RowCircle,
+    RowLogSumExp,
+    RowSubCenter,
+    SoftTriple,
+    Square,
+    Statistic,
+    SubCenter,
+)
 from tests.triton.compiling import TARGETS, Compiled, compiled
 
 MOST_CENTERS = "soft_triple, most centers"
@@ -34,7 +49,10 @@ def _to_columns(rows: Tensor, columns: Tensor, statistic: Statistic, labelled: b
         return Pairs(statistic, rows.expand(2, *rows.shape), columns)
     labels = _labels(columns.shape[0] // statistic.group) if labelled else None
     weights = _meta(columns.shape[0], dtype=torch.float32)
-    return Pairs(statistic, rows, columns, _labels(rows.shape[0]), labels, weights)
+    pairs = Pairs(statistic, rows, columns, _labels(rows.shape[0]), labels, weights)
+    if statistic.num_row_values == 0:
+        return pairs
+    return replace(pairs, row_values=_meta(rows.shape[0], statistic.num_row_values, dtype=pairs.dtype))
 
 
 def _within(rows: Tensor, columns: Tensor, statistic: Statistic, atoms: bool = False) -> Pairs:
@@ -60,6 +78,11 @@ KINDS: dict[str, Make] = {
     "divergence": partial(_to_columns, statistic=Divergence(10.0, 1.0)),
     "soft_triple": partial(_to_columns, statistic=SoftTriple(20.0, 0.1, 10.0)),
     MOST_CENTERS: partial(_to_columns, statistic=SoftTriple(20.0, 0.1, float(LARGEST_GROUP))),
+    "sub_center": partial(_to_columns, statistic=SubCenter(64.0, 4.0)),
+    "circle": partial(_to_columns, statistic=Circle(80.0, 0.4, 1.0)),
+    "row_logsumexp": partial(_to_columns, statistic=RowLogSumExp()),
+    "row_sub_center": partial(_to_columns, statistic=RowSubCenter(4.0)),
+    "row_circle": partial(_to_columns, statistic=RowCircle(1.0)),
     "field": partial(_within, statistic=Field(*FIELD)),
     "field at points": partial(_to_columns, statistic=Field(*FIELD), labelled=True),
     "fused": partial(_within, statistic=Fused(*FIELD), atoms=True),
