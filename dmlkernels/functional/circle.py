@@ -10,7 +10,8 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_flag, check_option
 from dmlkernels.functional.cross_entropy import row_values, softmax_inputs
-from dmlkernels.functional.reduction import reduce_samples
+from dmlkernels.functional.reduction import loss_by_kernels, reduce_samples
+from dmlkernels.ops import Formula
 from dmlkernels.statistics import Circle, RowCircle
 
 if TYPE_CHECKING:
@@ -79,5 +80,9 @@ def circle_loss(
         statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))[:, :2]
     else:
         statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
+    if inputs.has_kernels:
+        loss = loss_by_kernels(Formula("joint", ()), statistics, inputs, sample_weight, reduction)
+        if loss is not None:
+            return loss
     positive, negative = statistics.unbind(1)
     return reduce_samples(F.softplus(positive + negative, threshold=50), inputs, sample_weight, reduction)

@@ -135,6 +135,12 @@ def cross_entropy_loss(
     return reduce_samples(losses, inputs, sample_weight, reduction, weights)
 
 
+def formula_of(name: str, *numbers: float | Tensor) -> Formula | None:
+    """The formula with these options: there are kernels for numbers, not for tensors."""
+    known = tuple(value for value in numbers if not isinstance(value, Tensor))
+    return Formula(name, known) if len(known) == len(numbers) else None
+
+
 def weights_of_samples(
     inputs: ProxyInputs, class_weights: Tensor | None, group: int = 1
 ) -> Tensor | None:  # (C,) -> (B,)

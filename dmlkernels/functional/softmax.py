@@ -15,10 +15,10 @@ from dmlkernels.functional.cross_entropy import (
     class_scores,
     cross_entropy_loss,
     drawn,
+    formula_of,
     softmax_inputs,
     weights_of_samples,
 )
-from dmlkernels.ops import Formula
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -109,7 +109,7 @@ def normalized_softmax_loss(
     inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale), lambda positive: positive,
-        formula=_formula("cross_entropy", 0.0), scale=scale, label_smoothing=label_smoothing,
+        formula=formula_of("cross_entropy", 0.0), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
     )  # fmt: skip
@@ -175,7 +175,7 @@ def proxy_nca_loss(
     inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale), lambda positive: positive,
-        formula=_formula("cross_entropy", 0.0) if include_positive else _formula("difference"),
+        formula=formula_of("cross_entropy", 0.0) if include_positive else formula_of("difference"),
         include_positive=include_positive, weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 
@@ -241,7 +241,7 @@ def cosface_loss(
     inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale), lambda positive: positive - scale * margin,
-        formula=_formula("cross_entropy", scale * margin), scale=scale, label_smoothing=label_smoothing,
+        formula=formula_of("cross_entropy", scale * margin), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
     )  # fmt: skip
@@ -312,13 +312,7 @@ def arcface_loss(
     inputs = drawn(inputs, sampling)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale), lambda positive: scale * add_angle(positive / scale, margin),
-        formula=_formula("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,
+        formula=formula_of("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
     )  # fmt: skip
-
-
-def _formula(name: str, *numbers: float | Tensor) -> Formula | None:
-    """There are kernels for numbers, not for tensors."""
-    known = tuple(value for value in numbers if not isinstance(value, Tensor))
-    return Formula(name, known) if len(known) == len(numbers) else None

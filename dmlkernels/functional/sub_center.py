@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle, check_angle
+from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
 from dmlkernels.functional.checks import check_option
-from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
+from dmlkernels.functional.cross_entropy import (
+    class_scores,
+    cross_entropy_loss,
+    formula_of,
+    softmax_inputs,
+    weights_of_samples,
+)
 from dmlkernels.functional.soft_triple import check_centers, check_centers_per_class
 
 if TYPE_CHECKING:
@@ -80,5 +86,6 @@ def sub_center_arcface_loss(
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale, group=centers_per_class),
         lambda positive: scale * add_angle(positive / scale, margin),
-        weights=weights, sample_weight=sample_weight, reduction=reduction,
+        formula=formula_of("angle", scale, *angle_numbers(margin)), weights=weights, sample_weight=sample_weight,
+        reduction=reduction,
     )  # fmt: skip

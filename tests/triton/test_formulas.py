@@ -19,16 +19,8 @@ from tests.problem import NAMED, make_problem
 from tests.triton.common import DEVICE
 
 CASES = ("plain", "some_ignored", "one_sample")
-
-
-NO_KERNEL = (
-    "adaface_loss",
-    "circle_loss",
-    "curricularface_loss",
-    "magface_loss",
-    "odba_penalty",
-    "sub_center_arcface_loss",
-)
+NO_KERNEL = ("adaface_loss", "magface_loss", "odba_penalty")
+OF_NUMBERS = ("cosface_loss", "arcface_loss", "sub_center_arcface_loss", "curricularface_loss")
 
 
 def stays_plain(loss: Loss) -> bool:
@@ -38,7 +30,7 @@ def stays_plain(loss: Loss) -> bool:
         or loss.function in NO_KERNEL
         or "label_smoothing" in loss.options
         or "class_weights" in loss.keywords
-        or (loss.function in ("cosface_loss", "arcface_loss") and bool({"margin", "scale"} & set(loss.keywords)))
+        or (loss.function in OF_NUMBERS and bool({"margin", "scale"} & set(loss.keywords)))
         or loss.name == "fused_pd_odba"
     )
 

@@ -35,11 +35,11 @@ MOST = {  # small, large
     "cosface": (10, 11),
     "arcface": (10, 11),
     "soft_triple": (67, 118),
-    "sub_center": (67, 67),
+    "sub_center": (11, 11),
     "adaface": (101, 102),
     "magface": (132, 133),
-    "curricular": (111, 112),
-    "circle": (23, 24),
+    "curricular": (55, 56),
+    "circle": (10, 11),
 }
 
 

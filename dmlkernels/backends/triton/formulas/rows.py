@@ -128,6 +128,20 @@ def slope_difference(statistics, numbers):
 
 
 @triton.jit
+def value_joint(statistics, numbers):
+    """Of log-sum-exps that add up in the loss, circle loss's."""
+    positive, negative = statistics
+    return (softplus(positive + negative),), (always(positive),)
+
+
+@triton.jit
+def slope_joint(statistics, numbers):
+    positive, negative = statistics
+    slope = sigmoid(positive + negative)
+    return (slope, slope), (always(positive),)
+
+
+@triton.jit
 def add_angle(positive, numbers):
     """Logit of the positives with the margin added to their angle, and its derivative."""
     T: tl.constexpr = positive.dtype
@@ -205,6 +219,7 @@ class RowFormula(NamedTuple):
 ROW_FORMULAS = {
     "cross_entropy": RowFormula(value_cross_entropy, slope_cross_entropy),
     "difference": RowFormula(value_difference, slope_difference),
+    "joint": RowFormula(value_joint, slope_joint),
     "angle": RowFormula(value_angle, slope_angle),
     "anchor": RowFormula(value_anchor, slope_anchor, terms=2),
     "last": RowFormula(value_last, slope_last),
