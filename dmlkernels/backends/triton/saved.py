@@ -19,9 +19,7 @@ class Saved(NamedTuple):
     """Parts of the tensor, which share its memory. Each begins at a multiple of 128 numbers, for aligned loads."""
 
     rows: Tensor | None  # (1 + row values, pitch): reciprocal norms and what the caller gave; None if ``within``
-    columns: (
-        Tensor  # (1 or 2, pitch): reciprocal norms, and weights if there are any; of rows and columns if ``within``
-    )
+    columns: Tensor  # (1 or 2, pitch): reciprocal norms, and weights if any; of rows and columns if ``within``
     labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32
     order: Tensor | None  # (R,) int32, of points that meet each other: where each of the sorted ones came from
     flags: Tensor | None  # int32

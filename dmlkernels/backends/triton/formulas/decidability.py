@@ -5,8 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.formulas.rows import IGNORED, load_row
+from dmlkernels.backends.triton.formulas.rows import IGNORED
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
+from dmlkernels.backends.triton.kernels.values import load_row
 
 TEMPERATURE, CORRECTION, MIN_GAP, EPS, ENDS = (tl.constexpr(k) for k in range(5))
 PD_WEIGHT, FIELD_WEIGHT, ODBA_WEIGHT, SAMPLES = (tl.constexpr(k) for k in range(5, 9))  # of the fused objective

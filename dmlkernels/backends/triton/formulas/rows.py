@@ -13,17 +13,9 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.functions import sigmoid, softplus
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
+from dmlkernels.backends.triton.kernels.values import load_row
 
 IGNORED = tl.constexpr(-(2**63))
-
-
-@triton.jit
-def load_row(p, row, inside, WIDTH: tl.constexpr):
-    """A row's values, as WIDTH vectors."""
-    values = ()
-    for k in tl.static_range(WIDTH):
-        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
-    return values
 
 
 @triton.jit

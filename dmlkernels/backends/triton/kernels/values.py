@@ -9,7 +9,7 @@ from dmlkernels.backends.triton.kernels.order import load_point
 
 
 @triton.jit
-def load_columns(p, row, inside, WIDTH: tl.constexpr):
+def load_row(p, row, inside, WIDTH: tl.constexpr):
     """A row's values, as WIDTH vectors."""
     values = ()
     for k in tl.static_range(WIDTH):
@@ -32,8 +32,8 @@ def values_kernel(
     source = place
     if order_p is not None:
         source = tl.where(is_row, tl.load(order_p + place, mask=is_row, other=0), place)
-    statistics = load_columns(statistics_p, source, is_row, WIDTH)
-    gradient = load_columns(gradient_p, source, is_row, WIDTH)
+    statistics = load_row(statistics_p, source, is_row, WIDTH)
+    gradient = load_row(gradient_p, source, is_row, WIDTH)
     found = FROM(statistics, gradient, hyper)
     for view in tl.static_range(VIEWS):
         index = place + view * num_rows
