@@ -24,10 +24,10 @@ from triton.runtime.jit import JITFunction
 from dmlkernels.backends.triton.plan import Architecture
 
 TARGETS = {
-    "sm_80": (GPUTarget("cuda", 80, 32), Architecture("cuda", 80)),
+    "sm_80": (GPUTarget("cuda", 80, 32), Architecture("cuda", 80, 108)),
     "sm_90": (GPUTarget("cuda", 90, 32), Architecture("cuda", 90)),
-    "sm_100": (GPUTarget("cuda", 100, 32), Architecture("cuda", 100)),
-    "gfx942": (GPUTarget("hip", "gfx942", 64), Architecture("hip")),
+    "sm_100": (GPUTarget("cuda", 100, 32), Architecture("cuda", 100, 148)),
+    "gfx942": (GPUTarget("hip", "gfx942", 64), Architecture("hip", multiprocessors=304)),
 }
 TENSOR_CORE = {
     "sm_80": r"\bHMMA|\bDMMA",

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-DEFAULT_MULTIPROCESSORS = 132
+from functools import lru_cache
+
+import torch
+
+DEFAULT_MULTIPROCESSORS = 132  # an H100's, for the interpreter and where kernels are only compiled
 MEMORY_FLOOR = 2**22  # numbers that partial results may take however small the problem
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Number of multiprocessors of this device."""
+    if device.type != "cuda":
+        return DEFAULT_MULTIPROCESSORS
+    return _multiprocessors(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@lru_cache
+def _multiprocessors(index: int) -> int:
+    return torch.cuda.get_device_properties(index).multi_processor_count
 
 
 def num_splits(blocks: int, streamed: int, tile: int, multiprocessors: int, memory: int, limit: int) -> int:

@@ -15,7 +15,6 @@ from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS
 from dmlkernels.backends.triton.tiles import Tiles, look_up
 
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
-MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
 
@@ -25,10 +24,7 @@ class Architecture(NamedTuple):
 
     vendor: str  # "cuda", "hip" or "interpreter"
     number: int = 0
-
-    @property
-    def multiprocessors(self) -> int:
-        return 304 if self.vendor == "hip" else MULTIPROCESSORS.get(self.number, DEFAULT_MULTIPROCESSORS)
+    multiprocessors: int = DEFAULT_MULTIPROCESSORS
 
 
 class Work(NamedTuple):

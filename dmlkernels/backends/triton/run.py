@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device, solver
+from dmlkernels.backends.gpu.splits import multiprocessors
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Solver
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture, fits
@@ -78,10 +79,11 @@ def architecture(device: torch.device) -> Architecture:
 
 @lru_cache
 def _architecture(index: int) -> Architecture:
+    units = multiprocessors(torch.device("cuda", index))
     if torch.version.hip is not None:
-        return Architecture("hip")
+        return Architecture("hip", multiprocessors=units)
     major, minor = torch.cuda.get_device_capability(index)
-    return Architecture("cuda", 10 * major + minor)
+    return Architecture("cuda", 10 * major + minor, units)
 
 
 def _refuse(pairs: Pairs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu.splits import MEMORY_FLOOR
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, multiprocessors
 from dmlkernels.backends.native.cuda import module, plan
 from dmlkernels.backends.native.cuda.problem import Inputs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
@@ -30,7 +30,7 @@ def forward(pairs: Pairs) -> Forward:
     job = module.compiled.Job()
     job.owned, job.streamed, job.diagonal = inputs.row_side(saved), inputs.others(saved), pairs.within
     job.role = module.compiled.Role.rows
-    per_tile, units = inputs.per_tile // pairs.statistic.views, plan.multiprocessors(saved.device)
+    per_tile, units = inputs.per_tile // pairs.statistic.views, multiprocessors(saved.device)
     if inputs.small:
         split = plan.split_small_problem(job.owned.count, per_tile, 1, 1, units)
     else:
@@ -83,7 +83,7 @@ def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, group: int, saved: Tensor) -> Tensor | None:
     """Share out a gradient's work; gives what must be kept until it is launched."""
-    slices, units = plan.cdiv(out.shape[-1], inputs.slice), plan.multiprocessors(saved.device)
+    slices, units = plan.cdiv(out.shape[-1], inputs.slice), multiprocessors(saved.device)
     per_tile = inputs.per_tile // views // group * group
     if inputs.small:
         split = plan.split_small_problem(job.owned.count, per_tile, slices, group, units)

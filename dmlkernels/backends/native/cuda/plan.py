@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
-import torch
-
-from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS, num_splits
+from dmlkernels.backends.gpu.splits import num_splits
 
 SMALL = 100_000  # scores up to which one launch does it all
 _FEWEST = 8  # places a block of a small problem owns at least
@@ -20,11 +17,6 @@ class WorkSplit(NamedTuple):
     blocks: int
     slices: int = 1
     num_splits: int = 1
-
-
-def multiprocessors(device: torch.device) -> int:
-    """Number of multiprocessors of this device."""
-    return _multiprocessors(device.index or 0) if device.type == "cuda" else DEFAULT_MULTIPROCESSORS
 
 
 def is_small(rows: int, columns: int) -> bool:
@@ -57,8 +49,3 @@ def split_large_problem(
 
 def cdiv(size: int, by: int) -> int:
     return -(-size // by)
-
-
-@lru_cache
-def _multiprocessors(index: int) -> int:
-    return torch.cuda.get_device_properties(index).multi_processor_count
