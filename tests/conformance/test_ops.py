@@ -134,6 +134,13 @@ def test_inductor(backend: str, fresh_compiler: None) -> None:
     equal(SOFTMAX, make_problem("plain", torch.float32), compiled(SOFTMAX, backend, "inductor"), backend)
 
 
+@every_loss
+def test_no_graph_break(loss: Loss, fresh_compiler: None) -> None:
+    problem = make_problem("plain", torch.float32)
+    found = torch._dynamo.explain(lambda: loss(problem, "torch"))()
+    assert found.graph_break_count == 0 and found.graph_count == 1
+
+
 @every_branch
 def test_host_reads_nothing(loss: Loss, backend: str) -> None:
     for case in ("some_ignored", "unordered_proxies"):
