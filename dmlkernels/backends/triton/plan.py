@@ -119,7 +119,8 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         wide = work.operand == torch.float16 and work.dim > block_d  # slopes of float16 are twice as wide
         n = 32 if wide else 64
     if owns_columns and size == 2 and (light or arch.number >= 90):
-        n = max(n, 64)  # the rows of a tile: no warps then score the same ones
+        # The rows of a tile: with 64 no warps score the same ones, but on sm_100 a long D then spills.
+        n = 32 if arch.number >= 100 and work.dim > block_d else max(n, 64)
     warps = 8 if m == 64 and work.dim > block_d else 4
     if owns_columns and size == 2 and work.live_tiles >= 3:  # else registers spill
         if arch.number < 90:
