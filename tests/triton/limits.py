@@ -15,7 +15,7 @@ HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mf
 FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
 # Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
 PARKED = 16
-PARKED_FUSED_DOUBLES = 224  # in all; float64 is for checks, and this backward holds more values than there are registers
+PARKED_FUSED_DOUBLES = 224  # in all; float64 is for checks, and this backward holds more than there are registers
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 64  # stored and loaded once
 MAIN = ("forward_kernel", "backward_kernel")
