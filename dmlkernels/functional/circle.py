@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_flag, check_option
-from dmlkernels.functional.cross_entropy import row_values, softmax_inputs
-from dmlkernels.functional.reduction import loss_by_kernels, reduce_samples
+from dmlkernels.functional.cross_entropy import cross_entropy_loss, row_values, softmax_inputs
 from dmlkernels.ops import Formula
 from dmlkernels.statistics import Circle, RowCircle
 
@@ -80,9 +78,7 @@ def circle_loss(
         statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))[:, :2]
     else:
         statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
-    if inputs.has_kernels:
-        loss = loss_by_kernels(Formula("joint", ()), statistics, inputs, sample_weight, reduction)
-        if loss is not None:
-            return loss
-    positive, negative = statistics.unbind(1)
-    return reduce_samples(F.softplus(positive + negative, threshold=50), inputs, sample_weight, reduction)
+    return cross_entropy_loss(
+        inputs, statistics, lambda positive: -positive,
+        formula=Formula("joint", ()), sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.angles import add_angle, angle_numbers
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_class_weights
@@ -118,7 +119,7 @@ def cross_entropy_loss(
 
     ``formula`` names kernels for the plain mean or sum, if there are any.
     """
-    if inputs.has_kernels and label_smoothing == 0 and weights is None:
+    if label_smoothing == 0 and weights is None and beside is None:
         loss = loss_by_kernels(formula, statistics, inputs, sample_weight, reduction)
         if loss is not None:
             return loss
@@ -139,6 +140,21 @@ def formula_of(name: str, *numbers: float | Tensor) -> Formula | None:
     """The formula with these options: there are kernels for numbers, not for tensors."""
     known = tuple(value for value in numbers if not isinstance(value, Tensor))
     return Formula(name, known) if len(known) == len(numbers) else None
+
+
+def angular_loss(
+    inputs: ProxyInputs,
+    statistics: Tensor,  # (B, 2), of ``class_scores``
+    scale: float | Tensor,
+    margin: float | Tensor,
+    **options: Any,
+) -> Tensor:
+    """``cross_entropy_loss`` with the margin added to the angle of the positives; ``options`` are its own."""
+    formula = None if isinstance(margin, Tensor) else formula_of("angle", scale, *angle_numbers(margin))
+    return cross_entropy_loss(
+        inputs, statistics, lambda positive: scale * add_angle(positive / scale, margin),
+        formula=formula, scale=scale, **options,
+    )  # fmt: skip
 
 
 def weights_of_samples(

@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
+from dmlkernels.functional.angles import check_angle
 from dmlkernels.functional.checks import check_option, check_scalar
-from dmlkernels.functional.cross_entropy import (
-    class_scores,
-    cross_entropy_loss,
-    formula_of,
-    softmax_inputs,
-    weights_of_samples,
-)
+from dmlkernels.functional.cross_entropy import angular_loss, class_scores, softmax_inputs, weights_of_samples
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
 
@@ -92,11 +86,9 @@ def curricularface_loss(
         update_running(hardness, mean_over_samples(inputs, cosines) + inputs.poison, momentum)
     if isinstance(hardness, Tensor):
         hardness = inputs.per_sample("hardness", hardness.detach())
-    return cross_entropy_loss(
-        inputs, class_scores(inputs, scale, threshold=threshold, hardness=hardness),
-        lambda positive: scale * add_angle(positive / scale, margin),
-        formula=formula_of("angle", scale, *angle_numbers(margin)), weights=weights, sample_weight=sample_weight,
-        reduction=reduction,
+    return angular_loss(
+        inputs, class_scores(inputs, scale, threshold=threshold, hardness=hardness), scale, margin,
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 
 

@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle
 from dmlkernels.functional.checks import check_number, check_option, check_scalar
-from dmlkernels.functional.cross_entropy import class_scores, cross_entropy_loss, softmax_inputs, weights_of_samples
+from dmlkernels.functional.cross_entropy import (
+    angular_loss,
+    class_scores,
+    cross_entropy_loss,
+    softmax_inputs,
+    weights_of_samples,
+)
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.running import check_momentum, update_running
 
@@ -178,8 +183,8 @@ def magface_loss(
     weights = weights_of_samples(inputs, class_weights)
     norms = norms_of(inputs).clamp(lower_norm, upper_norm)
     angle = lower_margin + (upper_margin - lower_margin) / (upper_norm - lower_norm) * (norms - lower_norm)
-    return cross_entropy_loss(
-        inputs, class_scores(inputs, scale), lambda positive: scale * add_angle(positive / scale, angle),
+    return angular_loss(
+        inputs, class_scores(inputs, scale), scale, angle,
         weights=weights, sample_weight=sample_weight, reduction=reduction,
         beside=regularizer_weight * (norms / upper_norm**2 + 1 / norms),
     )  # fmt: skip

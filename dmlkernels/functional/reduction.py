@@ -61,7 +61,9 @@ def loss_by_kernels(
     reduction: str,
 ) -> Tensor | None:
     """The loss of a batch by the kernels that a backend has for the formula, or None: then it takes plain PyTorch."""
-    if formula is None or reduction == "none" or not evaluates(formula, statistics, inputs.backend, sample_weight):
+    if formula is None or reduction == "none" or not inputs.has_kernels:
+        return None
+    if not evaluates(formula, statistics, inputs.backend, sample_weight):
         return None
     return evaluate(
         formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison, mean=reduction == "mean"

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
+from dmlkernels.functional.angles import check_angle
 from dmlkernels.functional.checks import check_flag, check_number, check_option
 from dmlkernels.functional.cross_entropy import (
+    angular_loss,
     checked_sampling,
     class_scores,
     cross_entropy_loss,
@@ -310,9 +311,8 @@ def arcface_loss(
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
     inputs = drawn(inputs, sampling)
-    return cross_entropy_loss(
-        inputs, class_scores(inputs, scale), lambda positive: scale * add_angle(positive / scale, margin),
-        formula=formula_of("angle", scale, *angle_numbers(margin)), scale=scale, label_smoothing=label_smoothing,
+    return angular_loss(
+        inputs, class_scores(inputs, scale), scale, margin, label_smoothing=label_smoothing,
         weights=weights, class_weights=class_weights, sample_weight=sample_weight,
         reduction=reduction,
     )  # fmt: skip

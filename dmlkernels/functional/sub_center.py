@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle, angle_numbers, check_angle
+from dmlkernels.functional.angles import check_angle
 from dmlkernels.functional.checks import check_option
-from dmlkernels.functional.cross_entropy import (
-    class_scores,
-    cross_entropy_loss,
-    formula_of,
-    softmax_inputs,
-    weights_of_samples,
-)
+from dmlkernels.functional.cross_entropy import angular_loss, class_scores, softmax_inputs, weights_of_samples
 from dmlkernels.functional.soft_triple import check_centers, check_centers_per_class
 
 if TYPE_CHECKING:
@@ -83,9 +77,7 @@ def sub_center_arcface_loss(
     margin = inputs.per_sample("margin", margin, centers_per_class)
     scale = inputs.per_sample("scale", scale, centers_per_class)
     weights = weights_of_samples(inputs, class_weights, centers_per_class)
-    return cross_entropy_loss(
-        inputs, class_scores(inputs, scale, group=centers_per_class),
-        lambda positive: scale * add_angle(positive / scale, margin),
-        formula=formula_of("angle", scale, *angle_numbers(margin)), weights=weights, sample_weight=sample_weight,
-        reduction=reduction,
+    return angular_loss(
+        inputs, class_scores(inputs, scale, group=centers_per_class), scale, margin,
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
