@@ -28,7 +28,7 @@ T = TypeVar("T")
 WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active", "class_weights")
 MAY_DIFFER = ("process_group", "backend", "validate", "sample_generator")
 SHARDABLE = ("proxies", "centers")
-OF_CLASSES = ("scale", "margin", "class_weights")  # unless they are for samples
+OF_CLASSES = ("scale", "margin", "class_weights")  # the first two may be for samples, too
 
 
 class Numbers(NamedTuple):
@@ -177,7 +177,8 @@ def _describe_values(name: str, value: Tensor, batch: int) -> str:
         return ""
     if value.dim() == 0:
         return f" and value {value.item()}"
-    if name not in OF_CLASSES or tuple(value.shape) in ((batch,), (batch, 1)):
+    of_samples = name not in WHOLE and tuple(value.shape) in ((batch,), (batch, 1))
+    if name not in OF_CLASSES or of_samples:
         return ""
     data = value.detach().contiguous().view(torch.uint8).numpy().tobytes()
     return f" and checksum {hashlib.blake2b(data, digest_size=4).hexdigest()}"
