@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +74,7 @@ def count(name: str, step: Step, rank: int, group: Any, mesh: Any) -> list[Call]
     given = arguments(name, step, rank, mesh)
     loss: Any = adacos if name == "adacos" else getattr(dml, name)
     with Traffic() as traffic:
-        found = loss(*given, **OPTIONS[name], process_group=group)
+        found = loss(*given, **deepcopy(OPTIONS[name]), process_group=group)  # the hardness is updated in place
         (found[0] if isinstance(found, tuple) else found).backward()
     return traffic.calls
 
