@@ -22,16 +22,16 @@ def _multiprocessors(index: int) -> int:
     return torch.cuda.get_device_properties(index).multi_processor_count
 
 
-def num_splits(blocks: int, streamed: int, tile: int, multiprocessors: int, memory: int, limit: int) -> int:
+def num_splits(blocks: int, streamed: int, tile: int, units: int, memory: int, limit: int) -> int:
     """Programs that split the streamed side of one block.
 
     Args:
         blocks: programs without a split.
         streamed: vectors to stream, in tiles of ``tile``; a share is at least four tiles.
-        multiprocessors: of the device.
+        units: multiprocessors of the device.
         memory: numbers that each share writes.
         limit: numbers that all shares together may write.
     """
-    wanted = 2 * multiprocessors // max(1, blocks)
+    wanted = 2 * units // max(1, blocks)
     most = -(-streamed // (4 * tile))
     return max(1, min(wanted, most, limit // max(1, memory)))

@@ -134,18 +134,16 @@ def _combine(problem: Problem, of_rows: _Gradient | None, of_columns: _Gradient 
     if not any(sides):
         return
     m, block_d = norm_tiles(problem.pairs.dim)
-    arguments: list[Tensor | None] = []
-    counts, stride, splits = [], [], []
-    for position, one in enumerate(sides):
-        order = [problem.saved.order] if position == 0 else []
+    tensors: list[Tensor | None] = []
+    sizes: list[tuple[int, int, int]] = []  # vectors, their stride, splits
+    for one in sides:
         if one is None or one.partial is None:
-            arguments += [None] * (5 + len(order))
+            tensors += [None] * 5
+            sizes.append((0, 0, 0))
         else:
-            arguments += [one.partial, one.owned.vectors, one.owned.values, one.owned.labels, *order, one.out]
-        counts.append(0 if one is None else one.owned.size)
-        stride.append(0 if one is None else one.owned.stride)
-        splits.append(0 if one is None or one.partial is None else one.partial.shape[0])
-    combine_kernel[(sum(triton.cdiv(count, m) for count in counts),)](
-        *arguments, tuple(counts), tuple(stride), tuple(splits),
+            tensors += [one.partial, one.owned.vectors, one.owned.values, one.owned.labels, one.out]
+            sizes.append((one.owned.size, one.owned.stride, one.partial.shape[0]))
+    combine_kernel[(sum(triton.cdiv(count, m) for count, _, _ in sizes),)](
+        *tensors, problem.saved.order, *sizes,
         GROUP=problem.group, VIEWS=problem.views, DIM=problem.pairs.dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

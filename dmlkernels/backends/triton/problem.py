@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -74,7 +75,7 @@ class Problem:
     def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
         """One launch for everything that is a function of a row; points are also copied, in their order."""
         pairs, epilogue = self.pairs, self.epilogue
-        given, weighted = pairs.statistic.num_row_values, self.pairs.within and epilogue.weighted
+        given, weighted = pairs.statistic.num_row_values, pairs.within and epilogue.weighted
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
         values = kept.new_empty(1 + given + epilogue.num_values + weighted, kept.shape[1])
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
@@ -93,7 +94,7 @@ class Problem:
     def epilogue(self) -> Epilogue:
         return epilogue_of(self.pairs.statistic)
 
-    @property
+    @cached_property
     def hyper(self) -> tuple[float, ...]:
         """Numbers of the statistic."""
         return layout.split_numbers(self.epilogue.hyper(self.pairs.statistic))
@@ -110,7 +111,7 @@ class Problem:
         columns = self.pairs.columns
         return columns is not None and is_mixed(self.pairs.rows.dtype, columns.dtype)
 
-    @property
+    @cached_property
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Raw rows and columns."""
         if self.points is not None:

@@ -7,6 +7,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import (
     compute_type,
+    in_order,
     load_scored,
     load_value,
     load_values,
@@ -21,7 +22,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import any_flag
-from dmlkernels.backends.triton.kernels.gradients import in_order, store_gradient, through_norm
+from dmlkernels.backends.triton.kernels.gradients import store_gradient, through_norm
 from dmlkernels.backends.triton.kernels.masks import (
     WINDOW,
     column_segment,

@@ -185,3 +185,12 @@ def scores_of(products, row_norm, column_norm, ROW_UNITS: tl.constexpr, COLUMN_U
         return products * row_norm[:, None], one
     else:
         return products * column_norm[None, :], one if ROW_UNITS else row_norm[:, None]
+
+
+@triton.jit
+def in_order(order_p, index, inside):
+    """Where the caller has these vectors."""
+    if order_p is not None:
+        return tl.load(order_p + index, mask=inside, other=0)
+    else:
+        return index

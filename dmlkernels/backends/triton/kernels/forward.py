@@ -7,6 +7,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import (
     compute_type,
+    in_order,
     load_scored,
     load_value,
     load_values,
@@ -52,9 +53,7 @@ def store_state(out_p, state, first, step, stored, valid):
 def result_place(order_p, row, num_rows, WIDTH: tl.constexpr, VIEWS: tl.constexpr):
     """Where a row's finished statistics begin, in the caller's order, and how far apart they are: those of two views
     alternate."""
-    if order_p is not None:
-        row = tl.load(order_p + row, mask=row < num_rows, other=0)
-    place = row.to(tl.int64)
+    place = in_order(order_p, row, row < num_rows).to(tl.int64)
     if VIEWS == 2:
         half = num_rows // 2
         return place % half * (2 * WIDTH) + place // half, 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.kernels.blocks import NORM_FLOOR_RECIPROCAL, ignored_label, load_vectors
+from dmlkernels.backends.triton.kernels.blocks import NORM_FLOOR_RECIPROCAL, ignored_label, in_order, load_vectors
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 
@@ -23,18 +23,10 @@ def through_norm(gradient, bracket, unit, norm):
 
 
 @triton.jit
-def in_order(order_p, index, inside):
-    """Where the caller has these vectors."""
-    if order_p is not None:
-        return tl.load(order_p + index, mask=inside, other=0)
-    else:
-        return index
-
-
-@triton.jit
 def add_splits(
     splits_p, row, valid, num_owned, num_splits, start, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr
 ):
+    """Sum of the splits of some numbers of each row."""
     total = tl.zeros([M, BLOCK_D], splits_p.dtype.element_ty)
     for split in tl.range(0, loop_bound(num_splits)):
         split_p = splits_p + split * (num_owned.to(tl.int64) * DIM)
@@ -74,24 +66,24 @@ def combine(
         store_gradient(out_p, gradient, to, inside, start + tl.arange(0, BLOCK_D), DIM)
 
 
-@triton.jit(do_not_specialize=["counts", "strides", "num_splits"])
+@triton.jit(do_not_specialize=["x_sizes", "w_sizes"])
 def combine_kernel(
-    x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p,  # of rows; splits are None where there is nothing to do
+    x_splits_p, x_p, x_norm_p, x_label_p, x_out_p,  # of rows; splits are None where there is nothing to do
     w_splits_p, w_p, w_norm_p, w_label_p, w_out_p,  # of columns
-    counts, strides, num_splits,  # of either
+    order_p, x_sizes, w_sizes,  # order: of rows; sizes: vectors, their stride, splits
     GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Splits of rows and columns in one launch; the first programs take the rows."""
-    blocks = tl.cdiv(counts[0], M)
+    blocks = tl.cdiv(x_sizes[0], M)
     block = tl.program_id(0)
     if block < blocks:
         if x_splits_p is not None:
             combine(
-                block, x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p, counts[0], strides[0], num_splits[0],
+                block, x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p, x_sizes[0], x_sizes[1], x_sizes[2],
                 1, VIEWS, DIM, M, BLOCK_D,
             )  # fmt: skip
     elif w_splits_p is not None:
         combine(
-            block - blocks, w_splits_p, w_p, w_norm_p, w_label_p, None, w_out_p, counts[1], strides[1], num_splits[1],
+            block - blocks, w_splits_p, w_p, w_norm_p, w_label_p, None, w_out_p, w_sizes[0], w_sizes[1], w_sizes[2],
             GROUP, 1, DIM, M, BLOCK_D,
         )  # fmt: skip
