@@ -14,10 +14,11 @@ import torch
 
 pytest.importorskip("triton")
 
+from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.kernels import backward, forward, gradients, norms
-from tests.triton.compiling import TARGETS
+from tests.triton.compiling import TARGETS, launched
 from tests.triton.every import Configuration, check, small_sample
-from tests.triton.launches import compile_launches
+from tests.triton.launches import compile_launches, make_pairs
 from tests.triton.limits import MAIN, SHARED
 
 EVERY_KERNEL = {"prepare_kernel", "values_kernel", "merge_kernel", "combine_kernel", *MAIN}
@@ -36,6 +37,20 @@ def test_odd_vectors(target: str) -> None:
     found = compile_launches("logsumexp", target, torch.bfloat16, 37, 64, 20_000)
     assert {one.kernel for one in found} == EVERY_KERNEL
     assert all(one.shared <= SHARED[target] for one in found)
+
+
+@pytest.mark.parametrize("kind", ["row_logsumexp", "divergence", "field", "fused"])
+def test_a_last_partial_batch_compiles_nothing(kind: str) -> None:
+    """Its kernels are those of the batches before, whatever its length is divisible by."""
+    arch, counts = TARGETS["sm_90"][1], []
+    with launched("sm_90") as found:
+        for rows in (1024, 1000, 517):
+            pairs = make_pairs(kind, torch.bfloat16, 64, rows, 10_000)
+            forward = launch.forward(pairs, arch)
+            gradient = torch.empty_like(forward.statistics)
+            launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
+            counts.append(len(found))
+    assert counts == [counts[0]] * 3
 
 
 def test_parameters_are_few() -> None:

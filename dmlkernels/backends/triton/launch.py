@@ -14,6 +14,7 @@ from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, bac
 from dmlkernels.backends.triton.kernels.blocks import Values
 from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
+from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
 from dmlkernels.backends.triton.plan import (
     Architecture,
@@ -44,7 +45,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     forward_kernel[(blocks, count)](
         rows.vectors, columns.vectors, out, rows.values, columns.values, rows.labels, columns.labels,
         order if count == 1 else None, flags,
-        rows.size, columns.size, strides(rows, columns), problem.borders, problem.hyper,
+        rows.size, columns.size, strides(rows, columns), coded(*problem.borders), problem.hyper,
         FOLD=epilogue.fold, MASK=epilogue.mask, FINISH=epilogue.finish, READY=epilogue.ready, EMPTY=epilogue.empty,
         VALUES=Values(0, pairs.statistic.num_row_values, int(epilogue.weighted)), LAYOUT=problem.layout,
         PRECISION=precision,
@@ -118,7 +119,7 @@ def _gradient(
     backward_kernel[(blocks, slices, count)](
         owned.vectors, streamed.vectors, out if partial is None else partial, owned.values, streamed.values,
         owned.labels, streamed.labels, order, flags,
-        owned.size, streamed.size, strides(owned, streamed), borders, problem.hyper,
+        owned.size, streamed.size, strides(owned, streamed), coded(*borders), problem.hyper,
         SLOPE=epilogue.slope, VALUES=Values(num_plain, num_values, int(epilogue.weighted)),
         LAYOUT=problem.layout, SIDE=side, PARTIAL=count > 1,
         PRECISION=precision,
@@ -144,6 +145,6 @@ def _combine(problem: Problem, of_rows: _Gradient | None, of_columns: _Gradient 
             tensors += [one.partial, one.owned.vectors, one.owned.values, one.owned.labels, one.out]
             sizes.append((one.owned.size, one.owned.stride, one.partial.shape[0]))
     combine_kernel[(sum(triton.cdiv(count, m) for count, _, _ in sizes),)](
-        *tensors, problem.saved.order, *sizes,
+        *tensors, problem.saved.order, *(coded(*of_side) for of_side in sizes),
         GROUP=problem.group, VIEWS=problem.views, DIM=problem.pairs.dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

@@ -12,11 +12,12 @@ from dmlkernels.backends.gpu.layout import class_order, unit_stride
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
+from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, num_flags, split
 from dmlkernels.statistics import IGNORED
 
-NOWHERE = 2**31 - 1  # a border that no index reaches
+NOWHERE = 2**30 - 2  # a border that no index reaches
 INT32_IGNORED = torch.iinfo(torch.int32).min
 MOST_COUNTED = 2**13  # points that a kernel puts in order: its work grows as their square
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
@@ -46,7 +47,7 @@ def _prepare(pairs: Pairs, saved: Saved) -> None:
     prepare_kernel[(triton.cdiv(x_pitch, m) + triton.cdiv(w_pitch, m),)](
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.flags,
-        sizes, rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
+        coded(*sizes), rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
         GIVEN=statistic.num_row_values, GROUP=statistic.group, DIM=pairs.dim, M=m, BLOCK_D=block_d,
         **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

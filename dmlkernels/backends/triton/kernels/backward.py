@@ -33,7 +33,7 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_in_range,
     tiles_of_labels,
 )
-from dmlkernels.backends.triton.kernels.scalars import loop_bound, scalar
+from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
 
 ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 """What the owner is in its pairs: the row, the column, or both ends of pairs within one set."""
@@ -61,7 +61,7 @@ def slope_tile(
         return slope
 
 
-@triton.jit(do_not_specialize=["num_owned", "num_streamed", "strides", "borders"])
+@triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
@@ -75,6 +75,7 @@ def backward_kernel(
     SUM: tl.constexpr = sum_type(TYPE)
     SECOND: tl.constexpr = slope_type(TYPE)
     owned_stride, streamed_stride, owned_pitch, streamed_pitch = strides
+    borders = decoded(borders)
     OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
     # A tile is (rows, columns): where a vector of either side is to be expanded to lie along it.
     OWNED_AXIS: tl.constexpr = 1 if OWNS_ROWS else 0

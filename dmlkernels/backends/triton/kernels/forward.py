@@ -30,7 +30,7 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_in_range,
     tiles_of_labels,
 )
-from dmlkernels.backends.triton.kernels.scalars import loop_bound, scalar
+from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def result_place(order_p, row, num_rows, WIDTH: tl.constexpr, VIEWS: tl.constexp
         return place * WIDTH, 1
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_columns", "strides", "borders"])
+@triton.jit(do_not_specialize=["num_rows", "num_columns"])
 def forward_kernel(
     x_p, w_p, out_p,  # out: (splits, rows, WIDTH)
     x_values_p, w_values_p,  # (k, count): norms, then VALUES.rows or VALUES.columns of the epilogue's
@@ -75,6 +75,7 @@ def forward_kernel(
     TYPE: tl.constexpr = compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     x_stride, w_stride, x_pitch, w_pitch = strides
+    borders = decoded(borders)
     GROUP: tl.constexpr = LAYOUT.group
     VIEWS: tl.constexpr = LAYOUT.views
     SAME: tl.constexpr = LAYOUT.same_scores

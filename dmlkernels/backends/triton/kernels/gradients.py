@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import NORM_FLOOR_RECIPROCAL, ignored_label, in_order, load_vectors
-from dmlkernels.backends.triton.kernels.scalars import loop_bound
+from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 
 @triton.jit
@@ -66,7 +66,7 @@ def combine(
         store_gradient(out_p, gradient, to, inside, start + tl.arange(0, BLOCK_D), DIM)
 
 
-@triton.jit(do_not_specialize=["x_sizes", "w_sizes"])
+@triton.jit
 def combine_kernel(
     x_splits_p, x_p, x_norm_p, x_label_p, x_out_p,  # of rows; splits are None where there is nothing to do
     w_splits_p, w_p, w_norm_p, w_label_p, w_out_p,  # of columns
@@ -74,6 +74,7 @@ def combine_kernel(
     GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Splits of rows and columns in one launch; the first programs take the rows."""
+    x_sizes, w_sizes = decoded(x_sizes), decoded(w_sizes)
     blocks = tl.cdiv(x_sizes[0], M)
     block = tl.program_id(0)
     if block < blocks:

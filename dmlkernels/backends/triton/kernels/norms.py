@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
-from dmlkernels.backends.triton.kernels.scalars import loop_bound
+from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 SHRINK = tl.constexpr(2.0**-650)
 
@@ -75,7 +75,7 @@ def clear(words_p, num_words, SIZE: tl.constexpr):
         tl.store(words_p + word, tl.zeros([SIZE], tl.int32), mask=word < num_words)
 
 
-@triton.jit(do_not_specialize=["sizes", "x_stride", "w_stride", "given_strides"])
+@triton.jit(do_not_specialize=["x_stride", "w_stride"])
 def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
     x_out_p, w_out_p, small_p, flags_p,  # as in Saved
@@ -84,7 +84,7 @@ def prepare_kernel(
 ):  # fmt: skip
     """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
     rows, their pitch, columns, their pitch, columns to a label, words of flags."""
-    labelled, num_rows, x_pitch, num_columns, w_pitch, num_labels, num_words = sizes
+    labelled, num_rows, x_pitch, num_columns, w_pitch, num_labels, num_words = decoded(sizes)
     T: tl.constexpr = x_out_p.dtype.element_ty
     blocks = tl.cdiv(x_pitch, M)
     if flags_p is not None:

@@ -53,7 +53,7 @@ def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexp
     return values
 
 
-@triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "strides", "num_words"])
+@triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "num_words"])
 def arrange_kernel(
     label_p, more_p, x_p, w_p, weight_p, order_in_p,  # order_in: in which to take the points, unless they are COUNTED
     order_p, small_p, vectors_p, values_p, flags_p,

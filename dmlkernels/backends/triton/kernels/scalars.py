@@ -7,6 +7,25 @@ from typing import Any
 import triton
 import triton.language as tl
 
+
+def coded(*numbers: int) -> tuple[int, ...]:
+    """Numbers that change from batch to batch, for a tuple that a kernel takes: all odd, and none of them 1.
+
+    Triton compiles again where a number in a tuple becomes 1 or a multiple of 16, or no longer is: it heeds
+    ``do_not_specialize`` outside tuples only. ``decoded`` undoes it. Below 2**30, all stay in 32 bits.
+    """
+    return tuple(2 * number + 3 for number in numbers)
+
+
+@triton.jit
+def decoded(numbers):
+    """The numbers that ``coded`` was given."""
+    found = ()
+    for i in tl.static_range(len(numbers)):
+        found = found + ((numbers[i] >> 1) - 1,)
+    return found
+
+
 if triton.knobs.runtime.interpret:
 
     def loop_bound(value: Any) -> int:

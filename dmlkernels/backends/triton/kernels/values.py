@@ -17,7 +17,7 @@ def load_row(p, row, inside, WIDTH: tl.constexpr):
     return values
 
 
-@triton.jit(do_not_specialize=["num_rows", "total", "pitch", "strides"])
+@triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
 def values_kernel(
     statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,  # kept: norms, and what the caller gave
     num_rows, total, pitch, strides, hyper,
