@@ -22,7 +22,9 @@ import torch
 
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.triton.epilogues import epilogue_of
-from dmlkernels.backends.triton.plan import Work, backward_tiles, forward_tiles
+from dmlkernels.backends.triton.plan import backward_tiles, forward_tiles
+from dmlkernels.backends.triton.precision import first_precision, second_precision
+from dmlkernels.backends.triton.problem import operand_of, work_of
 from dmlkernels.backends.triton.tiles import Tiles
 from tests.triton.compiling import TARGETS, Compiled
 from tests.triton.launches import KINDS, compile_launches, make_pairs
@@ -78,11 +80,12 @@ class Configuration(NamedTuple):
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
         operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
         pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
-        operand = operands.rows if operands.rows == operands.columns else pairs.dtype
-        weight, wide = epilogue_of(pairs.statistic).live_tiles, self.precision != "highest"
-        work = Work(self.dim, operand, weight, pairs.statistic.group, wide)
-        forward = forward_tiles(work, arch, pairs.num_rows)._replace(SLICE=0)
-        return {forward, backward_tiles(work, arch, False), backward_tiles(work, arch, True)}
+        epilogue, mixed = epilogue_of(pairs.statistic), operands.rows != operands.columns
+        with matmul_precision(self.precision):
+            first = work_of(pairs, first_precision(epilogue, arch, mixed))
+            second = work_of(pairs, second_precision(epilogue, operand_of(pairs), arch, mixed))
+        forward = forward_tiles(first, arch, pairs.num_rows)._replace(SLICE=0)
+        return {forward, backward_tiles(second, arch, False), backward_tiles(second, arch, True)}
 
 
 def small_sample() -> list[Configuration]:

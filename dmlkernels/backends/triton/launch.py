@@ -24,7 +24,7 @@ from dmlkernels.backends.triton.plan import (
     norm_tiles,
 )
 from dmlkernels.backends.triton.precision import first_precision, second_precision
-from dmlkernels.backends.triton.problem import Problem, Vectors, strides
+from dmlkernels.backends.triton.problem import Problem, Vectors, operand_of, strides, work_of
 from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS, saved_size
 
 
@@ -36,7 +36,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     epilogue, order, flags = problem.epilogue, problem.saved.order, problem.saved.flags
     neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
     precision, places = first_precision(epilogue, arch, problem.mixed), problem.row_places
-    tiles = forward_tiles(problem.work(precision), arch, rows.size)
+    tiles = forward_tiles(work_of(pairs, precision), arch, rows.size)
     blocks = triton.cdiv(places, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
     count = num_splits(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * len(neutral), limit)
@@ -101,8 +101,8 @@ def _gradient(
     arch: Architecture,
 ) -> _Gradient:
     epilogue, dim = problem.epilogue, owned.vectors.shape[1]
-    precision = second_precision(epilogue, problem.operand, arch, problem.mixed)
-    tiles = backward_tiles(problem.work(precision), arch, side == COLUMNS)
+    precision = second_precision(epilogue, operand_of(problem.pairs), arch, problem.mixed)
+    tiles = backward_tiles(work_of(problem.pairs, precision), arch, side == COLUMNS)
     places = owned.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else problem.row_places
     if flags is not None:
         row_tile, column_tile = (tiles.N, tiles.M) if side == COLUMNS else (tiles.M, tiles.N)

@@ -34,7 +34,8 @@ class Work(NamedTuple):
     operand: torch.dtype
     live_tiles: int = 1  # see Epilogue
     group: int = 1
-    tensor_cores: bool = True  # whether float32 is multiplied there
+    precision: str = "tf32"  # of products of float32, as Triton names it
+    simple: bool = True  # rows, in one view, meet columns whose labels are not given: all else takes registers
 
 
 def next_power_of_2(n: int) -> int:
@@ -74,19 +75,26 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
 
 
 def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
+    if arch.vendor != "cuda" or (role != "forward" and not _has_registers(work)):
+        return None
     operands: tuple[str, ...] = ()
     if work.operand.itemsize == 2:
-        operands = ("half", str(work.operand).removeprefix("torch."))
-    elif work.operand == torch.float32 and work.tensor_cores:
-        operands = ("tf32",)
-    if arch.vendor != "cuda":
-        return None
+        operands = (str(work.operand).removeprefix("torch."), "half")
+    elif work.operand == torch.float32:
+        operands = (work.precision,)
     found = look_up(arch.number, operands, role, work.live_tiles, work.dim)
     if found is None:
         return None
     # A short D takes no more of a block than it needs.
     dim = max(64, next_power_of_2(work.dim))
     return found._replace(BLOCK_D=min(found.BLOCK_D, dim), SLICE=min(found.SLICE, dim))
+
+
+def _has_registers(work: Work) -> bool:
+    """Whether backward can take whole vectors: else registers spill in its loop."""
+    if work.operand == torch.float32:
+        return work.simple
+    return work.dim <= 128 or (work.group <= 4 and (work.simple or work.dim <= 256))
 
 
 def _forward_fallback(work: Work, arch: Architecture) -> Tiles:
@@ -116,8 +124,8 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     if size > 2:
         n = 16
     elif light and arch.number >= 90:
-        wide = work.operand == torch.float16 and work.dim > block_d  # slopes of float16 are twice as wide
-        n = 32 if wide else 64
+        wide = work.operand == torch.float16  # its slopes are float32
+        n = 32 if work.dim > block_d and (wide or not work.simple) else 64
     if owns_columns and size == 2 and (light or arch.number >= 90):
         # The rows of a tile: with 64 no warps score the same ones, but on sm_100 a long D then spills.
         n = 32 if arch.number >= 100 and work.dim > block_d else max(n, 64)

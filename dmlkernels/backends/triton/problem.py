@@ -43,6 +43,21 @@ def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
     return first.stride, second.stride, first.values.stride(0), second.values.stride(0)
 
 
+def operand_of(pairs: Pairs) -> torch.dtype:
+    """Type that vectors are multiplied in."""
+    same = pairs.columns is None or pairs.columns.dtype == pairs.rows.dtype
+    return pairs.rows.dtype if same else pairs.dtype
+
+
+def work_of(pairs: Pairs, precision: str) -> Work:
+    """What tile sizes follow from."""
+    statistic = pairs.statistic
+    given = statistic.reads_labels and pairs.column_labels is not None
+    simple = statistic.views == 1 and not (given or pairs.within)
+    live_tiles = epilogue_of(statistic).live_tiles
+    return Work(pairs.dim, operand_of(pairs), live_tiles, statistic.group, precision, simple)
+
+
 @dataclass(frozen=True)
 class Problem:
     """Rows against columns. If ``within``, the columns begin with the rows, which are the same vectors.
@@ -100,12 +115,6 @@ class Problem:
         return layout.split_numbers(self.epilogue.hyper(self.pairs.statistic))
 
     @property
-    def operand(self) -> torch.dtype:
-        """Type that vectors are multiplied in."""
-        rows, columns = self.vectors
-        return torch.promote_types(rows.dtype, columns.dtype) if rows.dtype == columns.dtype else self.pairs.dtype
-
-    @property
     def mixed(self) -> bool:
         """Whether halves meet float32, be it in points that are float32 together."""
         columns = self.pairs.columns
@@ -130,10 +139,6 @@ class Problem:
     @property
     def borders(self) -> tuple[int, int, int]:
         return layout.borders(self.pairs)
-
-    def work(self, precision: str) -> Work:
-        """What tile sizes follow from."""
-        return Work(self.pairs.dim, self.operand, self.epilogue.live_tiles, self.group, precision != "ieee")
 
     def sides(self, row_values: Tensor | None = None) -> tuple[Vectors, Vectors]:
         """Rows and columns with their values; ``row_values`` are those of backward."""

@@ -31,7 +31,7 @@ class Key(NamedTuple):
     """What a row is for. D is at most ``dim``, and more than that of the row before."""
 
     architecture: int  # as Architecture.number
-    operand: str  # "half", or one of "bfloat16" and "float16", or "tf32" for float32 on tensor cores
+    operand: str  # "half", or one of "bfloat16" and "float16", or float32's precision as Triton names it
     role: str  # "forward", "rows" or "columns"
     weight: int  # live_tiles of the epilogue
     dim: int
@@ -48,16 +48,24 @@ TABLE: dict[Key, Tiles] = {
     Key(90, "half", "columns", 2, 128): Tiles(64, 64, 128, 128, 4, 2),
     Key(90, "half", "forward", 1, 512): Tiles(128, 32, 512, 512, 8, 2),
     Key(90, "half", "forward", 2, 512): Tiles(128, 32, 512, 512, 8, 2),
-    # float16's slopes are float32 and take registers. At D = 512 both spill.
+    # float16's slopes are float32 and take registers.
     Key(90, "bfloat16", "rows", 1, 256): Tiles(64, 64, 256, 256, 8, 2),
     Key(90, "float16", "rows", 1, 256): Tiles(64, 32, 256, 256, 8, 2),
     Key(90, "bfloat16", "columns", 1, 256): Tiles(64, 64, 256, 256, 8, 2),
     Key(90, "float16", "columns", 1, 256): Tiles(64, 32, 256, 256, 8, 2),
+    # These put up to 320 bytes a thread aside before their loops, and take them up again behind.
+    Key(90, "bfloat16", "rows", 1, 512): Tiles(64, 64, 512, 512, 8, 2),
+    Key(90, "bfloat16", "rows", 2, 512): Tiles(64, 64, 512, 512, 8, 2),
+    Key(90, "bfloat16", "columns", 1, 512): Tiles(64, 64, 512, 512, 8, 2),
+    Key(90, "bfloat16", "columns", 2, 512): Tiles(64, 64, 512, 512, 8, 2),
+    Key(90, "tf32", "forward", 1, 128): Tiles(64, 32, 128, 128, 4, 2),
+    Key(90, "tf32", "rows", 1, 128): Tiles(64, 64, 128, 128, 8, 1),
+    Key(90, "tf32", "columns", 1, 128): Tiles(64, 32, 128, 128, 4, 2),
 }
 
 
 def look_up(architecture: int, operands: tuple[str, ...], role: str, weight: int, dim: int) -> Tiles | None:
-    """The row for a D, if there is one for any of the names of the operand."""
+    """The row for a D, if there is one for any of the names of the operand; the first of them goes before."""
     fitting = [
         key
         for key in TABLE
@@ -65,4 +73,4 @@ def look_up(architecture: int, operands: tuple[str, ...], role: str, weight: int
         and dim <= key.dim
         and (key.architecture, key.role, key.weight) == (architecture, role, weight)
     ]
-    return TABLE[min(fitting, key=lambda key: key.dim)] if fitting else None
+    return TABLE[min(fitting, key=lambda key: (key.dim, operands.index(key.operand)))] if fitting else None
