@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import spread as tensors
 from dmlkernels.backends.native import spread as compiled
+from dmlkernels.backends.triton import spread as kernels
 from dmlkernels.ops.library import first_order, register
 
 _SLACK = 1e-5  # the paper's, under the root
@@ -23,7 +24,7 @@ def _forward(centers: Tensor, group: int, backend: str) -> Tensor:
         group: centres per class.
         backend: as resolved for these centres.
     """
-    total: Tensor = _engine(centers, backend).spread(centers, group, _SLACK)
+    total: Tensor = _engine(centers, group, backend).spread(centers, group, _SLACK)
     return total
 
 
@@ -33,7 +34,7 @@ def _fake_forward(centers: Tensor, group: int, backend: str) -> Tensor:
 
 def _backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
     """Gradient of the centres. Has no derivative of its own."""
-    found: Tensor = _engine(centers, backend).spread_backward(gradient, centers, group, _SLACK)
+    found: Tensor = _engine(centers, group, backend).spread_backward(gradient, centers, group, _SLACK)
     return found
 
 
@@ -41,7 +42,9 @@ def _fake_backward(gradient: Tensor, centers: Tensor, group: int, backend: str) 
     return centers.new_empty(centers.shape)
 
 
-def _engine(centers: Tensor, backend: str) -> ModuleType:
+def _engine(centers: Tensor, group: int, backend: str) -> ModuleType:
+    if backend == "triton" and kernels.suits(centers, group):
+        return kernels
     return compiled if backend == "native" and compiled.suits(centers) else tensors
 
 

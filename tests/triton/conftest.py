@@ -18,6 +18,7 @@ NEED_KERNELS = [
     "test_order.py",
     "test_same_scores.py",
     "test_shapes.py",
+    "test_spread.py",
     "test_statistics.py",
     "test_tiles.py",
     "test_toy.py",

@@ -14,9 +14,10 @@ import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton import launch, spread
 from dmlkernels.backends.triton.kernels import backward, forward, gradients, norms
-from tests.triton.compiling import TARGETS, launched
+from dmlkernels.backends.triton.kernels import spread as spread_kernels
+from tests.triton.compiling import TARGETS, compiled, launched
 from tests.triton.every import Configuration, check, small_sample
 from tests.triton.launches import compile_launches, make_pairs
 from tests.triton.limits import MAIN, SHARED
@@ -53,8 +54,19 @@ def test_a_last_partial_batch_compiles_nothing(kind: str) -> None:
     assert counts == [counts[0]] * 3
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_distances_among_centres(target: str) -> None:
+    with compiled(target) as found:
+        for dtype, group, dim in ((torch.float32, 32, 100), (torch.float64, 32, 60)):
+            centers = torch.empty(40 * group, dim, dtype=dtype, device="meta")
+            gradient = spread.spread(centers, group, 1e-5)
+            spread.spread_backward(gradient, centers, group, 1e-5)
+    assert [one.kernel for one in found] == ["spread_kernel", "spread_slope_kernel"] * 2
+    assert all(one.spilled == 0 and one.shared <= SHARED[target] for one in found)
+
+
 def test_parameters_are_few() -> None:
-    for module in (forward, backward, gradients, norms):
+    for module in (forward, backward, gradients, norms, spread_kernels):
         for name, function in vars(module).items():
             if name.endswith("_kernel"):
                 parameters = inspect.signature(function.fn).parameters.values()

@@ -34,7 +34,7 @@ MOST = {  # small, large
     "nca": (10, 11),
     "cosface": (10, 11),
     "arcface": (10, 11),
-    "soft_triple": (67, 118),
+    "soft_triple": (18, 18),
     "sub_center": (11, 11),
     "adaface": (101, 102),
     "magface": (132, 133),

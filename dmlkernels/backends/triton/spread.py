@@ -1,0 +1,65 @@
+"""Distances among centres by kernels, one launch each way: the twin of ``dmlkernels.backends.blocked.spread``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmlkernels.backends.gpu import on_device
+from dmlkernels.backends.gpu.layout import unit_stride
+from dmlkernels.backends.triton.plan import fits, next_power_of_2
+
+_ROWS = 16  # of a tile, at least: the least that can be multiplied
+_BLOCK_D, _BLOCK_D_DOUBLES = 64, 16  # numbers of a vector at a time
+
+
+def suits(centers: Tensor, group: int) -> bool:
+    """Whether a tile holds all centres of a class."""
+    return fits(group) and centers.shape[0] > 0
+
+
+def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
+    """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
+    from dmlkernels.backends.triton.kernels.spread import spread_kernel
+    from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
+
+    centers, (programs, options) = unit_stride(centers), _launch(centers, group)
+    parts = centers.new_empty(programs, dtype=_sum_type(centers))
+    with on_device(centers.device):
+        spread_kernel[(programs,)](
+            centers, parts, centers.shape[0] // group, centers.stride(0), SLACK=slack, GROUP=group, **options,
+            **FUSED_MULTIPLY_ADD,
+        )  # fmt: skip
+    return parts.sum()
+
+
+def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
+    """Gradient of the centres from that of the sum."""
+    import triton.language as tl
+
+    from dmlkernels.backends.triton.kernels.spread import spread_slope_kernel
+    from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
+
+    found = centers.new_empty(centers.shape)
+    centers, (programs, options) = unit_stride(centers), _launch(centers, group)
+    type_ = tl.float64 if _sum_type(centers) == torch.float64 else tl.float32
+    with on_device(centers.device):
+        spread_slope_kernel[(programs,)](
+            centers, gradient, found, centers.shape[0] // group, centers.stride(0), TYPE=type_, SLACK=slack,
+            GROUP=group, **options, **FUSED_MULTIPLY_ADD,
+        )  # fmt: skip
+    return found
+
+
+def _launch(centers: Tensor, group: int) -> tuple[int, dict[str, int]]:
+    """Programs, and what the kernels know when they are compiled."""
+    padded = next_power_of_2(group)
+    rows = max(_ROWS, padded)
+    most = _BLOCK_D_DOUBLES if centers.dtype == torch.float64 else _BLOCK_D
+    block_d = max(_ROWS, min(most, next_power_of_2(centers.shape[1])))
+    programs = -(-(centers.shape[0] // group) // (rows // padded))
+    return programs, {"PADDED": padded, "DIM": centers.shape[1], "M": rows, "BLOCK_D": block_d}
+
+
+def _sum_type(centers: Tensor) -> torch.dtype:
+    return torch.promote_types(centers.dtype, torch.float32)
