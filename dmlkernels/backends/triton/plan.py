@@ -35,7 +35,9 @@ class Work(NamedTuple):
     live_tiles: int = 1  # see Epilogue
     group: int = 1
     precision: str = "tf32"  # of products of float32, as Triton names it
-    simple: bool = True  # rows, in one view, meet columns whose labels are not given: all else takes registers
+    given: bool = False  # labels of columns; these three take registers
+    within: bool = False
+    views: int = 1
 
 
 def next_power_of_2(n: int) -> int:
@@ -87,14 +89,18 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
         return None
     # A short D takes no more of a block than it needs.
     dim = max(64, next_power_of_2(work.dim))
-    return found._replace(BLOCK_D=min(found.BLOCK_D, dim), SLICE=min(found.SLICE, dim))
+    found = found._replace(BLOCK_D=min(found.BLOCK_D, dim), SLICE=min(found.SLICE, dim))
+    # No limit where there is more to keep: given labels beside many tiles, or backward the mask of what is beyond D.
+    many = (work.given and work.live_tiles >= 3) or (role != "forward" and work.dim % found.BLOCK_D != 0)
+    return found._replace(registers=0) if many else found
 
 
 def _has_registers(work: Work) -> bool:
     """Whether backward can take whole vectors: else registers spill in its loop."""
+    simple = not (work.given or work.within or work.views > 1)
     if work.operand == torch.float32:
-        return work.simple
-    return work.dim <= 128 or (work.group <= 4 and (work.simple or work.dim <= 256))
+        return simple
+    return work.dim <= 128 or (work.group <= 4 and (simple or work.dim <= 256))
 
 
 def _forward_fallback(work: Work, arch: Architecture) -> Tiles:
@@ -125,7 +131,7 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         n = 16
     elif light and arch.number >= 90:
         wide = work.operand == torch.float16  # its slopes are float32
-        n = 32 if work.dim > block_d and (wide or not work.simple) else 64
+        n = 32 if work.dim > block_d and (wide or work.given) else 64
     if owns_columns and size == 2 and (light or arch.number >= 90):
         # The rows of a tile: with 64 no warps score the same ones, but on sm_100 a long D then spills.
         n = 32 if arch.number >= 100 and work.dim > block_d else max(n, 64)

@@ -53,9 +53,10 @@ def work_of(pairs: Pairs, precision: str) -> Work:
     """What tile sizes follow from."""
     statistic = pairs.statistic
     given = statistic.reads_labels and pairs.column_labels is not None
-    simple = statistic.views == 1 and not (given or pairs.within)
-    live_tiles = epilogue_of(statistic).live_tiles
-    return Work(pairs.dim, operand_of(pairs), live_tiles, statistic.group, precision, simple)
+    return Work(
+        pairs.dim, operand_of(pairs), epilogue_of(statistic).live_tiles, statistic.group, precision,
+        given, pairs.within, statistic.views,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

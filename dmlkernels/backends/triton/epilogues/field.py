@@ -7,7 +7,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import any_pair, cosines, counted, flat, merge_sum
-from dmlkernels.backends.triton.kernels.scalars import nan_max, number
+from dmlkernels.backends.triton.kernels.scalars import log2, nan_max, number
 from dmlkernels.statistics import Field
 
 
@@ -31,7 +31,7 @@ def power(squared, low, high, scale, exponent):
     """Of the clamped squared distance, scaled first: the power of the scale alone may leave the range of float32. The
     comparisons let a NaN through."""
     clamped = tl.where(squared < low, low, tl.where(squared > high, high, squared))
-    return tl.exp2(tl.log2(clamped * scale) * exponent)
+    return tl.exp2(log2(clamped * scale) * exponent)
 
 
 @triton.jit
@@ -73,7 +73,7 @@ def slope_field(scores, factor, masks, values, weight, segments, hyper):
         scale, low, high = bounds(masks[0], hyper, T)
     squared = 2.0 - 2.0 * cosines(scores, factor)
     # Beyond its bounds, where it is flat, nothing is clamped: what comes out there is thrown away. NaN is not.
-    slope = alpha * scale * tl.exp2(tl.log2(squared * scale) * (alpha * -0.5 - 1.0))
+    slope = alpha * scale * tl.exp2(log2(squared * scale) * (alpha * -0.5 - 1.0))
     slope = tl.where((squared <= low) | (squared >= high), 0.0, slope)
     if len(masks) > 0:
         slope = tl.where(counted(masks), tl.where(masks[0], -slope, slope), 0.0)

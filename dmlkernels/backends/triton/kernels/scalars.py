@@ -44,6 +44,11 @@ if triton.knobs.runtime.interpret:
         """A hyper-parameter that came as two float32: see ``split_numbers``."""
         return tl.full((), numbers[2 * int(index)] + numbers[2 * int(index) + 1], dtype)
 
+    def log2(x: Any) -> Any:
+        """Binary logarithm. On NVIDIA that of float32 is one instruction instead of some twenty: its error is 2**-22 of
+        the result, or near 1 of one, which is below that of a distance. What is no normal number counts as 0."""
+        return tl.log2(x)
+
 else:
 
     @triton.jit
@@ -65,3 +70,12 @@ else:
     @triton.jit
     def number(numbers, index: tl.constexpr, dtype: tl.constexpr):
         return numbers[2 * index].to(dtype) + numbers[2 * index + 1].to(dtype)
+
+    @triton.jit
+    def log2(x):
+        if tl.target_info.is_cuda() and x.dtype == tl.float32:
+            return tl.inline_asm_elementwise(
+                "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+            )
+        else:
+            return tl.log2(x)
