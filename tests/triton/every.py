@@ -21,11 +21,9 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.harness.precision import matmul_precision
-from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import backward_tiles, forward_tiles
-from dmlkernels.backends.triton.precision import first_precision, second_precision
-from dmlkernels.backends.triton.problem import operand_of, work_of
 from dmlkernels.backends.triton.tiles import Tiles
+from dmlkernels.backends.triton.work import backward_work, forward_work
 from tests.triton.compiling import TARGETS, Compiled
 from tests.triton.launches import KINDS, compile_launches, make_pairs
 from tests.triton.limits import complaints
@@ -80,12 +78,10 @@ class Configuration(NamedTuple):
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
         operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
         pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
-        epilogue, mixed = epilogue_of(pairs.statistic), operands.rows != operands.columns
         with matmul_precision(self.precision):
-            first = work_of(pairs, first_precision(epilogue, arch, mixed))
-            second = work_of(pairs, second_precision(epilogue, operand_of(pairs), arch, mixed))
-        forward = forward_tiles(first, arch, pairs.num_rows)._replace(SLICE=0)
-        return {forward, backward_tiles(second, arch, False), backward_tiles(second, arch, True)}
+            forward, backward = forward_work(pairs, arch), backward_work(pairs, arch)
+        scoring = forward_tiles(forward, arch, pairs.num_rows)._replace(SLICE=0)
+        return {scoring, backward_tiles(backward, arch, False), backward_tiles(backward, arch, True)}
 
 
 def small_sample() -> list[Configuration]:

@@ -23,9 +23,9 @@ from dmlkernels.backends.triton.plan import (
     next_power_of_2,
     norm_tiles,
 )
-from dmlkernels.backends.triton.precision import first_precision, second_precision
-from dmlkernels.backends.triton.problem import Problem, Vectors, operand_of, strides, work_of
+from dmlkernels.backends.triton.problem import Problem, Vectors, strides
 from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS, saved_size
+from dmlkernels.backends.triton.work import backward_work, forward_work
 
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
@@ -35,8 +35,8 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     rows, columns = problem.sides()
     epilogue, order, flags = problem.epilogue, problem.saved.order, problem.saved.flags
     neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
-    precision, places = first_precision(epilogue, arch, problem.mixed), problem.row_places
-    tiles = forward_tiles(work_of(pairs, precision), arch, rows.size)
+    work, places = forward_work(pairs, arch), problem.row_places
+    tiles = forward_tiles(work, arch, rows.size)
     blocks = triton.cdiv(places, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
     count = num_splits(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * len(neutral), limit)
@@ -48,7 +48,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
         rows.size, columns.size, strides(rows, columns), coded(*problem.borders), problem.hyper,
         FOLD=epilogue.fold, MASK=epilogue.mask, FINISH=epilogue.finish, READY=epilogue.ready, EMPTY=epilogue.empty,
         VALUES=Values(0, pairs.statistic.num_row_values, int(epilogue.weighted)), LAYOUT=problem.layout,
-        PRECISION=precision,
+        PRECISION=work.precision,
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
         **tiles.options(), **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
@@ -101,8 +101,8 @@ def _gradient(
     arch: Architecture,
 ) -> _Gradient:
     epilogue, dim = problem.epilogue, owned.vectors.shape[1]
-    precision = second_precision(epilogue, operand_of(problem.pairs), arch, problem.mixed)
-    tiles = backward_tiles(work_of(problem.pairs, precision), arch, side == COLUMNS)
+    work = backward_work(problem.pairs, arch)
+    tiles = backward_tiles(work, arch, side == COLUMNS)
     places = owned.size // problem.group * next_power_of_2(problem.group) if side == COLUMNS else problem.row_places
     if flags is not None:
         row_tile, column_tile = (tiles.N, tiles.M) if side == COLUMNS else (tiles.M, tiles.N)
@@ -122,7 +122,7 @@ def _gradient(
         owned.size, streamed.size, strides(owned, streamed), coded(*borders), problem.hyper,
         SLOPE=epilogue.slope, VALUES=Values(num_plain, num_values, int(epilogue.weighted)),
         LAYOUT=problem.layout, SIDE=side, PARTIAL=count > 1,
-        PRECISION=precision,
+        PRECISION=work.precision,
         DIM=dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D, SLICE=tiles.SLICE,
         **tiles.options(), **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

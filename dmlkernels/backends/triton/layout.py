@@ -15,6 +15,7 @@ from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, num_flags, split
+from dmlkernels.backends.triton.work import operand_of
 from dmlkernels.statistics import IGNORED
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
@@ -78,10 +79,7 @@ def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
 
 def empty_points(pairs: Pairs) -> Tensor:
     """Memory of points and of the columns that they meet."""
-    dtype = pairs.rows.dtype
-    if pairs.columns is not None:
-        dtype = torch.promote_types(dtype, pairs.columns.dtype)
-    return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=dtype)
+    return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=operand_of(pairs))
 
 
 def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import torch
 import triton
 from torch import Tensor
 
@@ -16,8 +15,7 @@ from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout
 from dmlkernels.backends.triton.kernels.values import values_kernel
-from dmlkernels.backends.triton.plan import Work, copy_tiles
-from dmlkernels.backends.triton.precision import is_mixed
+from dmlkernels.backends.triton.plan import copy_tiles
 from dmlkernels.backends.triton.saved import Saved, split
 
 
@@ -41,22 +39,6 @@ class Vectors(NamedTuple):
 def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
     """Of the vectors and of the values, as the kernels take them."""
     return first.stride, second.stride, first.values.stride(0), second.values.stride(0)
-
-
-def operand_of(pairs: Pairs) -> torch.dtype:
-    """Type that vectors are multiplied in."""
-    same = pairs.columns is None or pairs.columns.dtype == pairs.rows.dtype
-    return pairs.rows.dtype if same else pairs.dtype
-
-
-def work_of(pairs: Pairs, precision: str) -> Work:
-    """What tile sizes follow from."""
-    statistic = pairs.statistic
-    given = statistic.reads_labels and pairs.column_labels is not None
-    return Work(
-        pairs.dim, operand_of(pairs), epilogue_of(statistic).live_tiles, statistic.group, precision,
-        given, pairs.within, statistic.views,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,12 +96,6 @@ class Problem:
     def hyper(self) -> tuple[float, ...]:
         """Numbers of the statistic."""
         return layout.split_numbers(self.epilogue.hyper(self.pairs.statistic))
-
-    @property
-    def mixed(self) -> bool:
-        """Whether halves meet float32, be it in points that are float32 together."""
-        columns = self.pairs.columns
-        return columns is not None and is_mixed(self.pairs.rows.dtype, columns.dtype)
 
     @cached_property
     def vectors(self) -> tuple[Tensor, Tensor]:
