@@ -24,7 +24,7 @@ def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, 
     from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
 
     centers, (programs, options) = unit_stride(centers), _launch(centers, group)
-    parts = centers.new_empty(programs, dtype=_sum_type(centers))
+    parts = centers.new_empty(programs, dtype=torch.promote_types(centers.dtype, torch.float32))
     with on_device(centers.device):
         spread_kernel[(programs,)](
             centers, parts, centers.shape[0] // group, centers.stride(0), SLACK=slack, GROUP=group, **options,
@@ -35,18 +35,15 @@ def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, 
 
 def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
     """Gradient of the centres from that of the sum."""
-    import triton.language as tl
-
     from dmlkernels.backends.triton.kernels.spread import spread_slope_kernel
     from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
 
     found = centers.new_empty(centers.shape)
     centers, (programs, options) = unit_stride(centers), _launch(centers, group)
-    type_ = tl.float64 if _sum_type(centers) == torch.float64 else tl.float32
     with on_device(centers.device):
         spread_slope_kernel[(programs,)](
-            centers, gradient, found, centers.shape[0] // group, centers.stride(0), TYPE=type_, SLACK=slack,
-            GROUP=group, **options, **FUSED_MULTIPLY_ADD,
+            centers, gradient, found, centers.shape[0] // group, centers.stride(0), SLACK=slack, GROUP=group,
+            **options, **FUSED_MULTIPLY_ADD,
         )  # fmt: skip
     return found
 
@@ -59,7 +56,3 @@ def _launch(centers: Tensor, group: int) -> tuple[int, dict[str, int]]:
     block_d = max(_ROWS, min(most, next_power_of_2(centers.shape[1])))
     programs = -(-(centers.shape[0] // group) // (rows // padded))
     return programs, {"PADDED": padded, "DIM": centers.shape[1], "M": rows, "BLOCK_D": block_d}
-
-
-def _sum_type(centers: Tensor) -> torch.dtype:
-    return torch.promote_types(centers.dtype, torch.float32)

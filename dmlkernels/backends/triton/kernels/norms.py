@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.kernels.blocks import ignored_label
+from dmlkernels.backends.triton.kernels.blocks import ignored_label, load_vectors
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 SHRINK = tl.constexpr(2.0**-650)
@@ -38,24 +38,28 @@ def reciprocal_of(total, shrunk_total, valid, WIDE: tl.constexpr):
 
 
 @triton.jit
+def norms_of(block, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Reciprocal norms of a block's vectors, float64, 0 where not valid."""
+    T: tl.constexpr = block[0].dtype.element_ty
+    WIDE: tl.constexpr = tl.float64 == T
+    total, shrunk_total = tl.zeros([M], tl.float64), tl.zeros([M], tl.float64)
+    for start in tl.range(0, DIM, BLOCK_D):
+        vectors = load_vectors(block, start, T, DIM, BLOCK_D)
+        total, shrunk_total = add_squares(total, shrunk_total, vectors, WIDE)
+    return reciprocal_of(total, shrunk_total, block[3], WIDE)
+
+
+@triton.jit
 def store_norms(
     p, label_p, out_p, index, count, labelled, pitch, stride,
     GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any."""
-    WIDE: tl.constexpr = p.dtype.element_ty == tl.float64
     valid = index < count
     if label_p is not None:
         label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
         valid = valid & (label != ignored_label(label_p.dtype.element_ty))
-    total = tl.zeros([M], tl.float64)
-    shrunk_total = tl.zeros([M], tl.float64)
-    for start in tl.range(0, DIM, BLOCK_D):
-        d = start + tl.arange(0, BLOCK_D)
-        mask = valid[:, None] & (d < DIM)[None, :]
-        values = tl.load(p + index.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0)
-        total, shrunk_total = add_squares(total, shrunk_total, values, WIDE)
-    reciprocal = reciprocal_of(total, shrunk_total, valid, WIDE)
+    reciprocal = norms_of((p, tl.program_id(0) * 0, index, valid, stride), DIM, M, BLOCK_D)
     tl.store(out_p + index, reciprocal.to(out_p.dtype.element_ty), mask=index < pitch)
 
 

@@ -1,4 +1,4 @@
-"""What a compiled kernel and an interpreted one spell differently."""
+"""Scalars in kernels: those that come in tuples, and what compiled kernels and interpreted ones spell differently."""
 
 from __future__ import annotations
 
