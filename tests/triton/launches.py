@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import launch
-from dmlkernels.backends.triton.plan import LARGEST_GROUP
+from dmlkernels.backends.triton.plan import LARGEST_GROUP, Architecture
 from dmlkernels.statistics import (
     Circle,
     Divergence,
@@ -96,6 +96,13 @@ def make_pairs(
     return KINDS[kind](_meta(rows, dim, dtype=dtype), _meta(columns, dim, dtype=column_dtype or dtype))
 
 
+def launch_both(pairs: Pairs, arch: Architecture) -> None:
+    """Forward, and backward to whatever can have a gradient."""
+    forward = launch.forward(pairs, arch)
+    gradient = torch.empty_like(forward.statistics)
+    launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
+
+
 def compile_launches(
     kind: str,
     target: str,
@@ -109,7 +116,5 @@ def compile_launches(
     pairs = make_pairs(kind, dtype, dim, rows, columns, column_dtype)
     arch = TARGETS[target][1]
     with compiled(target) as found:
-        forward = launch.forward(pairs, arch)
-        gradient = torch.empty_like(forward.statistics)
-        launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
+        launch_both(pairs, arch)
     return found

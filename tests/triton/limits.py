@@ -28,7 +28,12 @@ def allowed_spill(configuration: Configuration, one: Compiled) -> int:
         return PARKED_CENTERS
     if configuration.operands == "float64" and configuration.kind == "fused":
         return PARKED_FUSED_DOUBLES
-    return PARKED if one.registers <= 128 or configuration.operands == "float64" else 0
+    return PARKED if configuration.operands == "float64" else parked(one.registers)
+
+
+def parked(registers: int) -> int:
+    """Bytes a thread, in loops, of a kernel with so many registers."""
+    return PARKED if registers <= 128 else 0
 
 
 def allowed_outside(configuration: Configuration, one: Compiled) -> int:

@@ -14,12 +14,12 @@ import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.triton import launch, spread
+from dmlkernels.backends.triton import spread
 from dmlkernels.backends.triton.kernels import backward, forward, gradients, norms
 from dmlkernels.backends.triton.kernels import spread as spread_kernels
 from tests.triton.compiling import TARGETS, compiled, launched
 from tests.triton.every import Configuration, check, small_sample
-from tests.triton.launches import compile_launches, make_pairs
+from tests.triton.launches import compile_launches, launch_both, make_pairs
 from tests.triton.limits import MAIN, SHARED
 
 EVERY_KERNEL = {"prepare_kernel", "values_kernel", "merge_kernel", "combine_kernel", *MAIN}
@@ -46,10 +46,7 @@ def test_a_last_partial_batch_compiles_nothing(kind: str) -> None:
     arch, counts = TARGETS["sm_90"][1], []
     with launched("sm_90") as found:
         for rows in (1024, 1000, 517):
-            pairs = make_pairs(kind, torch.bfloat16, 64, rows, 10_000)
-            forward = launch.forward(pairs, arch)
-            gradient = torch.empty_like(forward.statistics)
-            launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
+            launch_both(make_pairs(kind, torch.bfloat16, 64, rows, 10_000), arch)
             counts.append(len(found))
     assert counts == [counts[0]] * 3
 

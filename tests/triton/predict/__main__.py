@@ -13,7 +13,7 @@ from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.tiles import Tiles
 from tests.triton.compiling import TARGETS, launched
-from tests.triton.launches import KINDS, make_pairs
+from tests.triton.launches import KINDS, launch_both, make_pairs
 from tests.triton.predict.kernel import Prediction, predict
 from tests.triton.predict.machine import MACHINES
 
@@ -29,9 +29,7 @@ def predictions(kind: str, type_: str, dim: int, target: str) -> Iterator[Predic
     pairs = make_pairs(kind, dtype, dim, *(POINTS if kind in ("field", "fused", "moments of points") else SHAPE))
     arch = TARGETS[target][1]
     with matmul_precision(precision), launched(target) as found:
-        forward = launch.forward(pairs, arch)
-        gradient = torch.empty_like(forward.statistics)
-        launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
+        launch_both(pairs, arch)
     for name, kernel, options, grid in found:
         if name in ("forward_kernel", "backward_kernel"):
             side = _ROLES.get(getattr(options.get("SIDE"), "value", options.get("SIDE")), "")

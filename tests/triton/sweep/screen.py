@@ -11,9 +11,8 @@ from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton.saved import saved_size
 from dmlkernels.backends.triton.tiles import Tiles
 from tests.triton.compiling import TARGETS, launched
-from tests.triton.limits import PARKED
+from tests.triton.limits import SHARED, parked
 from tests.triton.predict.kernel import Prediction, predict
-from tests.triton.predict.machine import MACHINES
 from tests.triton.sweep.places import Place, candidates, in_table, run
 
 Predicted = dict[Tiles | None, Prediction | None]  # None: what ships; and what does not fit
@@ -33,8 +32,8 @@ def screen(place: Place, tiles: Tiles | None, target: str) -> Prediction | None:
     (one,) = (one for one in found if one[0] in ("forward_kernel", "backward_kernel"))
     _, kernel, options, grid = one
     made = predict(kernel, options, grid, target, place.role)
-    spills = made.spilled_in_loops > (PARKED if made.registers <= 128 else 0)
-    return None if spills or kernel.metadata.shared > MACHINES[target].shared else made
+    spills = made.spilled_in_loops > parked(made.registers)
+    return None if spills or kernel.metadata.shared > SHARED[target] else made
 
 
 def best_predicted(
