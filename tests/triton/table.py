@@ -24,10 +24,11 @@ INTRODUCTION = """\
 
 Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. Nothing here was measured on a device.
 
-Five kernels serve every loss: `norms` (reciprocal norms), `forward` and `backward` (tiles of scores), `merge` and
-`combine` (splits of the streamed side, added up in a fixed order). What differs between losses are the device functions
-in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends of their
-pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
+Six kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
+vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row), `merge` and `combine`
+(splits of the streamed side, added up in a fixed order). SoftTriple's regulariser has two of its own. What differs
+between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW)
+or, among points, both ends of their pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
 
 Most tiles are plain: they hold no positive pair, no border and nothing ignored, and their epilogue masks nothing.
 Labels decide which are, 32 tiles at a time, a bit each. A tile of the others takes several times as many instructions,
