@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.precision import matmul_precision
+from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.statistics import LogSumExp
+from dmlkernels.statistics import LogSumExp, Moments
 from tests.conformance.evaluate import Outcome, errors, factor_like, truth
 from tests.gpu.common import made, worst_errors
 from tests.losses import Loss
@@ -38,6 +39,20 @@ def tf32(kind: str, precision: str) -> None:
     exact = kind.startswith(("field", "fused"))
     assert statistics <= (1e-4 if exact else 2e-2), f"statistics: error {statistics:.1e}"
     assert max(gradients) <= (1e-3 if exact else 5e-2), f"gradients: error {max(gradients):.1e}"
+
+
+def closed_form_keeps_collapsed_variances(dtype: torch.dtype, precision: str) -> None:
+    """Cosines near 0.95 and their variance, in float64 whatever precision products have elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(64, generator=generator)
+    rows = (4.4 * common + torch.randn(2000, 64, generator=generator)).to("cuda", dtype)
+    columns = (4.4 * common + torch.randn(3000, 64, generator=generator)).to("cuda", dtype)
+    pairs = Pairs(Moments(), rows, columns, torch.arange(2000, device="cuda"))
+    with matmul_precision(precision):
+        assert closed.applies(pairs)
+        statistics, *gradients = worst_errors(pairs)
+    assert statistics <= 1e-4, f"statistics: error {statistics:.1e}"
+    assert max(gradients) <= (1e-3 if dtype == torch.float32 else 2e-2), f"gradients: error {max(gradients):.1e}"
 
 
 def autocast(loss: Loss, half: torch.dtype) -> None:

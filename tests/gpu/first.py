@@ -40,6 +40,8 @@ def in_order() -> Iterator[Check]:
     """Every check once."""
     for dtype in (torch.bfloat16, torch.float32, torch.float16):
         yield from _accuracy(EPILOGUES, "small", dtype)
+    run = partial(checks.closed_form_keeps_collapsed_variances, torch.float32, "high")
+    yield Check("closed form", run)
     for loss in USED_MOST:
         yield Check(f"the host never waits, {loss}", partial(checks.host_never_waits, loss))
         yield Check(f"CUDA graph, {loss}", partial(checks.graph_capture_and_replay, loss))

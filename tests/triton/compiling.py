@@ -103,9 +103,19 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
 
 def _jit_functions() -> Iterator[JITFunction]:
     from dmlkernels.backends.triton.formulas import decidability, rows
-    from dmlkernels.backends.triton.kernels import backward, forward, gradients, labels, norms, order, spread, values
+    from dmlkernels.backends.triton.kernels import (
+        backward,
+        closed_form,
+        forward,
+        gradients,
+        labels,
+        norms,
+        order,
+        spread,
+        values,
+    )
 
-    for module in (backward, forward, gradients, labels, norms, order, spread, values, decidability, rows):
+    for module in (backward, closed_form, forward, gradients, labels, norms, order, spread, values, decidability, rows):
         for value in vars(module).values():
             if isinstance(value, JITFunction):
                 yield value

@@ -26,9 +26,10 @@ Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. 
 
 Six kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row), `merge` and `combine`
-(splits of the streamed side, added up in a fixed order). SoftTriple's regulariser has two of its own. What differs
-between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns rows (dX), columns (dW)
-or, among points, both ends of their pairs. The native CUDA engine has [a page of its own](cuda_engine.md).
+(splits of the streamed side, added up in a fixed order). SoftTriple's regulariser has two of its own, PD-Loss's closed
+form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
+rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
+[a page of its own](cuda_engine.md).
 
 Most tiles are plain: they hold no positive pair, no border and nothing ignored, and their epilogue masks nothing.
 Labels decide which are, 32 tiles at a time, a bit each. A tile of the others takes several times as many instructions,

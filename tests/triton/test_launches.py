@@ -22,7 +22,7 @@ from tests.triton.counting import count
 from tests.triton.launches import FIELD
 
 MOST = {  # small, large
-    "pd": (10, 160),
+    "pd": (10, 12),
     "decidability": (9, 10),
     "field": (11, 21),
     "field_alone": (9, 10),

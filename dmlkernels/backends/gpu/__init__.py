@@ -11,16 +11,19 @@ from dmlkernels.backends import blocked
 from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs, Solver
+from dmlkernels.statistics import Moments
 
 __all__ = ["on_device", "solver"]
 
 
-def solver(pairs: Pairs, kernels: Solver, fits: bool) -> Solver:
-    """Who computes these pairs: the kernels; the closed form where it is cheaper; the torch backend if a tile of the
-    kernels does not hold all columns of a label."""
+def solver(pairs: Pairs, kernels: Solver, fits: bool, closed_moments: Solver = closed) -> Solver:
+    """Who computes these pairs: the kernels; the closed form where it is cheaper, of moments an engine's own if it has
+    one; the torch backend if a tile of the kernels does not hold all columns of a label."""
     if not fits:
         return blocked
-    return closed if closed.applies(pairs) else kernels
+    if not closed.applies(pairs):
+        return kernels
+    return closed_moments if isinstance(pairs.statistic, Moments) else closed
 
 
 @contextmanager

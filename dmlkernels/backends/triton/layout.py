@@ -30,11 +30,12 @@ def prepare(pairs: Pairs, saved: Tensor) -> Tensor | None:
     parts = split(pairs, saved)
     if pairs.within:
         return _arrange(pairs, parts)
-    _prepare(pairs, parts)
+    prepare_vectors(pairs, parts)
     return None
 
 
-def _prepare(pairs: Pairs, saved: Saved) -> None:
+def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
+    """The same for rows that meet columns."""
     assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
     statistic, given = pairs.statistic, pairs.row_values

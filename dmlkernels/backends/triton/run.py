@@ -14,7 +14,7 @@ from dmlkernels.backends.gpu.splits import multiprocessors
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Solver
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture, fits
-from dmlkernels.backends.triton.saved import saved_size
+from dmlkernels.backends.triton.saved import closed_size, saved_size
 from dmlkernels.statistics import CATALOGUE
 
 
@@ -38,7 +38,27 @@ class _Kernels(Solver):
         return launch.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
 
 
-_KERNELS = _Kernels()
+class _ClosedMoments(Solver):
+    """The same without tiles."""
+
+    def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
+        return (closed_size(pairs),)
+
+    def forward(self, pairs: Pairs) -> Forward:
+        from dmlkernels.backends.triton import closed_form
+
+        return closed_form.forward(pairs, architecture(pairs.rows.device))
+
+    def backward(
+        self, pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
+    ) -> Gradients:
+        from dmlkernels.backends.triton import closed_form
+
+        arch = architecture(pairs.rows.device)
+        return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+
+
+_KERNELS, _CLOSED_MOMENTS = _Kernels(), _ClosedMoments()
 
 
 def supports(statistic: str) -> bool:
@@ -67,7 +87,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
 
 
 def _solver(pairs: Pairs) -> Solver:
-    return solver(pairs, _KERNELS, fits(pairs.statistic.group))
+    return solver(pairs, _KERNELS, fits(pairs.statistic.group), _CLOSED_MOMENTS)
 
 
 def architecture(device: torch.device) -> Architecture:

@@ -81,3 +81,25 @@ def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int]:
 
 def _rounded(count: int) -> int:
     return -(-count // 128) * 128
+
+
+WIDE = torch.float64  # of the closed form
+
+
+def closed_size(pairs: Pairs) -> int:
+    """Numbers of what ``split_closed`` takes apart."""
+    return sum(_closed_sizes(pairs)) * WIDE.itemsize // pairs.dtype.itemsize
+
+
+def split_closed(pairs: Pairs, saved: Tensor) -> tuple[Saved, Tensor]:
+    """Take what the closed form keeps apart, all float64 but small labels: the parts above, and the mean of the unit
+    columns above the matrix of their products, (D + 1, D)."""
+    rows, columns, labels, sums = saved.view(WIDE).split(_closed_sizes(pairs))
+    parts = Saved(rows[None], columns[None], labels.view(torch.int32)[: pairs.num_rows], None, None)
+    return parts, sums.view(pairs.dim + 1, pairs.dim)
+
+
+def _closed_sizes(pairs: Pairs) -> tuple[int, int, int, int]:
+    """Of rows, columns, labels and sums."""
+    rows = pitch_of(pairs.num_rows)
+    return rows, pitch_of(pairs.num_columns), rows // 2, (pairs.dim + 1) * pairs.dim
