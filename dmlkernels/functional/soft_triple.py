@@ -107,7 +107,7 @@ def soft_triple_loss(
     pairs = inputs.num_proxies * (centers_per_class - 1)
     wide = inputs.proxies.to(torch.promote_types(centers.dtype, embeddings.dtype))
     chosen = backends.resolve(backend, wide.device.type)
-    return loss + tau / pairs * inputs.whole(center_spread(wide, centers_per_class, chosen))
+    return torch.add(loss, inputs.whole(center_spread(wide, centers_per_class, chosen)), alpha=tau / pairs)
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

@@ -13,8 +13,10 @@ from dmlkernels.backends.triton.saved import saved_size, split
 from dmlkernels.statistics import IGNORED, Fused, LogSumExp
 from tests.triton.common import DEVICE, FIELD
 
+SMALL_IGNORED = torch.iinfo(torch.int32).min
 
-@pytest.mark.parametrize("border", [None, 1, 64, 130])
+
+@pytest.mark.parametrize("border", [None, 0, 1, 64, 130, 131])
 @pytest.mark.parametrize("columns", [0, 3, 70])
 def test_is_what_sorting_gives(border: int | None, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(columns)
@@ -37,10 +39,11 @@ def test_is_what_sorting_gives(border: int | None, columns: int, monkeypatch: py
         more = torch.arange(columns, device=DEVICE) if given is None else given
     wide = torch.cat((labels[order.long()], more))
     assert torch.equal(small[:, None] == small[None, :], wide[:, None] == wide[None, :])
-    assert torch.equal(small == layout.INT32_IGNORED, wide == IGNORED)
+    assert torch.equal(small == SMALL_IGNORED, wide == IGNORED)
     sorted_order, sorted_small, sorted_points = arranged(pairs)
     assert torch.equal(order, sorted_order) and torch.equal(points, sorted_points)
-    assert torch.equal(sorted_small[:, None] == sorted_small[None, :], small[:, None] == small[None, :])
+    # Columns meet points only.
+    assert torch.equal(sorted_small[:131, None] == sorted_small[None, :], small[:131, None] == small[None, :])
 
 
 def arranged(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,4 +61,4 @@ def test_small_labels() -> None:
     saved = pairs.rows.new_empty(saved_size(pairs))
     assert layout.prepare(pairs, saved) is None
     small = split(pairs, saved).labels
-    assert small is not None and small.tolist() == [0, 5, 6, 6, -1, -1, 6, layout.INT32_IGNORED]
+    assert small is not None and small.tolist() == [0, 5, 6, 6, -1, -1, 6, SMALL_IGNORED]

@@ -8,7 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
-from dmlkernels.backends.gpu.layout import class_order, unit_stride
+from dmlkernels.backends.gpu.layout import unit_stride
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
@@ -16,11 +16,9 @@ from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, num_flags, split
 from dmlkernels.backends.triton.work import operand_of
-from dmlkernels.statistics import IGNORED
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
-INT32_IGNORED = torch.iinfo(torch.int32).min
-MOST_COUNTED = 2**13  # points that a kernel puts in order: its work grows as their square
+MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work grows as their square
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
@@ -57,23 +55,21 @@ def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
 
 def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
     assert pairs.row_labels is not None, "points that meet each other have labels"
-    labels, more = pairs.row_labels, None if pairs.columns is None else pairs.column_labels
-    count = pairs.num_rows + pairs.num_columns
-    counted = count <= MOST_COUNTED and len(pairs.row_boundaries) <= 1
-    order = None
-    if not counted:
-        order, labels = _sort(pairs, labels)
-        more = None
+    assert len(pairs.row_boundaries) <= 1, "points are of two segments at most"
+    labels = pairs.row_labels.contiguous()
+    more = None if pairs.column_labels is None else pairs.column_labels.contiguous()
+    few = pairs.num_rows + pairs.num_columns <= MOST_COUNTED
+    labels_in_order, order = (None, None) if few else labels.sort(stable=True)
     vectors = empty_points(pairs)
     rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
     m, block_d = copy_tiles(pairs.dim)
     pitch = saved.columns.shape[1]
     arrange_kernel[(triton.cdiv(pitch, m),)](
-        labels, more, rows, columns, _weights(pairs), order,
+        labels, more, labels_in_order, order, rows, columns, _weights(pairs),
         saved.order, saved.labels, vectors, saved.columns, saved.flags,
         pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns), num_flags(pairs),
-        COUNTED=counted, WEIGHTED=pairs.statistic.reads_weights, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
-        **FUSED_MULTIPLY_ADD,
+        pairs.num_rows.bit_length(),
+        WEIGHTED=pairs.statistic.reads_weights, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     return vectors
 
@@ -88,17 +84,6 @@ def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:
     return rows.stride(0), 0 if columns is None else columns.stride(0)
 
 
-def _sort(pairs: Pairs, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each of the points sorted by class comes from, and small labels of these and of the columns."""
-    order = class_order(labels, pairs.row_boundaries)
-    labels = labels.index_select(0, order)
-    if pairs.columns is not None:
-        more = pairs.column_labels
-        more = torch.arange(pairs.num_columns, device=labels.device) if more is None else more
-        labels = torch.cat((labels, more))
-    return order, ranks(labels)
-
-
 def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
     """Each number as two float32, since that is what a kernel is passed; a float64 kernel adds them up."""
     halves: list[float] = []
@@ -106,12 +91,6 @@ def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
         high = torch.tensor(value, dtype=torch.float32).item()
         halves += [high, value - high]
     return tuple(halves)
-
-
-def ranks(labels: Tensor) -> Tensor:
-    """32-bit numbers in the order of the labels, and equal where they are."""
-    found = torch.searchsorted(labels.sort().values, labels)
-    return found.to(torch.int32).masked_fill_(labels == IGNORED, INT32_IGNORED)
 
 
 def _weights(pairs: Pairs) -> Tensor | None:

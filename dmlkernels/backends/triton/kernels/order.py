@@ -40,6 +40,36 @@ def place_of(label_p, more_p, i, label, num_points, total, border, M: tl.constex
 
 
 @triton.jit
+def count_lower(sorted_p, count, steps, label):
+    """How many of the sorted labels are lower, and whether one is equal: a binary search of so many steps."""
+    low = tl.zeros(label.shape, tl.int32)
+    high = low + count
+    for _ in tl.range(0, loop_bound(steps)):
+        middle = (low + high) >> 1
+        searched = low < high
+        less = tl.load(sorted_p + middle, mask=searched, other=0) < label
+        low = tl.where(searched & less, middle + 1, low)
+        high = tl.where(searched & (less == 0), middle, high)
+    inside = low < count
+    return low, inside & (tl.load(sorted_p + low, mask=inside, other=0) == label)
+
+
+@triton.jit
+def place_in_segments(raw_p, i, source, label, num_points, border, M: tl.constexpr, N: tl.constexpr):
+    """Where points lie that are number ``i`` by class: by segment, then by class. The shorter segment is counted."""
+    first_is_shorter = border <= num_points - border
+    begin, end = tl.where(first_is_shorter, 0, border), tl.where(first_is_shorter, border, num_points)
+    before = tl.zeros([M], tl.int32)
+    for start in tl.range(loop_bound(begin), loop_bound(end), N):
+        j = start + tl.arange(0, N)
+        other = tl.load(raw_p + j, mask=j < end, other=0)
+        less = (other[None, :] < label[:, None]) | ((other[None, :] == label[:, None]) & (j[None, :] < source[:, None]))
+        before += tl.sum((less & (j < end)[None, :]).to(tl.int32), 1)
+    in_first = tl.where(first_is_shorter, before, i - before)
+    return tl.where(source < border, in_first, border + i - in_first)
+
+
+@triton.jit
 def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexpr, DIM: tl.constexpr):
     """Numbers ``d`` of points and then of columns."""
     inside = (d < DIM)[None, :]
@@ -53,16 +83,15 @@ def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexp
     return values
 
 
-@triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "num_words"])
+@triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "num_words", "steps"])
 def arrange_kernel(
-    label_p, more_p, x_p, w_p, weight_p, order_in_p,  # order_in: in which to take the points, unless they are COUNTED
+    label_p, more_p, sorted_p, sorted_from_p, x_p, w_p, weight_p,  # labels of points, of columns; of points, sorted
     order_p, small_p, vectors_p, values_p, flags_p,
-    num_points, num_more, border, pitch, strides, num_words,
-    COUNTED: tl.constexpr, WEIGHTED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    num_points, num_more, border, pitch, strides, num_words, steps,
+    WEIGHTED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Order, small labels, copies of the vectors in that order, reciprocal norms and weights: see Saved. Unless they
-    are COUNTED, ``label_p`` are the small labels, in order."""
+    """Order, small labels, copies of the vectors in that order, reciprocal norms and weights: see Saved. Few points are
+    counted, and their labels need not be sorted."""
     T: tl.constexpr = values_p.dtype.element_ty
     OUT: tl.constexpr = vectors_p.dtype.element_ty
     total = num_points + num_more
@@ -71,17 +100,20 @@ def arrange_kernel(
     inside = i < total
     if flags_p is not None:
         clear(flags_p, num_words, 1024)
-    if COUNTED:
+    if sorted_p is None:
+        source = i
         label = label_at(label_p, more_p, i, num_points, total)
         place, lower = place_of(label_p, more_p, i, label, num_points, total, border, M, N)
-        ignored = label == ignored_label(label.dtype)
-        small = tl.where(ignored, ignored_label(tl.int32), lower)
-        source = i
     else:
+        source = tl.where(is_point, tl.load(sorted_from_p + i, mask=is_point, other=0).to(tl.int32), i)
+        label = label_at(sorted_p, more_p, i, num_points, total)
+        lower, known = count_lower(sorted_p, num_points, steps, label)
+        lower = 2 * lower + (known == 0).to(tl.int32)
         place = i
-        small = tl.load(label_p + i, mask=inside, other=0)
-        ignored = small == ignored_label(tl.int32)
-        source = tl.where(is_point, tl.load(order_in_p + i, mask=is_point, other=0).to(tl.int32), i)
+        if (border > 0) & (border < num_points):
+            place = tl.where(is_point, place_in_segments(label_p, i, source, label, num_points, border, M, N), i)
+    ignored = label == ignored_label(label.dtype)
+    small = tl.where(ignored, ignored_label(tl.int32), lower)
     tl.store(order_p + place, source, mask=is_point)
     tl.store(small_p + place, small, mask=inside)
     valid = inside & (ignored == 0)
