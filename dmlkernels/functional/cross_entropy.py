@@ -80,18 +80,15 @@ def class_scores(
     inputs: ProxyInputs,
     scale: float | Tensor,
     *,
-    threshold: Tensor | None = None,  # (B,)
-    hardness: float | Tensor = 0.0,
     group: int = 1,
 ) -> Tensor:  # (B, 2)
     """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
-    With a ``threshold`` a negative score s above it counts as ``s (hardness + s)``. With a
-    ``group`` a class's score is that of the nearest of so many neighbouring proxies.
+    With a ``group`` a class's score is that of the nearest of so many neighbouring proxies.
     """
-    if not isinstance(scale, Tensor) and threshold is None:
+    if not isinstance(scale, Tensor):
         return inputs.statistics(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
-    values = row_values(inputs, scale, torch.inf if threshold is None else threshold, hardness)
+    values = row_values(inputs, scale, torch.inf, 0.0)  # the others are CurricularFace's
     return inputs.statistics(RowLogSumExp() if group == 1 else RowSubCenter(group), values)[:, :2]
 
 
@@ -106,6 +103,7 @@ def cross_entropy_loss(
     moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the positive scores
     *,
     formula: Formula | None = None,
+    values: Tensor | None = None,  # (B, k), that the formula reads
     include_positive: bool = True,  # in the denominator
     scale: float | Tensor = 1.0,
     label_smoothing: float = 0.0,
@@ -113,21 +111,22 @@ def cross_entropy_loss(
     class_weights: Tensor | None = None,  # (C,), needed to smooth labels
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
-    beside: Tensor | None = None,  # (B,), to add to each sample's loss
+    beside: Callable[[], Tensor] | None = None,  # -> (B,), to add to each sample's loss
 ) -> Tensor:
     """Cross-entropy with smoothed targets and weights; the mean divides by the sum of the weights.
 
-    ``formula`` names kernels for the plain mean or sum, if there are any.
+    ``formula`` names kernels for the mean or sum, if there are any; they add what is ``beside``, too.
     """
-    if label_smoothing == 0 and weights is None and beside is None:
-        loss = loss_by_kernels(formula, statistics, inputs, sample_weight, reduction)
+    if label_smoothing == 0:
+        weight = sample_weight if weights is None else weights if sample_weight is None else weights * sample_weight
+        loss = loss_by_kernels(formula, statistics, inputs, weight, reduction, values)
         if loss is not None:
             return loss
     positive, negative = statistics.unbind(1)
     target = moved(positive)
     losses = cross_entropy(target, negative) if include_positive else negative - target
     if beside is not None:
-        losses = losses + beside
+        losses = losses + beside()
     if label_smoothing > 0:
         shift = target - positive
         losses = smoothed(inputs, scale, losses, target + losses, shift, label_smoothing, class_weights, weights)

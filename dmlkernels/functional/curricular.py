@@ -12,9 +12,13 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import check_angle
 from dmlkernels.functional.checks import check_option, check_scalar
-from dmlkernels.functional.cross_entropy import angular_loss, class_scores, softmax_inputs, weights_of_samples
+from dmlkernels.functional.cross_entropy import angular_loss, row_values, softmax_inputs, weights_of_samples
+from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
+from dmlkernels.ops import curricular_values
+from dmlkernels.ops.margins import suits
+from dmlkernels.statistics import RowLogSumExp
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -80,16 +84,36 @@ def curricularface_loss(
     )  # fmt: skip
     scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
     weights = weights_of_samples(inputs, class_weights)
+    values = _row_values(inputs, scale, margin, hardness, momentum)
+    return angular_loss(
+        inputs, inputs.statistics(RowLogSumExp(), values)[:, :2], scale, margin,
+        weights=weights, sample_weight=sample_weight, reduction=reduction,
+    )  # fmt: skip
+
+
+def _row_values(
+    inputs: ProxyInputs,
+    scale: float | Tensor,
+    margin: float | Tensor,
+    hardness: float | Tensor,
+    momentum: float | None,
+) -> Tensor:  # (B, 3)
+    """Scale, threshold and hardness of each sample; the latter moved first."""
     cosines = positive_cosines(inputs, scale)
+    if inputs.has_kernels and suits(inputs.labels) and not isinstance(scale, Tensor) and not isinstance(margin, Tensor):
+        running, known = (hardness, 0.0) if isinstance(hardness, Tensor) else (None, hardness)
+        numbers = (scale, math.cos(margin), math.sin(margin), known, momentum or 0.0)
+        update = momentum is not None
+        values, found = curricular_values(cosines, inputs.labels, inputs.poison, running, numbers, update)
+        if running is not None and update:
+            running.copy_(found[0])
+        return values
     threshold = _added(cosines, margin)
     if momentum is not None:  # else there is nothing to exchange
         update_running(hardness, mean_over_samples(inputs, cosines) + inputs.poison, momentum)
     if isinstance(hardness, Tensor):
         hardness = inputs.per_sample("hardness", hardness.detach())
-    return angular_loss(
-        inputs, class_scores(inputs, scale, threshold=threshold, hardness=hardness), scale, margin,
-        weights=weights, sample_weight=sample_weight, reduction=reduction,
-    )  # fmt: skip
+    return row_values(inputs, scale, threshold, hardness)
 
 
 @torch.no_grad()

@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.functional.angles import add_angle
 from dmlkernels.functional.checks import check_number, check_option, check_scalar
 from dmlkernels.functional.cross_entropy import (
-    angular_loss,
     class_scores,
     cross_entropy_loss,
+    formula_of,
     softmax_inputs,
     weights_of_samples,
 )
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.running import check_momentum, update_running
+from dmlkernels.ops import norm_quality, row_norms
+from dmlkernels.ops.margins import suits
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -97,18 +100,11 @@ def adaface_loss(
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
-    with torch.no_grad():
-        norms = norms_of(inputs).clamp(_SHORTEST, _LONGEST)
-        if norm_mean is None or norm_std is None or momentum is not None:
-            mean, std = spread_of(inputs, norms)
-            if momentum is not None:
-                update_running(norm_mean, mean, momentum)
-                update_running(norm_std, std, momentum)
-            norm_mean, norm_std = mean if norm_mean is None else norm_mean, std if norm_std is None else norm_std
-        quality = ((norms - norm_mean) / (norm_std + _EPS) * concentration).clamp(-1, 1)
+    quality = quality_of(inputs, norm_mean, norm_std, momentum, concentration)
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale),
         lambda positive: scale * (_turned(positive / scale, -margin * quality) - margin * (1 + quality)),
+        formula=formula_of("turned", scale, margin, _EPS), values=quality[:, None],
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 
@@ -181,17 +177,67 @@ def magface_loss(
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
     weights = weights_of_samples(inputs, class_weights)
-    norms = norms_of(inputs).clamp(lower_norm, upper_norm)
-    angle = lower_margin + (upper_margin - lower_margin) / (upper_norm - lower_norm) * (norms - lower_norm)
-    return angular_loss(
-        inputs, class_scores(inputs, scale), scale, angle,
-        weights=weights, sample_weight=sample_weight, reduction=reduction,
-        beside=regularizer_weight * (norms / upper_norm**2 + 1 / norms),
+    norms, rate = norms_of(inputs), (upper_margin - lower_margin) / (upper_norm - lower_norm)
+
+    def held() -> Tensor:
+        return norms.clamp(lower_norm, upper_norm)
+
+    def moved(positive: Tensor) -> Tensor:
+        return scale * add_angle(positive / scale, lower_margin + rate * (held() - lower_norm))
+
+    return cross_entropy_loss(
+        inputs, class_scores(inputs, scale), moved,
+        formula=formula_of("magnified", scale, lower_norm, upper_norm, lower_margin, rate, regularizer_weight),
+        values=norms[:, None], weights=weights, sample_weight=sample_weight, reduction=reduction,
+        beside=lambda: regularizer_weight * (held() / upper_norm**2 + 1 / held()),
     )  # fmt: skip
+
+
+@torch.no_grad()
+def quality_of(
+    inputs: ProxyInputs,
+    norm_mean: float | Tensor | None,
+    norm_std: float | Tensor | None,
+    momentum: float | None,
+    concentration: float,
+) -> Tensor:  # (B,)
+    """How far the norm of each sample is above or below the mean, held between -1 and 1."""
+    norms = norms_of(inputs)
+    if inputs.has_kernels and suits(inputs.labels):
+        return _quality_by_kernels(inputs, norms, norm_mean, norm_std, momentum, concentration)
+    norms = norms.clamp(_SHORTEST, _LONGEST)
+    if norm_mean is None or norm_std is None or momentum is not None:
+        mean, std = spread_of(inputs, norms)
+        if momentum is not None:
+            update_running(norm_mean, mean, momentum)
+            update_running(norm_std, std, momentum)
+        norm_mean, norm_std = mean if norm_mean is None else norm_mean, std if norm_std is None else norm_std
+    return ((norms - norm_mean) / (norm_std + _EPS) * concentration).clamp(-1, 1)
+
+
+def _quality_by_kernels(
+    inputs: ProxyInputs,
+    norms: Tensor,
+    norm_mean: float | Tensor | None,
+    norm_std: float | Tensor | None,
+    momentum: float | None,
+    concentration: float,
+) -> Tensor:
+    running = [value if isinstance(value, Tensor) else None for value in (norm_mean, norm_std)]
+    numbers = [value if isinstance(value, float) else None for value in (norm_mean, norm_std)]
+    options = (_SHORTEST, _LONGEST, _EPS, concentration, momentum or 0.0, *(value or 0.0 for value in numbers))
+    given = (value is not None for value in numbers)
+    quality, found = norm_quality(norms, inputs.labels, *running, options, *given, momentum is not None)
+    for value, new in zip(running, found.unbind(), strict=True):
+        if value is not None and momentum is not None:
+            value.copy_(new)
+    return quality
 
 
 def norms_of(inputs: ProxyInputs) -> Tensor:  # (B,)
     """L2 norms of the embeddings; those of ignored rows, which may hold anything, are 0."""
+    if inputs.has_kernels and suits(inputs.labels):
+        return row_norms(inputs.embeddings, inputs.labels).to(inputs.dtype)
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0).to(inputs.dtype)
     return torch.linalg.vector_norm(kept, dim=1)
 
@@ -210,6 +256,7 @@ def _turned(cosine: Tensor, angle: Tensor) -> Tensor:
     squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
     sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
     turned = cosine * angle.cos() - sine * angle.sin()
-    theta = torch.atan2(sine, cosine).detach() + angle
+    low = (angle < _EPS) & (cosine > (_EPS - angle).cos())
+    high = (angle > -_EPS) & (cosine < -(_EPS + angle).cos())
     limit = math.cos(_EPS)
-    return torch.where(theta < _EPS, limit, torch.where(theta > math.pi - _EPS, -limit, turned))
+    return torch.where(low, limit, torch.where(high, -limit, turned))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels import ops
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import ProxyInputs
@@ -18,6 +19,8 @@ def positive_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (
     """
     if inputs.proxy_labels is not None or inputs.is_sharded:
         return class_scores(inputs, scale)[:, 0] / scale
+    if inputs.has_kernels:
+        return ops.positive_cosines(inputs.embeddings, inputs.proxies, inputs.labels)
     positive = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0)
     return (unit_rows(kept, inputs.dtype) * unit_rows(positive, inputs.dtype)).sum(1)

@@ -59,6 +59,7 @@ def loss_by_kernels(
     inputs: ProxyInputs,
     sample_weight: Tensor | None,  # (B,)
     reduction: str,
+    values: Tensor | None = None,  # (B, k), that the formula reads
 ) -> Tensor | None:
     """The loss of a batch by the kernels that a backend has for the formula, or None: then it takes plain PyTorch."""
     if formula is None or reduction == "none" or not inputs.has_kernels:
@@ -66,5 +67,6 @@ def loss_by_kernels(
     if not evaluates(formula, statistics, inputs.backend, sample_weight):
         return None
     return evaluate(
-        formula, statistics, labels=inputs.labels, weight=sample_weight, poison=inputs.poison, mean=reduction == "mean"
-    )[0]
+        formula, statistics, values=values, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,
+        mean=reduction == "mean",
+    )[0]  # fmt: skip

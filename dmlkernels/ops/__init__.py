@@ -4,6 +4,7 @@ from dmlkernels.ops.classes import class_index
 from dmlkernels.ops.formulas import Formula, evaluate, evaluates
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
+from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 from dmlkernels.ops.sums import unit_sum
@@ -12,12 +13,16 @@ __all__ = [
     "Formula",
     "center_spread",
     "class_index",
+    "curricular_values",
     "evaluate",
     "evaluates",
+    "norm_quality",
     "pair_statistics",
+    "positive_cosines",
     "resolve_labels",
     "resolve_pair_labels",
     "resolve_proxy_labels",
     "resolve_sample_labels",
+    "row_norms",
     "unit_sum",
 ]

@@ -34,18 +34,21 @@ def evaluate(
     formula: Formula,
     statistics: Tensor,  # (R, width)
     *,
+    values: Tensor | None = None,  # (R, k), for a formula that reads them
     labels: Tensor | None = None,  # (R,) int64, IGNORED for rows that do not count
     weight: Tensor | None = None,  # (R,)
     poison: Tensor | None = None,  # (), added to the loss
     mean: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The loss, differentiable by the statistics, and parts of it, which are not."""
-    loss, parts, _ = formula_forward(statistics, labels, weight, poison, formula.name, list(formula.numbers), mean)
+    """The loss, differentiable by statistics and values, and parts of it, which are not."""
+    options = (labels, weight, poison, formula.name, list(formula.numbers), mean)
+    loss, parts, _ = formula_forward(statistics, values, *options)
     return loss, parts
 
 
 def _forward(
     statistics: Tensor,
+    values: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -53,11 +56,13 @@ def _forward(
     numbers: Sequence[float],
     mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return formulas.forward(formula, tuple(numbers), statistics.contiguous(), labels, weight, poison, mean)
+    values = None if values is None else values.contiguous()
+    return formulas.forward(formula, tuple(numbers), statistics.contiguous(), values, labels, weight, poison, mean)
 
 
 def _fake_forward(
     statistics: Tensor,
+    values: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -72,53 +77,63 @@ def _fake_forward(
 def _backward(
     gradient: Tensor,
     statistics: Tensor,
+    values: Tensor | None,
     state: Tensor,
     labels: Tensor | None,
     weight: Tensor | None,
     formula: str,
     numbers: Sequence[float],
     mean: bool,
-) -> Tensor:
+    needs_values: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the statistics, and of the values, which has no rows if not needed."""
+    values = None if values is None else values.contiguous()
     return formulas.backward(
-        formula, tuple(numbers), statistics.contiguous(), labels, weight, state, gradient.contiguous(), mean
-    )
+        formula, tuple(numbers), statistics.contiguous(), values, labels, weight, state, gradient.contiguous(), mean,
+        needs_values,
+    )  # fmt: skip
 
 
-def _fake_backward(gradient: Tensor, statistics: Tensor, *args: object) -> Tensor:
-    return statistics.new_empty(statistics.shape)
+def _fake_backward(gradient: Tensor, statistics: Tensor, values: Tensor | None, *args: object) -> tuple[Tensor, Tensor]:
+    return statistics.new_empty(statistics.shape), formulas.empty_gradient(statistics, values, bool(args[-1]))
 
 
 class _Differentiable(torch.autograd.Function):
-    """formula_forward, with formula_backward as its derivative by the statistics."""
+    """formula_forward, with formula_backward as its derivative by statistics and values."""
 
     @staticmethod
     def forward(
-        ctx: Any, statistics: Tensor, labels: Tensor | None, weight: Tensor | None, *args: Any
+        ctx: Any, statistics: Tensor, values: Tensor | None, labels: Tensor | None, weight: Tensor | None, *args: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
-            loss, parts, state = formula_forward(statistics, labels, weight, *args)
+            loss, parts, state = formula_forward(statistics, values, labels, weight, *args)
         ctx.mark_non_differentiable(parts, state)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(statistics, state, labels, weight)
+        ctx.save_for_backward(statistics, values, state, labels, weight)
         ctx.options = args[1:]
         return loss, parts, state
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
-        found = None
+        found, of_values = None, None
         if gradient is not None:
-            found = formula_backward(gradient, *ctx.saved_tensors, *ctx.options)
-        return found, *(None,) * 6
+            needs_values = ctx.needs_input_grad[1]
+            found, of_values = formula_backward(gradient, *ctx.saved_tensors, *ctx.options, needs_values)
+            of_values = of_values if needs_values else None
+        return found, of_values, *(None,) * 6
 
 
 formula_forward = register(
-    "formula_forward", f"(Tensor statistics, {_FORMULA}) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward,
+    "formula_forward",
+    f"(Tensor statistics, Tensor? values, {_FORMULA}) -> (Tensor, Tensor, Tensor)",
+    _forward,
+    _fake_forward,
     _Differentiable,
-)  # fmt: skip
+)
 formula_backward: Any = register(
     "formula_backward",
-    "(Tensor gradient, Tensor statistics, Tensor state, Tensor? labels, Tensor? weight, str formula, float[] numbers, "
-    "bool mean) -> Tensor",
+    "(Tensor gradient, Tensor statistics, Tensor? values, Tensor state, Tensor? labels, Tensor? weight, str formula, "
+    "float[] numbers, bool mean, bool needs_values) -> (Tensor, Tensor)",
     _backward,
     _fake_backward,
     first_order(lambda: formula_backward),

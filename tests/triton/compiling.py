@@ -6,6 +6,8 @@ driver and every kernel stops after compilation.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import tempfile
@@ -102,23 +104,13 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
 
 
 def _jit_functions() -> Iterator[JITFunction]:
-    from dmlkernels.backends.triton.formulas import decidability, rows
-    from dmlkernels.backends.triton.kernels import (
-        backward,
-        closed_form,
-        forward,
-        gradients,
-        labels,
-        norms,
-        order,
-        spread,
-        values,
-    )
+    from dmlkernels.backends.triton import formulas, kernels
 
-    for module in (backward, closed_form, forward, gradients, labels, norms, order, spread, values, decidability, rows):
-        for value in vars(module).values():
-            if isinstance(value, JITFunction):
-                yield value
+    for package in (formulas, kernels):
+        for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            for value in vars(importlib.import_module(info.name)).values():
+                if isinstance(value, JITFunction):
+                    yield value
 
 
 def describe(name: str, target: str, kernel: Any) -> Compiled:

@@ -28,7 +28,7 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.backends.registry import Availability
 from dmlkernels.backends.triton import run
 from dmlkernels.backends.triton.plan import Architecture
-from dmlkernels.ops import formulas, labels, labels_at_once, pairs, spread
+from dmlkernels.ops import formulas, labels, labels_at_once, margins, pairs, spread
 
 # Copy, indices and the sort itself; linear indices (3), their sort (3), and the sums.
 SEVERAL = {"sort": 3, "index_put": 7, "index_put_": 7}
@@ -44,6 +44,11 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "formula_backward": formulas._backward,
     "center_spread": spread._forward,
     "center_spread_backward": spread._backward,
+    "row_norms": margins.margins.row_norms,
+    "row_norms_backward": margins.margins.row_norms_backward,
+    "positive_cosines": margins.margins.positive_cosines,
+    "norm_quality": margins._quality,
+    "curricular_values": margins._curricular,
 }
 
 

@@ -19,17 +19,18 @@ from tests.problem import NAMED, make_problem
 from tests.triton.common import DEVICE
 
 CASES = ("plain", "some_ignored", "one_sample")
-NO_KERNEL = ("adaface_loss", "magface_loss", "odba_penalty")
-OF_NUMBERS = ("cosface_loss", "arcface_loss", "sub_center_arcface_loss", "curricularface_loss")
+NO_KERNEL = ("odba_penalty",)
+OF_NUMBERS = (
+    "cosface_loss", "arcface_loss", "sub_center_arcface_loss", "curricularface_loss", "adaface_loss", "magface_loss",
+)  # fmt: skip
 
 
 def stays_plain(loss: Loss) -> bool:
-    """Losses of each sample, margins beside tensors, class weights, two statistics apart, and what has no kernel."""
+    """Losses of each sample, margins beside tensors, smoothing, two statistics apart, and what has no kernel."""
     return (
         loss.options.get("reduction") == "none"
         or loss.function in NO_KERNEL
         or "label_smoothing" in loss.options
-        or "class_weights" in loss.keywords
         or (loss.function in OF_NUMBERS and bool({"margin", "scale"} & set(loss.keywords)))
         or loss.name == "fused_pd_odba"
     )
@@ -111,17 +112,23 @@ def test_more_rows_than_a_block() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "decidability_neg_log"])
-def test_is_a_custom_op(name: str) -> None:
-    numbers = [0.5] if name == "cross_entropy" else [1.0, 0.0, 0.01, 1e-6, 1.0]
-    width = 2 if name == "cross_entropy" else 6
+@pytest.mark.parametrize(
+    ("name", "width", "numbers"),
+    [
+        ("cross_entropy", 2, [0.5]),
+        ("decidability_neg_log", 6, [1.0, 0.0, 0.01, 1e-6, 1.0]),
+        ("magnified", 2, [8.0, 0.1, 0.9, 0.4, 0.5, 2.0]),
+    ],
+)
+def test_is_a_custom_op(name: str, width: int, numbers: list[float]) -> None:
     statistics = torch.rand(5, width, dtype=torch.float64, device=DEVICE, requires_grad=True)
     labels = torch.arange(5, device=DEVICE)
+    values = torch.rand(5, 1, dtype=torch.float64, device=DEVICE, requires_grad=True) if name == "magnified" else None
     torch.library.opcheck(
-        torch.ops.dmlkernels.formula_forward, (statistics, labels, None, None, name, numbers, True),
+        torch.ops.dmlkernels.formula_forward, (statistics, values, labels, None, None, name, numbers, True),
         test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_static"),
     )  # fmt: skip
-    loss, _ = evaluate(Formula(name, tuple(numbers)), statistics)
+    loss, _ = evaluate(Formula(name, tuple(numbers)), statistics, values=values)
     (gradient,) = torch.autograd.grad(loss, statistics, create_graph=True)
     with pytest.raises(RuntimeError, match="first derivatives only"):
         gradient.sum().backward()

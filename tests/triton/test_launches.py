@@ -36,9 +36,9 @@ MOST = {  # small, large
     "arcface": (10, 11),
     "soft_triple": (17, 17),
     "sub_center": (11, 11),
-    "adaface": (101, 102),
-    "magface": (132, 133),
-    "curricular": (55, 56),
+    "adaface": (12, 13),
+    "magface": (13, 14),
+    "curricular": (13, 14),
     "circle": (10, 11),
 }
 
@@ -53,16 +53,19 @@ def test_launches_of_a_step(loss: Loss, shape: Shape) -> None:
 @pytest.mark.parametrize("target", ["sm_80"])
 def test_formulas_compile(target: str) -> None:
     numbers = (1.0, 0.0, 0.01, 1e-6, 1.0, 1.0, 1.0, 1.0, 3.0)
-    given = [(name, 2, numbers[:4]) for name in ROW_FORMULAS]
+    given = [(name, 2, numbers[:6]) for name in ROW_FORMULAS]
     given += [(f"decidability_{form}", 6, numbers[:5]) for form in FORMS] + [("fused_neg", 8, numbers)]
     with compiled(target) as found:
         for name, width, options in given:
             statistics = torch.empty(9, width, device="meta")
             per_row, poison = torch.empty(9, device="meta"), torch.empty((), device="meta")
-            _, _, state = formulas.forward(name, options, statistics, per_row.long(), per_row, poison, True)
-            formulas.backward(name, options, statistics, per_row.long(), per_row, state, poison, True)
+            values = per_row[:, None] if name in ("turned", "magnified") else None
+            rows = (statistics, values, per_row.long(), per_row)
+            _, _, state = formulas.forward(name, options, *rows, poison, True)
+            formulas.backward(name, options, *rows, state, poison, True, values is not None)
     assert len(found) == 2 * len(ROW_FORMULAS) + len(FORMS) + 1 + 2  # all forms share the slopes
-    assert not any(one.spilled for one in found)
+    # NVIDIA's sine and cosine set 32 bytes aside for arguments above 1e5.
+    assert sorted(one.spilled for one in found if one.spilled) == [32] * 4
 
 
 def test_the_rule() -> None:

@@ -15,6 +15,11 @@ def suits(statistics: Tensor) -> bool:
     return 0 < statistics.numel() <= MOST_NUMBERS
 
 
+def empty_gradient(statistics: Tensor, values: Tensor | None, needed: bool) -> Tensor:
+    """Memory of the gradient of values; no rows if it is not needed."""
+    return statistics.new_empty(0) if values is None or not needed else values.new_empty(values.shape)
+
+
 def num_parts(formula: str) -> int:
     """Numbers that a formula gives beside the loss."""
     return 3 if formula.startswith("fused") else 0
@@ -31,6 +36,7 @@ def forward(
     formula: str,
     numbers: tuple[float, ...],
     statistics: Tensor,  # (R, width)
+    values: Tensor | None,  # (R, k)
     labels: Tensor | None,  # (R,)
     weight: Tensor | None,  # (R,)
     poison: Tensor | None,  # ()
@@ -39,20 +45,22 @@ def forward(
     """The loss, its parts, and what backward needs."""
     from dmlkernels.backends.triton.formulas import launch
 
-    return launch.forward(formula, numbers, statistics, labels, weight, poison, mean)
+    return launch.forward(formula, numbers, statistics, values, labels, weight, poison, mean)
 
 
 def backward(
     formula: str,
     numbers: tuple[float, ...],
     statistics: Tensor,
+    values: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     state: Tensor,
     gradient: Tensor,  # ()
     mean: bool,
-) -> Tensor:  # (R, width)
-    """Gradient of the statistics from that of the loss."""
+    needs_values: bool,
+) -> tuple[Tensor, Tensor]:  # (R, width), (R, k)
+    """Gradients of statistics and values from that of the loss."""
     from dmlkernels.backends.triton.formulas import launch
 
-    return launch.backward(formula, numbers, statistics, labels, weight, state, gradient, mean)
+    return launch.backward(formula, numbers, statistics, values, labels, weight, state, gradient, mean, needs_values)

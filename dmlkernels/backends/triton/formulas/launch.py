@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from dmlkernels.backends.triton.formulas import num_parts, num_states
+from dmlkernels.backends.triton.formulas import empty_gradient, num_parts, num_states
 from dmlkernels.backends.triton.formulas.decidability import (
     ODBA_WEIGHT,
     SAMPLES,
@@ -23,6 +23,7 @@ def forward(
     formula: str,
     numbers: tuple[float, ...],
     statistics: Tensor,
+    values: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -35,8 +36,8 @@ def forward(
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         value_kernel[(1,)](
-            statistics, labels, weight, poison, loss, state, num_rows, split_numbers(numbers),
-            VALUE=functions.value, TERMS=functions.terms, MEAN=mean, WIDTH=width, BLOCK=BLOCK,
+            statistics, values, labels, weight, poison, loss, state, num_rows, split_numbers(numbers),
+            VALUE=functions.value, TERMS=functions.terms, MEAN=mean, WIDTH=width, GIVEN=_width(values), BLOCK=BLOCK,
         )  # fmt: skip
     else:
         form, joined = _decidability(formula, numbers)
@@ -51,21 +52,24 @@ def backward(
     formula: str,
     numbers: tuple[float, ...],
     statistics: Tensor,
+    values: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     state: Tensor,
     gradient: Tensor,
     mean: bool,
-) -> Tensor:
-    """Gradient of the statistics from that of the loss."""
-    out = statistics.new_empty(statistics.shape)
+    needs_values: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of statistics and values from that of the loss."""
+    out, of_values = statistics.new_empty(statistics.shape), empty_gradient(statistics, values, needs_values)
     num_rows, width = statistics.shape
     grid = (triton.cdiv(num_rows, BLOCK),)
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         slope_kernel[grid](
-            statistics, labels, weight, state, gradient, out, num_rows, split_numbers(numbers),
-            SLOPE=functions.slope, TERM=functions.term_of(width), WIDTH=width, BLOCK=BLOCK,
+            statistics, values, labels, weight, state, gradient, out, of_values if needs_values else None, num_rows,
+            split_numbers(numbers), SLOPE=functions.slope, TERM=functions.term_of(width + _width(values)), WIDTH=width,
+            GIVEN=_width(values), BLOCK=BLOCK,
         )  # fmt: skip
     else:
         _, joined = _decidability(formula, numbers)
@@ -73,7 +77,11 @@ def backward(
         decidability_slope_kernel[grid](
             statistics, state, gradient, out, num_rows, samples, FUSED=joined, WIDTH=width, BLOCK=BLOCK
         )
-    return out
+    return out, of_values
+
+
+def _width(values: Tensor | None) -> int:
+    return 0 if values is None else values.shape[1]
 
 
 def _decidability(formula: str, numbers: tuple[float, ...]) -> tuple[str, int]:

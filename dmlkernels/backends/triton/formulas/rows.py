@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.kernels.functions import sigmoid, softplus
+from dmlkernels.backends.triton.formulas.angles import (
+    slope_angle,
+    slope_magnified,
+    slope_turned,
+    value_angle,
+    value_magnified,
+    value_turned,
+)
+from dmlkernels.backends.triton.kernels.functions import always, sigmoid, softplus
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 from dmlkernels.backends.triton.kernels.values import load_row
 
@@ -35,10 +43,20 @@ def weights_of(weight_p, row, counted, T: tl.constexpr):
         return counted.to(T)
 
 
+@triton.jit
+def load_rows(statistics_p, given_p, row, inside, WIDTH: tl.constexpr, GIVEN: tl.constexpr):
+    """Statistics of rows, and behind them what else is given of each."""
+    values = load_row(statistics_p, row, inside, WIDTH)
+    if GIVEN > 0:
+        values = values + load_row(given_p, row, inside, GIVEN)
+    return values
+
+
 @triton.jit(do_not_specialize=["num_rows"])
 def value_kernel(
-    statistics_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, numbers,
-    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    statistics_p, given_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, numbers,
+    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program for all rows, so that nothing is left to be summed. ``state`` is what each term was divided by."""
     T: tl.constexpr = statistics_p.dtype.element_ty
@@ -50,7 +68,7 @@ def value_kernel(
         row = start + tl.arange(0, BLOCK)
         counted = counted_rows(label_p, row, num_rows)
         weight = weights_of(weight_p, row, counted, T)
-        values, has = VALUE(load_row(statistics_p, row, row < num_rows, WIDTH), numbers)
+        values, has = VALUE(load_rows(statistics_p, given_p, row, row < num_rows, WIDTH, GIVEN), numbers)
         new_sums, new_totals = (), ()
         for k in tl.static_range(TERMS):
             here = counted & has[k]
@@ -70,26 +88,24 @@ def value_kernel(
 
 @triton.jit(do_not_specialize=["num_rows"])
 def slope_kernel(
-    statistics_p, label_p, weight_p, state_p, gradient_p, out_p, num_rows, numbers,
-    SLOPE: tl.constexpr, TERM: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    statistics_p, given_p, label_p, weight_p, state_p, gradient_p, out_p, of_given_p, num_rows, numbers,
+    SLOPE: tl.constexpr, TERM: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the statistics; TERM says which term each of them is in."""
+    """Gradient of the statistics and, unless ``of_given`` is None, of what is given; TERM says which term each of them
+    is in."""
     T: tl.constexpr = statistics_p.dtype.element_ty
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     counted = counted_rows(label_p, row, num_rows)
     weight = weights_of(weight_p, row, counted, T)
     gradient = tl.load(gradient_p).to(tl.float64)
-    slopes, has = SLOPE(load_row(statistics_p, row, row < num_rows, WIDTH), numbers)
-    for k in tl.static_range(WIDTH):
+    slopes, has = SLOPE(load_rows(statistics_p, given_p, row, row < num_rows, WIDTH, GIVEN), numbers)
+    for k in tl.static_range(WIDTH + GIVEN):
         factor = (gradient / tl.load(state_p + TERM[k])).to(T)
         found = tl.where(counted & has[TERM[k]], slopes[k] * (weight * factor), 0.0)
-        tl.store(out_p + row.to(tl.int64) * WIDTH + k, found, mask=row < num_rows)
-
-
-@triton.jit
-def always(x):
-    """A mask that holds everywhere."""
-    return tl.full(x.shape, 1, tl.int1)
+        if k < WIDTH:
+            tl.store(out_p + row.to(tl.int64) * WIDTH + k, found, mask=row < num_rows)
+        elif of_given_p is not None:
+            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k - WIDTH, found, mask=row < num_rows)
 
 
 @triton.jit
@@ -131,37 +147,6 @@ def slope_joint(statistics, numbers):
     positive, negative = statistics
     slope = sigmoid(positive + negative)
     return (slope, slope), (always(positive),)
-
-
-@triton.jit
-def add_angle(positive, numbers):
-    """Logit of the positives with the margin added to their angle, and its derivative."""
-    T: tl.constexpr = positive.dtype
-    scale, cosine_of, sine_of, offset = (
-        number(numbers, 0, T), number(numbers, 1, T), number(numbers, 2, T), number(numbers, 3, T),
-    )  # fmt: skip
-    EPS: tl.constexpr = 2.0**-52 if tl.float64 == T else 2.0**-23
-    cosine = positive / scale
-    squared = tl.maximum((1.0 - cosine) * (1.0 + cosine), 0.0)
-    inverse = 1.0 / tl.sqrt(tl.maximum(squared, EPS))
-    of_squared = tl.where(squared >= EPS, 0.5 * inverse, inverse)
-    bent = cosine > -cosine_of
-    value = tl.where(bent, cosine * cosine_of - squared * inverse * sine_of, cosine - offset)
-    return scale * value, tl.where(bent, cosine_of + 2.0 * cosine * of_squared * sine_of, 1.0)
-
-
-@triton.jit
-def value_angle(statistics, numbers):
-    positive, negative = statistics
-    return (softplus(negative - add_angle(positive, numbers)[0]),), (always(positive),)
-
-
-@triton.jit
-def slope_angle(statistics, numbers):
-    positive, negative = statistics
-    logit, derivative = add_angle(positive, numbers)
-    slope = sigmoid(negative - logit)
-    return (-slope * derivative, slope), (always(positive),)
 
 
 @triton.jit
@@ -213,6 +198,8 @@ ROW_FORMULAS = {
     "difference": RowFormula(value_difference, slope_difference),
     "joint": RowFormula(value_joint, slope_joint),
     "angle": RowFormula(value_angle, slope_angle),
+    "turned": RowFormula(value_turned, slope_turned),
+    "magnified": RowFormula(value_magnified, slope_magnified),
     "anchor": RowFormula(value_anchor, slope_anchor, terms=2),
     "last": RowFormula(value_last, slope_last),
 }

@@ -38,14 +38,21 @@ def reciprocal_of(total, shrunk_total, valid, WIDE: tl.constexpr):
 
 
 @triton.jit
-def norms_of(block, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Reciprocal norms of a block's vectors, float64, 0 where not valid."""
+def squares_of(block, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
+    """What ``add_squares`` gives of a block's vectors, and its WIDE."""
     T: tl.constexpr = block[0].dtype.element_ty
     WIDE: tl.constexpr = tl.float64 == T
     total, shrunk_total = tl.zeros([M], tl.float64), tl.zeros([M], tl.float64)
     for start in tl.range(0, DIM, BLOCK_D):
         vectors = load_vectors(block, start, T, DIM, BLOCK_D)
         total, shrunk_total = add_squares(total, shrunk_total, vectors, WIDE)
+    return total, shrunk_total, WIDE
+
+
+@triton.jit
+def norms_of(block, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Reciprocal norms of a block's vectors, float64, 0 where not valid."""
+    total, shrunk_total, WIDE = squares_of(block, DIM, M, BLOCK_D)
     return reciprocal_of(total, shrunk_total, block[3], WIDE)
 
 
