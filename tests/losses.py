@@ -137,6 +137,11 @@ LOSSES = (
     SUB_CENTER, ADAFACE, MAGFACE, CURRICULAR, CIRCLE,
 )  # fmt: skip
 
+SHARING = (NCA, COSFACE, ARCFACE)
+"""Losses whose statistic is that of ``SOFTMAX``: what they do with it does not depend on how it is computed."""
+WAYS = tuple(loss for loss in LOSSES if loss not in SHARING)
+"""Losses that each go through an engine in a way of their own."""
+
 _WIDE = {"delta_att": 0.6, "delta_rep": 1.1}
 _WEIGHTED = {"sample_weight": "weight"}
 

@@ -115,7 +115,8 @@ def test_branches_compile_into_one_graph(loss: Loss, fresh_compiler: None) -> No
 
 
 @pytest.mark.parametrize("loss", [PD, FUSED, SOFT_TRIPLE], ids=str)
-def test_compiles_for_any_shape_at_once(loss: Loss, backend: str, fresh_compiler: None) -> None:
+def test_compiles_for_any_shape_at_once(loss: Loss, fresh_compiler: None) -> None:
+    backend = "torch"  # the compiler sees the same ops with any
     call = compiled(loss, backend, "aot_eager", dynamic=True)
     for case in ("plain", "tiles_33_65_17", "large"):
         equal(loss, make_problem(case, torch.float32), call, backend)

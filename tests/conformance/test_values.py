@@ -9,7 +9,7 @@ from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import plan, spread
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, ours, truth
-from tests.losses import BRANCHES, EVERY, LOSSES, Loss
+from tests.losses import BRANCHES, EVERY, LOSSES, WAYS, Loss
 from tests.problem import NAMED, make_problem
 
 BRANCH_CASES = ("plain", "unordered_proxies", "some_ignored", "clustered", "collapsed", "dim_130")
@@ -44,7 +44,7 @@ def test_every_branch(loss: Loss, case: Case, backend: str) -> None:
     check(loss, case, backend)
 
 
-@_pairs(LOSSES, CASES)
+@_pairs(WAYS, CASES)
 def test_small_tiles(loss: Loss, case: Case, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_small(monkeypatch, case)
     monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: False)

@@ -8,7 +8,7 @@ import torch
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
 from tests.conformance.test_sample_weight import TAKERS, check_gradient
-from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, FIELD, FUSED, LOSSES, Loss
+from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, FIELD, FUSED, LOSSES, SHARING, WAYS, Loss
 from tests.problem import NAMED, make_problem
 
 BRANCH_CASES = ("unordered_proxies", "some_ignored")
@@ -21,13 +21,13 @@ def _pairs(losses: tuple[Loss, ...], cases: tuple[Case, ...]) -> pytest.MarkDeco
 
 
 @pytest.mark.usefixtures("tiles_only")
-@_pairs(LOSSES, SMALL)
+@_pairs(WAYS, SMALL)
 def test_float64(loss: Loss, case: Case) -> None:
     problem = make_problem(case)
     assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
 
 
-@_pairs(BRANCHES, tuple(NAMED[name] for name in BRANCH_CASES))
+@_pairs((*SHARING, *BRANCHES), tuple(NAMED[name] for name in BRANCH_CASES))
 def test_branches(loss: Loss, case: Case) -> None:
     """With the closed form where it is cheaper."""
     problem = make_problem(case)

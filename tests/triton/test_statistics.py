@@ -62,7 +62,8 @@ def test_gradcheck(kind: str) -> None:
             found = torch.stack((mean + (highest - highest2).detach(), divergence), dim=1)
         return found.where(found.isfinite(), 0)
 
-    assert torch.autograd.gradcheck(call, (pairs.rows.requires_grad_(), *columns))
+    # Along random directions: one derivative by differences for each number would take the interpreter three minutes.
+    assert torch.autograd.gradcheck(call, (pairs.rows.requires_grad_(), *columns), fast_mode=True)
 
 
 @pytest.mark.parametrize("centers", [32, 33, 300])

@@ -9,7 +9,7 @@ from tests.cases import CASES, Case
 from tests.conformance.evaluate import errors, evaluate, ours, truth
 from tests.conformance.test_precision import is_determined
 from tests.conformance.test_values import BRANCH_CASES, check
-from tests.losses import BRANCHES, FIELD, FUSED, LOSSES, Loss
+from tests.losses import BRANCHES, FIELD, FUSED, WAYS, Loss
 from tests.problem import NAMED, make_problem
 
 PRECISION_CASES = tuple(
@@ -25,7 +25,7 @@ GRADIENT, FIELD_GRADIENT = 5e-5, 2e-4  # float32, beyond dense float32's
 HALF_GRADIENT = 2.5  # units in the last place: slopes are rounded to the type, and so is the result
 
 
-def _pairs(cases: tuple[Case, ...], losses: tuple[Loss, ...] = LOSSES) -> list[tuple[Loss, Case]]:
+def _pairs(cases: tuple[Case, ...], losses: tuple[Loss, ...] = WAYS) -> list[tuple[Loss, Case]]:
     return [(loss, case) for loss in losses for case in cases if loss.applies(case)]
 
 
