@@ -9,6 +9,7 @@ from dmlkernels.couce.fourier import fourier_intervention
 from dmlkernels.couce.intervention import FourierIntervention
 from dmlkernels.couce.second_view import captured, intervened_forward
 from dmlkernels.functional.adacos import adacos_scale
+from dmlkernels.functional.adaface import adaface_loss
 from dmlkernels.functional.anchor import proxy_anchor_loss
 from dmlkernels.functional.circle import circle_loss
 from dmlkernels.functional.class_size import class_size_margins
@@ -16,7 +17,7 @@ from dmlkernels.functional.curricular import curricularface_loss
 from dmlkernels.functional.decidability import decidability, decidability_loss, pd_loss
 from dmlkernels.functional.field import potential_field, potential_field_loss
 from dmlkernels.functional.fused import fused_objective
-from dmlkernels.functional.norm_margin import adaface_loss, magface_loss
+from dmlkernels.functional.magface import magface_loss
 from dmlkernels.functional.odba import odba_penalty
 from dmlkernels.functional.soft_triple import soft_triple_loss
 from dmlkernels.functional.softmax import arcface_loss, cosface_loss, normalized_softmax_loss, proxy_nca_loss

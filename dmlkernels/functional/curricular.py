@@ -17,7 +17,6 @@ from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
 from dmlkernels.ops import curricular_values
-from dmlkernels.ops.margins import suits
 from dmlkernels.statistics import RowLogSumExp
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _row_values(
 ) -> Tensor:  # (B, 3)
     """Scale, threshold and hardness of each sample; the latter moved first."""
     cosines = positive_cosines(inputs, scale)
-    if inputs.has_kernels and suits(inputs.labels) and not isinstance(scale, Tensor) and not isinstance(margin, Tensor):
+    if inputs.has_row_kernels and not isinstance(scale, Tensor) and not isinstance(margin, Tensor):
         running, known = (hardness, 0.0) if isinstance(hardness, Tensor) else (None, hardness)
         numbers = (scale, math.cos(margin), math.sin(margin), known, momentum or 0.0)
         update = momentum is not None

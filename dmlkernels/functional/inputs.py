@@ -14,7 +14,7 @@ from dmlkernels.functional.checks import check_integer, check_labels, check_same
 from dmlkernels.functional.per_sample import per_sample
 from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_labels, resolve_proxy_labels
+from dmlkernels.ops import pair_statistics, resolve_labels, resolve_proxy_labels, suits_row_kernels
 from dmlkernels.ops.relabel import places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
@@ -85,6 +85,11 @@ class ProxyInputs:
     def is_sharded(self) -> bool:
         """Whether this rank has a part of the proxies, be it all of them."""
         return False
+
+    @property
+    def has_row_kernels(self) -> bool:
+        """Whether Triton's kernels compute norms, cosines and the like of the samples, too."""
+        return self.has_kernels and suits_row_kernels(self.labels)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -19,7 +19,7 @@ def positive_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (
     """
     if inputs.proxy_labels is not None or inputs.is_sharded:
         return class_scores(inputs, scale)[:, 0] / scale
-    if inputs.has_kernels:
+    if inputs.has_row_kernels:
         return ops.positive_cosines(inputs.embeddings, inputs.proxies, inputs.labels)
     positive = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]
     kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0)

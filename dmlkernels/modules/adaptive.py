@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dmlkernels.functional.adacos import adacos_scale
+from dmlkernels.functional.adaface import adaface_loss
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.curricular import curricularface_loss
-from dmlkernels.functional.norm_margin import adaface_loss, magface_loss
+from dmlkernels.functional.magface import magface_loss
 from dmlkernels.functional.running import check_momentum, update_running
 from dmlkernels.functional.softmax import normalized_softmax_loss
 from dmlkernels.modules.softmax import MarginLoss, NormalizedSoftmaxLoss

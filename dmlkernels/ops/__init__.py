@@ -4,7 +4,7 @@ from dmlkernels.ops.classes import class_index
 from dmlkernels.ops.formulas import Formula, evaluate, evaluates
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
-from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms
+from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms, suits_row_kernels
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 from dmlkernels.ops.sums import unit_sum
@@ -24,5 +24,6 @@ __all__ = [
     "resolve_proxy_labels",
     "resolve_sample_labels",
     "row_norms",
+    "suits_row_kernels",
     "unit_sum",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.triton import margins
 from dmlkernels.ops.library import first_order, register
 
-suits = margins.suits
+suits_row_kernels = margins.suits
 
 
 def _fake_norms(vectors: Tensor, labels: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ holds (SoftTriple with more than 32 centres a class) are the torch backend's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -18,47 +20,28 @@ from dmlkernels.backends.triton.saved import closed_size, saved_size
 from dmlkernels.statistics import CATALOGUE
 
 
-class _Kernels(Solver):
-    """Compiled for the device of the pairs, or interpreted."""
+class _Launches(Solver):
+    """A module of launches, compiled for the device of the pairs or interpreted; imported when it is needed."""
+
+    def __init__(self, name: str, saved_size: Callable[[Pairs], int]) -> None:
+        self._name, self._saved_size = f"dmlkernels.backends.triton.{name}", saved_size
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
-        return (saved_size(pairs),)
+        return (self._saved_size(pairs),)
 
     def forward(self, pairs: Pairs) -> Forward:
-        from dmlkernels.backends.triton import launch
-
-        return launch.forward(pairs, architecture(pairs.rows.device))
+        found: Forward = import_module(self._name).forward(pairs, architecture(pairs.rows.device))
+        return found
 
     def backward(
         self, pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
     ) -> Gradients:
-        from dmlkernels.backends.triton import launch
-
         arch = architecture(pairs.rows.device)
-        return launch.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+        found: Gradients = import_module(self._name).backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+        return found
 
 
-class _ClosedMoments(Solver):
-    """The same without tiles."""
-
-    def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
-        return (closed_size(pairs),)
-
-    def forward(self, pairs: Pairs) -> Forward:
-        from dmlkernels.backends.triton import closed_form
-
-        return closed_form.forward(pairs, architecture(pairs.rows.device))
-
-    def backward(
-        self, pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
-    ) -> Gradients:
-        from dmlkernels.backends.triton import closed_form
-
-        arch = architecture(pairs.rows.device)
-        return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
-
-
-_KERNELS, _CLOSED_MOMENTS = _Kernels(), _ClosedMoments()
+_TILES, _CLOSED_MOMENTS = _Launches("launch", saved_size), _Launches("closed_form", closed_size)
 
 
 def supports(statistic: str) -> bool:
@@ -87,7 +70,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
 
 
 def _solver(pairs: Pairs) -> Solver:
-    return solver(pairs, _KERNELS, fits(pairs.statistic.group), _CLOSED_MOMENTS)
+    return solver(pairs, _TILES, fits(pairs.statistic.group), _CLOSED_MOMENTS)
 
 
 def architecture(device: torch.device) -> Architecture:

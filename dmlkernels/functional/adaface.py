@@ -1,4 +1,4 @@
-"""Margins that depend on the norm of the embedding: AdaFace and MagFace."""
+"""AdaFace: margins that follow the norm of the embedding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
-from dmlkernels.functional.angles import add_angle
 from dmlkernels.functional.checks import check_number, check_option, check_scalar
 from dmlkernels.functional.cross_entropy import (
     class_scores,
@@ -20,9 +19,9 @@ from dmlkernels.functional.cross_entropy import (
     weights_of_samples,
 )
 from dmlkernels.functional.inputs import ProxyInputs
+from dmlkernels.functional.norms import norms_of
 from dmlkernels.functional.running import check_momentum, update_running
-from dmlkernels.ops import norm_quality, row_norms
-from dmlkernels.ops.margins import suits
+from dmlkernels.ops import norm_quality
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -109,90 +108,6 @@ def adaface_loss(
     )  # fmt: skip
 
 
-@across_ranks
-def magface_loss(
-    embeddings: Tensor,  # (B, D)
-    labels: Tensor,  # (B,)
-    proxies: Tensor,  # (C, D)
-    *,
-    scale: float | Tensor = 64.0,
-    lower_norm: float = 10.0,
-    upper_norm: float = 110.0,
-    lower_margin: float = 0.45,
-    upper_margin: float = 0.8,
-    regularizer_weight: float = 35.0,
-    proxy_labels: Tensor | None = None,  # (C,)
-    sample_weight: Tensor | None = None,  # (B,)
-    class_weights: Tensor | None = None,  # (C,)
-    reduction: str = "mean",
-    ignore_index: int = -100,
-    backend: str = "auto",
-    validate: bool = False,
-    process_group: ProcessGroup | None = None,
-) -> Tensor:
-    """MagFace: ArcFace whose margin grows with the embedding's norm, and a term that draws norms up.
-
-    With a the norm held between the two bounds, ``m(a)`` the line from ``lower_margin`` at ``lower_norm`` to
-    ``upper_margin`` at ``upper_norm``, and ``g(a) = a / upper_norm^2 + 1 / a``, a sample's loss is that of ``ArcFace``
-    at the margin m(a), plus ``regularizer_weight g(a)``. Meng et al., MagFace: A Universal Representation for Face
-    Recognition and Quality Assessment, CVPR 2021, arXiv 2103.06627.
-
-    Args:
-        embeddings, labels, proxies: as in ``normalized_softmax_loss``. The norms must be the network's own.
-        scale: multiplies the cosines, as in ``normalized_softmax_loss``.
-        lower_norm, upper_norm: bounds of the norm, above 0, the upper one above the lower one.
-        lower_margin, upper_margin: radians, 0 to pi, the upper one at least the lower one.
-        regularizer_weight: lambda_g, at least 0.
-        proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend, validate, process_group: as in
-            ``normalized_softmax_loss``.
-
-    Returns:
-        Scalar, or (B,) for "none"; float32, or float64 if an input is float64.
-
-    Raises, memory and determinism: as ``normalized_softmax_loss``.
-
-    Gradients: the true derivative, of the embeddings also through their norms; of a norm beyond its bounds none.
-
-    Example:
-        >>> import torch
-        >>> from dmlkernels import magface_loss
-        >>> magface_loss(20 * torch.eye(2), torch.tensor([0, 1]), torch.eye(2), scale=1.0, regularizer_weight=1.0)
-        tensor(0.3973)
-    """
-    scale = check_option("scale", scale, above=0)
-    lower_norm, upper_norm = (
-        check_number("lower_norm", lower_norm, above=0),
-        check_number("upper_norm", upper_norm, above=0),
-    )
-    if upper_norm <= lower_norm:
-        raise ValueError(f"upper_norm: got {upper_norm}, expected a number above lower_norm={lower_norm}")
-    lower_margin = check_number("lower_margin", lower_margin, at_least=0)
-    upper_margin = check_number("upper_margin", upper_margin, at_least=0)
-    if not lower_margin <= upper_margin <= math.pi:
-        raise ValueError(f"upper_margin: got {upper_margin}, expected radians from lower_margin={lower_margin} to pi")
-    regularizer_weight = check_number("regularizer_weight", regularizer_weight, at_least=0)
-    inputs = softmax_inputs(
-        embeddings, labels, proxies, proxy_labels, sample_weight, class_weights, reduction, ignore_index, backend,
-        validate, process_group,
-    )  # fmt: skip
-    scale = inputs.per_sample("scale", scale)
-    weights = weights_of_samples(inputs, class_weights)
-    norms, rate = norms_of(inputs), (upper_margin - lower_margin) / (upper_norm - lower_norm)
-
-    def held() -> Tensor:
-        return norms.clamp(lower_norm, upper_norm)
-
-    def moved(positive: Tensor) -> Tensor:
-        return scale * add_angle(positive / scale, lower_margin + rate * (held() - lower_norm))
-
-    return cross_entropy_loss(
-        inputs, class_scores(inputs, scale), moved,
-        formula=formula_of("magnified", scale, lower_norm, upper_norm, lower_margin, rate, regularizer_weight),
-        values=norms[:, None], weights=weights, sample_weight=sample_weight, reduction=reduction,
-        beside=lambda: regularizer_weight * (held() / upper_norm**2 + 1 / held()),
-    )  # fmt: skip
-
-
 @torch.no_grad()
 def quality_of(
     inputs: ProxyInputs,
@@ -203,7 +118,7 @@ def quality_of(
 ) -> Tensor:  # (B,)
     """How far the norm of each sample is above or below the mean, held between -1 and 1."""
     norms = norms_of(inputs)
-    if inputs.has_kernels and suits(inputs.labels):
+    if inputs.has_row_kernels:
         return _quality_by_kernels(inputs, norms, norm_mean, norm_std, momentum, concentration)
     norms = norms.clamp(_SHORTEST, _LONGEST)
     if norm_mean is None or norm_std is None or momentum is not None:
@@ -224,7 +139,7 @@ def _quality_by_kernels(
     concentration: float,
 ) -> Tensor:
     running = [value if isinstance(value, Tensor) else None for value in (norm_mean, norm_std)]
-    numbers = [value if isinstance(value, float) else None for value in (norm_mean, norm_std)]
+    numbers = [None if isinstance(value, Tensor) else value for value in (norm_mean, norm_std)]
     options = (_SHORTEST, _LONGEST, _EPS, concentration, momentum or 0.0, *(value or 0.0 for value in numbers))
     given = (value is not None for value in numbers)
     quality, found = norm_quality(norms, inputs.labels, *running, options, *given, momentum is not None)
@@ -232,14 +147,6 @@ def _quality_by_kernels(
         if value is not None and momentum is not None:
             value.copy_(new)
     return quality
-
-
-def norms_of(inputs: ProxyInputs) -> Tensor:  # (B,)
-    """L2 norms of the embeddings; those of ignored rows, which may hold anything, are 0."""
-    if inputs.has_kernels and suits(inputs.labels):
-        return row_norms(inputs.embeddings, inputs.labels).to(inputs.dtype)
-    kept = torch.where(inputs.valid[:, None], inputs.embeddings, 0).to(inputs.dtype)
-    return torch.linalg.vector_norm(kept, dim=1)
 
 
 def spread_of(inputs: ProxyInputs, norms: Tensor) -> tuple[Tensor, Tensor]:  # (), ()
