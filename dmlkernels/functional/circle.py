@@ -75,7 +75,7 @@ def circle_loss(
     )  # fmt: skip
     scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
     if isinstance(scale, Tensor) or isinstance(margin, Tensor):
-        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))[:, :2]
+        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))
     else:
         statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
     return cross_entropy_loss(

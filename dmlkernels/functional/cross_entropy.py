@@ -81,7 +81,7 @@ def class_scores(
     scale: float | Tensor,
     *,
     group: int = 1,
-) -> Tensor:  # (B, 2)
+) -> Tensor:  # (B, 2 or more)
     """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
     With a ``group`` a class's score is that of the nearest of so many neighbouring proxies.
@@ -89,7 +89,7 @@ def class_scores(
     if not isinstance(scale, Tensor):
         return inputs.statistics(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
     values = row_values(inputs, scale, torch.inf, 0.0)  # the others are CurricularFace's
-    return inputs.statistics(RowLogSumExp() if group == 1 else RowSubCenter(group), values)[:, :2]
+    return inputs.statistics(RowLogSumExp() if group == 1 else RowSubCenter(group), values)
 
 
 def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
@@ -99,7 +99,7 @@ def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
 
 def cross_entropy_loss(
     inputs: ProxyInputs,
-    statistics: Tensor,  # (B, 2), of ``class_scores`` or the like
+    statistics: Tensor,  # (B, 2 or more), of ``class_scores`` or the like; the first two are read
     moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the positive scores
     *,
     formula: Formula | None = None,
@@ -122,7 +122,7 @@ def cross_entropy_loss(
         loss = loss_by_kernels(formula, statistics, inputs, weight, reduction, values)
         if loss is not None:
             return loss
-    positive, negative = statistics.unbind(1)
+    positive, negative = (statistics if statistics.shape[1] == 2 else statistics[:, :2]).unbind(1)
     target = moved(positive)
     losses = cross_entropy(target, negative) if include_positive else negative - target
     if beside is not None:
@@ -143,7 +143,7 @@ def formula_of(name: str, *numbers: float | Tensor) -> Formula | None:
 
 def angular_loss(
     inputs: ProxyInputs,
-    statistics: Tensor,  # (B, 2), of ``class_scores``
+    statistics: Tensor,  # of ``class_scores``
     scale: float | Tensor,
     margin: float | Tensor,
     **options: Any,

@@ -85,7 +85,7 @@ def curricularface_loss(
     weights = weights_of_samples(inputs, class_weights)
     values = _row_values(inputs, scale, margin, hardness, momentum)
     return angular_loss(
-        inputs, inputs.statistics(RowLogSumExp(), values)[:, :2], scale, margin,
+        inputs, inputs.statistics(RowLogSumExp(), values), scale, margin,
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 

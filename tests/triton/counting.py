@@ -79,9 +79,19 @@ class _Recorder(TorchDispatchMode):
                 return _IMPLEMENTATIONS[name](*args, **(kwargs or {}))
         found = func(*args, **(kwargs or {}))
         on_device = any(isinstance(leaf, Tensor) and leaf.device.type == "meta" for leaf in tree_leaves(found))
-        if on_device and not (func.is_view or name in _ALLOCATIONS or name in _METADATA):
+        free = name in _ALLOCATIONS or name in _METADATA or (func.is_view and _shares_memory(found, args))
+        if on_device and not free:
             self.launched += [name] * SEVERAL.get(name, 1)
         return found
+
+
+def _shares_memory(found: Any, args: Sequence[Any]) -> bool:
+    """Whether views are views: ``contiguous`` and ``reshape`` copy where they must."""
+
+    def storages(tree: Any) -> set[int]:
+        return {leaf.untyped_storage()._cdata for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)}
+
+    return storages(found) <= storages(args)
 
 
 @contextmanager

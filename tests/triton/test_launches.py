@@ -38,7 +38,7 @@ MOST = {  # small, large
     "sub_center": (11, 11),
     "adaface": (12, 13),
     "magface": (13, 14),
-    "curricular": (13, 14),
+    "curricular": (12, 13),
     "circle": (10, 11),
 }
 

@@ -37,7 +37,7 @@ def pooled_means(statistics_p, num_rows, WIDTH: tl.constexpr, BLOCK: tl.constexp
     number_b, score_b = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
     for start in tl.range(0, loop_bound(num_rows), BLOCK):
         row = start + tl.arange(0, BLOCK)
-        moments = load_row(statistics_p, row, row < num_rows, WIDTH)
+        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH)
         number_a += moments[0].to(tl.float64)
         score_a += moments[0].to(tl.float64) * moments[1].to(tl.float64)
         number_b += moments[3].to(tl.float64)
@@ -53,7 +53,7 @@ def squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH: tl.constexpr, B
     within_a, within_b = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
     for start in tl.range(0, loop_bound(num_rows), BLOCK):
         row = start + tl.arange(0, BLOCK)
-        moments = load_row(statistics_p, row, row < num_rows, WIDTH)
+        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH)
         step_a, step_b = moments[1].to(tl.float64) - mean_a, moments[4].to(tl.float64) - mean_b
         within_a += moments[2].to(tl.float64) + moments[0].to(tl.float64) * step_a * step_a
         within_b += moments[5].to(tl.float64) + moments[3].to(tl.float64) * step_b * step_b
@@ -69,7 +69,7 @@ def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr, BLOC
     for start in tl.range(0, loop_bound(num_rows), BLOCK):
         row = start + tl.arange(0, BLOCK)
         inside = row < num_rows
-        values = load_row(statistics_p, row, inside, WIDTH)
+        values = load_row(statistics_p, row, inside, WIDTH, WIDTH)
         counted = inside & (tl.load(label_p + row, mask=inside, other=IGNORED) != IGNORED)
         field += tl.where(counted, values[6], 0.0).to(tl.float64)
         odba += tl.where(counted & (row < samples), values[7], 0.0).to(tl.float64)
@@ -143,7 +143,7 @@ def decidability_slope_kernel(
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = row < num_rows
     gradient = tl.load(gradient_p).to(tl.float64)
-    moments = load_row(statistics_p, row, inside, WIDTH)
+    moments = load_row(statistics_p, row, inside, WIDTH, WIDTH)
     out = out_p + row.to(tl.int64) * WIDTH
     nothing = tl.zeros([BLOCK], T)
     for kind in tl.static_range(2):

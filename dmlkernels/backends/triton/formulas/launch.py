@@ -37,7 +37,8 @@ def forward(
         functions = ROW_FORMULAS[formula]
         value_kernel[(1,)](
             statistics, values, labels, weight, poison, loss, state, num_rows, split_numbers(numbers),
-            VALUE=functions.value, TERMS=functions.terms, MEAN=mean, WIDTH=width, GIVEN=_width(values), BLOCK=BLOCK,
+            VALUE=functions.value, TERMS=functions.terms, MEAN=mean, READ=functions.read_of(width), WIDTH=width,
+            GIVEN=_width(values), BLOCK=BLOCK,
         )  # fmt: skip
     else:
         form, joined = _decidability(formula, numbers)
@@ -68,8 +69,8 @@ def backward(
         functions = ROW_FORMULAS[formula]
         slope_kernel[grid](
             statistics, values, labels, weight, state, gradient, out, of_values if needs_values else None, num_rows,
-            split_numbers(numbers), SLOPE=functions.slope, TERM=functions.term_of(width + _width(values)), WIDTH=width,
-            GIVEN=_width(values), BLOCK=BLOCK,
+            split_numbers(numbers), SLOPE=functions.slope, TERM=functions.term_of(width + _width(values)),
+            READ=functions.read_of(width), WIDTH=width, GIVEN=_width(values), BLOCK=BLOCK,
         )  # fmt: skip
     else:
         _, joined = _decidability(formula, numbers)

@@ -44,19 +44,21 @@ def weights_of(weight_p, row, counted, T: tl.constexpr):
 
 
 @triton.jit
-def load_rows(statistics_p, given_p, row, inside, WIDTH: tl.constexpr, GIVEN: tl.constexpr):
-    """Statistics of rows, and behind them what else is given of each."""
-    values = load_row(statistics_p, row, inside, WIDTH)
+def load_rows(
+    statistics_p, given_p, row, inside, READ: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr
+):  # fmt: skip
+    """The first READ statistics of rows, and behind them what else is given of each."""
+    values = load_row(statistics_p, row, inside, READ, WIDTH)
     if GIVEN > 0:
-        values = values + load_row(given_p, row, inside, GIVEN)
+        values = values + load_row(given_p, row, inside, GIVEN, GIVEN)
     return values
 
 
 @triton.jit(do_not_specialize=["num_rows"])
 def value_kernel(
     statistics_p, given_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, numbers,
-    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
-    BLOCK: tl.constexpr,
+    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr,
+    GIVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program for all rows, so that nothing is left to be summed. ``state`` is what each term was divided by."""
     T: tl.constexpr = statistics_p.dtype.element_ty
@@ -68,7 +70,7 @@ def value_kernel(
         row = start + tl.arange(0, BLOCK)
         counted = counted_rows(label_p, row, num_rows)
         weight = weights_of(weight_p, row, counted, T)
-        values, has = VALUE(load_rows(statistics_p, given_p, row, row < num_rows, WIDTH, GIVEN), numbers)
+        values, has = VALUE(load_rows(statistics_p, given_p, row, row < num_rows, READ, WIDTH, GIVEN), numbers)
         new_sums, new_totals = (), ()
         for k in tl.static_range(TERMS):
             here = counted & has[k]
@@ -89,23 +91,26 @@ def value_kernel(
 @triton.jit(do_not_specialize=["num_rows"])
 def slope_kernel(
     statistics_p, given_p, label_p, weight_p, state_p, gradient_p, out_p, of_given_p, num_rows, numbers,
-    SLOPE: tl.constexpr, TERM: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr, BLOCK: tl.constexpr,
+    SLOPE: tl.constexpr, TERM: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the statistics and, unless ``of_given`` is None, of what is given; TERM says which term each of them
-    is in."""
+    """Gradient of the statistics, zeros of those that are not read, and unless ``of_given`` is None of what is given;
+    TERM says which term each of them is in."""
     T: tl.constexpr = statistics_p.dtype.element_ty
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     counted = counted_rows(label_p, row, num_rows)
     weight = weights_of(weight_p, row, counted, T)
     gradient = tl.load(gradient_p).to(tl.float64)
-    slopes, has = SLOPE(load_rows(statistics_p, given_p, row, row < num_rows, WIDTH, GIVEN), numbers)
-    for k in tl.static_range(WIDTH + GIVEN):
+    slopes, has = SLOPE(load_rows(statistics_p, given_p, row, row < num_rows, READ, WIDTH, GIVEN), numbers)
+    for k in tl.static_range(READ + GIVEN):
         factor = (gradient / tl.load(state_p + TERM[k])).to(T)
         found = tl.where(counted & has[TERM[k]], slopes[k] * (weight * factor), 0.0)
-        if k < WIDTH:
+        if k < READ:
             tl.store(out_p + row.to(tl.int64) * WIDTH + k, found, mask=row < num_rows)
         elif of_given_p is not None:
-            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k - WIDTH, found, mask=row < num_rows)
+            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k - READ, found, mask=row < num_rows)
+    for k in tl.static_range(READ, WIDTH):
+        tl.store(out_p + row.to(tl.int64) * WIDTH + k, tl.zeros([BLOCK], T), mask=row < num_rows)
 
 
 @triton.jit
@@ -188,9 +193,13 @@ class RowFormula(NamedTuple):
     value: Any
     slope: Any
     terms: int = 1
+    reads: int | None = 2  # the first so many statistics; None: all
 
     def term_of(self, width: int) -> tuple[int, ...]:
         return tuple(range(width)) if self.terms > 1 else (0,) * width
+
+    def read_of(self, width: int) -> int:
+        return width if self.reads is None else self.reads
 
 
 ROW_FORMULAS = {
@@ -201,5 +210,5 @@ ROW_FORMULAS = {
     "turned": RowFormula(value_turned, slope_turned),
     "magnified": RowFormula(value_magnified, slope_magnified),
     "anchor": RowFormula(value_anchor, slope_anchor, terms=2),
-    "last": RowFormula(value_last, slope_last),
+    "last": RowFormula(value_last, slope_last, reads=None),
 }

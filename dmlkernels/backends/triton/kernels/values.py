@@ -9,10 +9,10 @@ from dmlkernels.backends.triton.kernels.order import load_point
 
 
 @triton.jit
-def load_row(p, row, inside, WIDTH: tl.constexpr):
-    """A row's values, as WIDTH vectors."""
+def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr):
+    """The first COUNT of WIDTH values of a row, a vector each."""
     values = ()
-    for k in tl.static_range(WIDTH):
+    for k in tl.static_range(COUNT):
         values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
     return values
 
@@ -32,8 +32,8 @@ def values_kernel(
     source = place
     if order_p is not None:
         source = tl.where(is_row, tl.load(order_p + place, mask=is_row, other=0), place)
-    statistics = load_row(statistics_p, source, is_row, WIDTH)
-    gradient = load_row(gradient_p, source, is_row, WIDTH)
+    statistics = load_row(statistics_p, source, is_row, WIDTH, WIDTH)
+    gradient = load_row(gradient_p, source, is_row, WIDTH, WIDTH)
     found = FROM(statistics, gradient, hyper)
     for view in tl.static_range(VIEWS):
         index = place + view * num_rows
