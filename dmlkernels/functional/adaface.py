@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
+from dmlkernels.functional.angles import sine_of
 from dmlkernels.functional.checks import check_number, check_option, check_scalar
 from dmlkernels.functional.cross_entropy import (
     class_scores,
@@ -103,7 +104,7 @@ def adaface_loss(
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale),
         lambda positive: scale * (_turned(positive / scale, -margin * quality) - margin * (1 + quality)),
-        formula=formula_of("turned", scale, margin, _EPS), values=quality[:, None],
+        formula=formula_of("turned", scale, margin, _EPS, math.cos(_EPS)), values=quality[:, None],
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 
@@ -160,9 +161,7 @@ def spread_of(inputs: ProxyInputs, norms: Tensor) -> tuple[Tensor, Tensor]:  # (
 
 def _turned(cosine: Tensor, angle: Tensor) -> Tensor:
     """cos(theta + angle), the sum held between 1e-3 and pi - 1e-3."""
-    squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
-    sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
-    turned = cosine * angle.cos() - sine * angle.sin()
+    turned = cosine * angle.cos() - sine_of(cosine) * angle.sin()
     low = (angle < _EPS) & (cosine > (_EPS - angle).cos())
     high = (angle > -_EPS) & (cosine < -(_EPS + angle).cos())
     limit = math.cos(_EPS)

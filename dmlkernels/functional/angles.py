@@ -28,12 +28,17 @@ def check_angle(name: str, value: Any) -> Any:
     return value
 
 
+def sine_of(cosine: Tensor) -> Tensor:
+    """Sine of an angle from 0 to pi; its gradient stays finite at the ends."""
+    squared = ((1 - cosine) * (1 + cosine)).clamp_min(0)
+    return squared * squared.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
+
+
 def add_angle(cosine: Tensor, margin: float | Tensor) -> Tensor:
     """cos(theta + margin) up to theta = pi - margin, and beyond it the straight line that goes on falling."""
-    squared_sine = ((1 - cosine) * (1 + cosine)).clamp_min(0)
-    sine = squared_sine * squared_sine.clamp_min(torch.finfo(cosine.dtype).eps).rsqrt()
-    cosine_of, sine_of, offset = angle_numbers(margin)
-    return torch.where(cosine > -cosine_of, cosine * cosine_of - sine * sine_of, cosine - offset)
+    cosine_of, sine_of_margin, offset = angle_numbers(margin)
+    turned = cosine * cosine_of - sine_of(cosine) * sine_of_margin
+    return torch.where(cosine > -cosine_of, turned, cosine - offset)
 
 
 def angle_numbers(margin: Any) -> tuple[Any, Any, Any]:

@@ -99,9 +99,13 @@ def magface_loss(
     def moved(positive: Tensor) -> Tensor:
         return scale * add_angle(positive / scale, lower_margin + rate * (held() - lower_norm))
 
+    def regularizer() -> Tensor:
+        norm = held()
+        return regularizer_weight * (norm / upper_norm**2 + 1 / norm)
+
     return cross_entropy_loss(
         inputs, class_scores(inputs, scale), moved,
         formula=formula_of("magnified", scale, lower_norm, upper_norm, lower_margin, rate, regularizer_weight),
         values=norms[:, None], weights=weights, sample_weight=sample_weight, reduction=reduction,
-        beside=lambda: regularizer_weight * (held() / upper_norm**2 + 1 / held()),
+        beside=regularizer,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor
 from dmlkernels.backends.pairs import Pairs
 
 PADDING = 128  # zeros behind norms and other values of vectors, so that a whole tile of them can be read
+WIDE = torch.float64  # of the closed form
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
 
 
@@ -81,9 +82,6 @@ def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int]:
 
 def _rounded(count: int) -> int:
     return -(-count // 128) * 128
-
-
-WIDE = torch.float64  # of the closed form
 
 
 def closed_size(pairs: Pairs) -> int:

@@ -19,17 +19,24 @@ def sine_of(cosine):
 
 
 @triton.jit
+def bend(cosine, cosine_of, sine_of_margin, offset):
+    """The cosine with a margin added to its angle, or beyond theta = pi - margin the cosine less ``offset``; its
+    derivative; the sine; and where it is the former."""
+    sine, slope = sine_of(cosine)
+    bent = cosine > -cosine_of
+    value = tl.where(bent, cosine * cosine_of - sine * sine_of_margin, cosine - offset)
+    return value, tl.where(bent, cosine_of - slope * sine_of_margin, 1.0), sine, bent
+
+
+@triton.jit
 def add_angle(positive, numbers):
     """Logit of the positives with the margin added to their angle, and its derivative."""
     T: tl.constexpr = positive.dtype
     scale, cosine_of, sine_of_margin, offset = (
         number(numbers, 0, T), number(numbers, 1, T), number(numbers, 2, T), number(numbers, 3, T),
     )  # fmt: skip
-    cosine = positive / scale
-    sine, slope = sine_of(cosine)
-    bent = cosine > -cosine_of
-    value = tl.where(bent, cosine * cosine_of - sine * sine_of_margin, cosine - offset)
-    return scale * value, tl.where(bent, cosine_of - slope * sine_of_margin, 1.0)
+    value, derivative, _, _ = bend(positive / scale, cosine_of, sine_of_margin, offset)
+    return scale * value, derivative
 
 
 @triton.jit
@@ -50,13 +57,13 @@ def slope_angle(statistics, numbers):
 def turn(positive, quality, numbers):
     """AdaFace's logit of the positives, and its derivative."""
     T: tl.constexpr = positive.dtype
-    scale, margin, end = number(numbers, 0, T), number(numbers, 1, T), number(numbers, 2, T)
+    scale, margin = number(numbers, 0, T), number(numbers, 1, T)
+    end, limit = number(numbers, 2, T), number(numbers, 3, T)  # of the angle, and its cosine
     cosine, angle = positive / scale, -margin * quality
     sine, slope = sine_of(cosine)
     turned = cosine * tl.cos(angle) - sine * tl.sin(angle)
     low = (angle < end) & (cosine > tl.cos(end - angle))
     high = (angle > -end) & (cosine < -tl.cos(end + angle))
-    limit = tl.cos(angle * 0.0 + end)
     value = tl.where(low, limit, tl.where(high, -limit, turned))
     derivative = tl.where(low | high, 0.0, tl.cos(angle) - slope * tl.sin(angle))
     return scale * (value - margin * (1.0 + quality)), derivative
@@ -91,10 +98,7 @@ def magnify(positive, given, numbers):
     offset = tl.where(paper, angle * sine_of_angle, 1.0 - cosine_of)
     of_offset = sine_of_angle + tl.where(paper, angle * cosine_of, 0.0)
     cosine = positive / scale
-    sine, slope = sine_of(cosine)
-    bent = cosine > -cosine_of
-    value = tl.where(bent, cosine * cosine_of - sine * sine_of_angle, cosine - offset)
-    of_positive = tl.where(bent, cosine_of - slope * sine_of_angle, 1.0)
+    value, of_positive, sine, bent = bend(cosine, cosine_of, sine_of_angle, offset)
     of_angle = tl.where(bent, -cosine * sine_of_angle - sine * cosine_of, -of_offset)
     inside = (given >= lower) & (given <= upper)
     beside = weight * (norm / (upper * upper) + 1.0 / norm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.formulas.rows import IGNORED
+from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 from dmlkernels.backends.triton.kernels.values import load_row
 
@@ -70,7 +70,7 @@ def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr, BLOC
         row = start + tl.arange(0, BLOCK)
         inside = row < num_rows
         values = load_row(statistics_p, row, inside, WIDTH, WIDTH)
-        counted = inside & (tl.load(label_p + row, mask=inside, other=IGNORED) != IGNORED)
+        counted = counted_rows(label_p, row, num_rows)
         field += tl.where(counted, values[6], 0.0).to(tl.float64)
         odba += tl.where(counted & (row < samples), values[7], 0.0).to(tl.float64)
         points += counted.to(tl.float64)

@@ -20,19 +20,9 @@ from dmlkernels.backends.triton.formulas.angles import (
     value_turned,
 )
 from dmlkernels.backends.triton.kernels.functions import always, sigmoid, softplus
+from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 from dmlkernels.backends.triton.kernels.values import load_row
-
-IGNORED = tl.constexpr(-(2**63))
-
-
-@triton.jit
-def counted_rows(label_p, row, num_rows):
-    """Which rows are there and not ignored."""
-    counted = row < num_rows
-    if label_p is not None:
-        counted = counted & (tl.load(label_p + row, mask=counted, other=IGNORED) != IGNORED)
-    return counted
 
 
 @triton.jit

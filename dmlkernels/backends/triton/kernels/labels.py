@@ -11,6 +11,15 @@ IGNORED = tl.constexpr(-(2**63))
 
 
 @triton.jit
+def counted_rows(label_p, row, num_rows):
+    """Which rows are there and not ignored."""
+    counted = row < num_rows
+    if label_p is not None:
+        counted = counted & (tl.load(label_p + row, mask=counted, other=IGNORED) != IGNORED)
+    return counted
+
+
+@triton.jit
 def load_labels(label_p, place, inside, ignore_index):
     label = tl.load(label_p + place, mask=inside, other=0).to(tl.int64)
     return label, inside & (label == ignore_index)

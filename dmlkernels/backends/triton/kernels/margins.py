@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import load_vectors
-from dmlkernels.backends.triton.kernels.labels import IGNORED
+from dmlkernels.backends.triton.kernels.gradients import store_gradient
+from dmlkernels.backends.triton.kernels.labels import IGNORED, counted_rows
 from dmlkernels.backends.triton.kernels.norms import SHRINK, norms_of, squares_of
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 
@@ -44,10 +45,8 @@ def norms_slope_kernel(
     gradient = tl.load(gradient_p + block[2], mask=inside, other=0.0)
     factor = tl.where(block[3] & (norm != 0.0), gradient / tl.where(norm == 0.0, 1.0, norm), 0.0)
     for start in tl.range(0, DIM, BLOCK_D):
-        d = start + tl.arange(0, BLOCK_D)
         found = load_vectors(block, start, T, DIM, BLOCK_D) * factor[:, None]
-        to_p = out_p + block[2].to(tl.int64)[:, None] * DIM + d[None, :]
-        tl.store(to_p, found.to(out_p.dtype.element_ty), mask=inside[:, None] & (d < DIM)[None, :])
+        store_gradient(out_p, found, block[2], inside, start + tl.arange(0, BLOCK_D), DIM)
 
 
 @triton.jit(do_not_specialize=["count", "num_columns", "x_stride", "w_stride"])
@@ -79,8 +78,7 @@ def load_counted(p, label_p, start, count, BLOCK: tl.constexpr):
     """Values of rows as float64, and which rows there are and count."""
     row = start + tl.arange(0, BLOCK)
     inside = row < count
-    counted = inside & (tl.load(label_p + row, mask=inside, other=IGNORED) != IGNORED)
-    return tl.load(p + row, mask=inside, other=0.0).to(tl.float64), row, inside, counted
+    return tl.load(p + row, mask=inside, other=0.0).to(tl.float64), row, inside, counted_rows(label_p, row, count)
 
 
 @triton.jit
