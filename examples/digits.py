@@ -1,6 +1,6 @@
 """Train on 200 handwritten digit images, each a class of its own, then retrieve views of 200 unseen ones.
 
-    python examples/digits.py                 a few minutes on two CPU cores; tables and pictures go to digits_output/
+    python examples/digits.py                 three minutes on two CPU cores; tables and pictures go to digits_output/
     python examples/digits.py --help          parts, seeds, epochs, output folder
 
 Five questions: how do the losses compare; what do flipped labels cost; what do small batches cost; what do many
