@@ -59,7 +59,6 @@ def permuted(x: Tensor) -> Tensor:
     return x.permute(axes).contiguous().permute(axes)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # opcheck's own
 @pytest.mark.parametrize("layout", [torch.clone, permuted], ids=["contiguous", "permuted"])
 @pytest.mark.parametrize("loss", STATISTICS, ids=str)
 def test_opcheck(loss: Loss, backend: str, layout: Callable[[Tensor], Tensor]) -> None:

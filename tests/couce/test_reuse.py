@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
@@ -78,7 +77,6 @@ def test_the_trunk_gets_its_gradient_in_one_pass() -> None:
     assert len(passes) == 1
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch.compile's own doing
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("compiled", ["stages", "stages.0", "stages.1", "stages.2"])
 def test_compiled_submodules_run_again(compiled: str) -> None:
@@ -94,7 +92,6 @@ def test_compiled_submodules_run_again(compiled: str) -> None:
     assert all(map(torch.allclose, views, by_hand(network(), images(), "stages.1")))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch.compile's own doing
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_compiled_submodule_is_compiled_once() -> None:
     model, graphs = network(), list[Any]()
@@ -114,9 +111,7 @@ def test_scripted_submodules_run_again() -> None:
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self.a, self.b = (torch.jit.script(nn.Conv2d(3, 3, 1).double()) for _ in range(2))
+            self.a, self.b = (torch.jit.script(nn.Conv2d(3, 3, 1).double()) for _ in range(2))
             self.neck = nn.Conv2d(3, 3, 1).double()
 
         def forward(self, x: Tensor) -> Tensor:
