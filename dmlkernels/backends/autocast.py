@@ -10,9 +10,13 @@ from torch import Tensor
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Context in which operations on this kind of device keep the dtypes that they are given."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
+    return torch.autocast(device_type, enabled=False) if has_autocast(device_type) else nullcontext()
+
+
+def has_autocast(device_type: str) -> bool:
+    """Whether there is autocast for the devices that losses run on. Dynamo of torch 2.6 does not trace torch's own
+    question, ``torch.amp.is_autocast_available``."""
+    return device_type != "meta"
 
 
 def operands(rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -31,4 +35,4 @@ def operands(rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | Non
 
 
 def _is_under_autocast(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return has_autocast(device_type) and torch.is_autocast_enabled(device_type)

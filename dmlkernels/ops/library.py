@@ -35,10 +35,21 @@ def register(
     """
     _LIBRARY.define(name + schema)
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
-    if differentiable is not None:
-        _LIBRARY.impl(name, differentiable.apply, "Autograd")
     torch.library.register_fake(f"dmlkernels::{name}", fake, lib=_LIBRARY)
-    return getattr(torch.ops.dmlkernels, name).default
+    op = getattr(torch.ops.dmlkernels, name).default
+    if differentiable is not None:
+        _LIBRARY.impl(name, _autograd(op, differentiable), "Autograd")
+    return op
+
+
+def _autograd(op: Any, differentiable: type[torch.autograd.Function]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        if torch.is_grad_enabled():
+            return differentiable.apply(*args)
+        with torch._C._AutoDispatchBelowAutograd():  # most backward passes, without the cost of a node
+            return op(*args)
+
+    return call
 
 
 def first_order(op: Callable[[], Any]) -> type[torch.autograd.Function]:

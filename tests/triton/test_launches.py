@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import formulas, labels, layout
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS
-from dmlkernels.backends.triton.saved import saved_size
+from dmlkernels.backends.triton.saved import saved_size, split
 from dmlkernels.functional.decidability import FORMS
 from dmlkernels.statistics import Fused, LogSumExp
 from tests.losses import LOSSES, Loss
@@ -93,7 +93,7 @@ def test_labels_compile(target: str) -> None:
             Pairs(Fused(*FIELD), points, points, row_labels, row_labels, within=True),
             Pairs(LogSumExp(1.0, 1.0), points, points, row_labels),
         ):
-            layout.prepare(pairs, points.new_empty(saved_size(pairs)))
+            layout.prepare(pairs, split(pairs, points.new_empty(saved_size(pairs))))
     assert len(found) == 7 and not any(one.spilled for one in found)
 
 

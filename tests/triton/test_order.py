@@ -48,8 +48,8 @@ def test_is_what_sorting_gives(border: int | None, columns: int, monkeypatch: py
 
 def arranged(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
     """Order, small labels and points, as forward keeps them."""
-    saved = pairs.rows.new_empty(saved_size(pairs), dtype=pairs.dtype)
-    points, parts = layout.prepare(pairs, saved), split(pairs, saved)
+    parts = split(pairs, pairs.rows.new_empty(saved_size(pairs), dtype=pairs.dtype))
+    points = layout.prepare(pairs, parts)
     assert points is not None and parts.order is not None and parts.labels is not None
     return parts.order, parts.labels, points
 
@@ -58,7 +58,6 @@ def test_small_labels() -> None:
     """Numbers of columns, and what no column has: 6 or -1."""
     labels = torch.tensor([0, 5, 6, 7, -1, -(2**50), 2**50, IGNORED], device=DEVICE)
     pairs = Pairs(LogSumExp(1.0, 1.0), torch.randn(8, 4, device=DEVICE), torch.randn(6, 4, device=DEVICE), labels)
-    saved = pairs.rows.new_empty(saved_size(pairs))
-    assert layout.prepare(pairs, saved) is None
-    small = split(pairs, saved).labels
-    assert small is not None and small.tolist() == [0, 5, 6, 6, -1, -1, 6, SMALL_IGNORED]
+    parts = split(pairs, pairs.rows.new_empty(saved_size(pairs)))
+    assert layout.prepare(pairs, parts) is None
+    assert parts.labels is not None and parts.labels.tolist() == [0, 5, 6, 6, -1, -1, 6, SMALL_IGNORED]

@@ -5,7 +5,6 @@ the number of columns.
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
@@ -20,7 +19,7 @@ from dmlkernels.backends.triton.kernels.closed_form import (
     scatter_kernel,
 )
 from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
-from dmlkernels.backends.triton.plan import Architecture, next_power_of_2
+from dmlkernels.backends.triton.plan import Architecture, cdiv, next_power_of_2
 from dmlkernels.backends.triton.saved import closed_size, pitch_of, split_closed
 
 STAGES = 2
@@ -35,7 +34,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     rows, columns = _vectors(pairs)
     _scatter(columns, parts.columns, None, sums, arch)
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
-    moments_kernel[(triton.cdiv(pairs.num_rows, ROWS),)](
+    moments_kernel[(cdiv(pairs.num_rows, ROWS),)](
         rows, parts.rows, parts.labels, columns, parts.columns, sums, statistics,
         rows.stride(0), columns.stride(0), pairs.num_rows, pairs.num_columns,
         DIM=pairs.dim, **_row_tiles(pairs.dim, arch), **FUSED_MULTIPLY_ADD,
@@ -52,7 +51,7 @@ def backward(
     values = sums.new_empty(3, pitch_of(pairs.num_rows))
     sizes = (rows.stride(0), columns.stride(0), pairs.num_rows, pairs.num_columns, values.shape[1])
     of_rows = rows.new_empty(rows.shape) if needs_rows else None
-    row_gradient_kernel[(triton.cdiv(pairs.num_rows, ROWS),)](
+    row_gradient_kernel[(cdiv(pairs.num_rows, ROWS),)](
         rows, parts.rows, parts.labels, columns, parts.columns, sums,
         forward.statistics.contiguous(), gradient.contiguous(), values, of_rows, *sizes,
         DIM=pairs.dim, **_row_tiles(pairs.dim, arch), **FUSED_MULTIPLY_ADD,
@@ -62,7 +61,7 @@ def backward(
         assert parts.rows is not None
         row_sums = torch.empty_like(sums)
         _scatter(rows, parts.rows, values, row_sums, arch)
-        column_gradient_kernel[(triton.cdiv(pairs.num_columns, COLUMNS),)](
+        column_gradient_kernel[(cdiv(pairs.num_columns, COLUMNS),)](
             columns, parts.columns, rows, parts.rows, parts.labels, values, sums, row_sums, of_columns, *sizes,
             DIM=pairs.dim, M=COLUMNS, N=32, OUT=_block(pairs.dim, 128), BLOCK_D=_block(pairs.dim, 32),
             num_warps=8, num_stages=STAGES, **FUSED_MULTIPLY_ADD,
@@ -79,7 +78,7 @@ def _scatter(vectors: Tensor, norms: Tensor, values: Tensor | None, out: Tensor,
     """Sums of unit vectors and of their outer products, split so that the device is full."""
     count, dim = vectors.shape
     block_d = _block(dim, 64 if arch.number < 100 else 32)  # there Triton has no tensor cores for float64
-    blocks = triton.cdiv(dim, block_d)
+    blocks = cdiv(dim, block_d)
     limit = max(MEMORY_FLOOR, vectors.numel())
     splits = num_splits(blocks * (blocks + 1) // 2, count, VECTORS, arch.multiprocessors, out.numel(), limit)
     partial = out.new_empty(splits, dim + 1, dim)
@@ -88,7 +87,7 @@ def _scatter(vectors: Tensor, norms: Tensor, values: Tensor | None, out: Tensor,
         DIM=dim, N=VECTORS, BLOCK_D=block_d, num_warps=8, num_stages=STAGES, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     add_block = _block(dim, 32)
-    blocks = triton.cdiv(dim, add_block)
+    blocks = cdiv(dim, add_block)
     add_scatter_kernel[(blocks, blocks)](
         partial, vectors, norms, out, count, splits,
         CENTRED=values is None, DIM=dim, BLOCK_D=add_block, **FUSED_MULTIPLY_ADD,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.triton.plan import cdiv
+
 MOST_LABELS = 2**16  # one program looks at all of them
 MOST_COMPARED = 2**26  # labels times classes that are given: each is compared with each
 
@@ -23,8 +25,6 @@ def resolve(
     joined: bool,
 ) -> tuple[Tensor, Tensor]:  # (B,), or (B + C,) with the classes behind if joined; ()
     """Labels as int64 with IGNORED for ``ignore_index``, and NaN if one is no class or IGNORED is a class, else 0."""
-    import triton
-
     from dmlkernels.backends.triton.kernels.labels import labels_kernel
 
     count = labels.shape[0]
@@ -32,7 +32,7 @@ def resolve(
     given = classes is not None
     poison = (labels.new_zeros if given else labels.new_empty)((), dtype=torch.float32)
     block = 64 if given else 1024
-    labels_kernel[(triton.cdiv(out.shape[0], block),)](
+    labels_kernel[(cdiv(out.shape[0], block),)](
         labels.contiguous(), classes, out, poison, count, num_classes, ignore_index,
         CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=128,
     )  # fmt: skip

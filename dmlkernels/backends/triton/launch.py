@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, num_splits
@@ -19,6 +18,7 @@ from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
 from dmlkernels.backends.triton.plan import (
     Architecture,
     backward_tiles,
+    cdiv,
     forward_tiles,
     next_power_of_2,
     norm_tiles,
@@ -37,7 +37,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
     work, places = forward_work(pairs, arch), problem.row_places
     tiles = forward_tiles(work, arch, rows.size)
-    blocks = triton.cdiv(places, tiles.M)
+    blocks = cdiv(places, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
     count = num_splits(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * len(neutral), limit)
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
@@ -53,7 +53,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
         **tiles.options(), **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     if count > 1:
-        merge_kernel[(triton.cdiv(places, 128),)](
+        merge_kernel[(cdiv(places, 128),)](
             out, statistics, rows.labels, order, rows.size, count,
             MERGE=epilogue.merge, EMPTY=neutral, LAYOUT=problem.layout, M=128, **FUSED_MULTIPLY_ADD,
         )  # fmt: skip
@@ -107,7 +107,7 @@ def _gradient(
     if flags is not None:
         row_tile, column_tile = (tiles.N, tiles.M) if side == COLUMNS else (tiles.M, tiles.N)
         assert row_tile <= FLAG_ROWS and column_tile <= WORD_COLUMNS, "a tile asks for one word of flags"
-    blocks, slices = triton.cdiv(places, tiles.M), triton.cdiv(dim, tiles.SLICE)
+    blocks, slices = cdiv(places, tiles.M), cdiv(dim, tiles.SLICE)
     limit = max(MEMORY_FLOOR, owned.vectors.numel() + streamed.vectors.numel())
     count = num_splits(blocks * slices, streamed.size, tiles.N, arch.multiprocessors, owned.vectors.numel(), limit)
     out = owned.vectors.new_empty((owned.size, dim), dtype=dtype)
@@ -144,7 +144,7 @@ def _combine(problem: Problem, of_rows: _Gradient | None, of_columns: _Gradient 
         else:
             tensors += [one.partial, one.owned.vectors, one.owned.values, one.owned.labels, one.out]
             sizes.append((one.owned.size, one.owned.stride, one.partial.shape[0]))
-    combine_kernel[(sum(triton.cdiv(count, m) for count, _, _ in sizes),)](
+    combine_kernel[(sum(cdiv(count, m) for count, _, _ in sizes),)](
         *tensors, problem.saved.order, *(coded(*of_side) for of_side in sizes),
         GROUP=problem.group, VIEWS=problem.views, DIM=problem.pairs.dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
-import triton
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
@@ -13,8 +12,8 @@ from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
-from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
-from dmlkernels.backends.triton.saved import Saved, num_flags, split
+from dmlkernels.backends.triton.plan import cdiv, copy_tiles, norm_tiles
+from dmlkernels.backends.triton.saved import Saved, num_flags
 from dmlkernels.backends.triton.work import operand_of
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
@@ -22,13 +21,12 @@ MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work g
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
-def prepare(pairs: Pairs, saved: Tensor) -> Tensor | None:
+def prepare(pairs: Pairs, saved: Saved) -> Tensor | None:
     """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
     them the columns that they meet."""
-    parts = split(pairs, saved)
     if pairs.within:
-        return _arrange(pairs, parts)
-    prepare_vectors(pairs, parts)
+        return _arrange(pairs, saved)
+    prepare_vectors(pairs, saved)
     return None
 
 
@@ -44,7 +42,7 @@ def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
         pairs.num_rows, rows.shape[0], x_pitch, columns.shape[0], w_pitch, columns.shape[0] // statistic.group,
         num_flags(pairs),
     )  # fmt: skip
-    prepare_kernel[(triton.cdiv(x_pitch, m) + triton.cdiv(w_pitch, m),)](
+    prepare_kernel[(cdiv(x_pitch, m) + cdiv(w_pitch, m),)](
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.flags,
         coded(*sizes), rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
@@ -64,7 +62,7 @@ def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
     rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
     m, block_d = copy_tiles(pairs.dim)
     pitch = saved.columns.shape[1]
-    arrange_kernel[(triton.cdiv(pitch, m),)](
+    arrange_kernel[(cdiv(pitch, m),)](
         labels, more, labels_in_order, order, rows, columns, _weights(pairs),
         saved.order, saved.labels, vectors, saved.columns, saved.flags,
         pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns), num_flags(pairs),
@@ -84,7 +82,8 @@ def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:
     return rows.stride(0), 0 if columns is None else columns.stride(0)
 
 
-def split_numbers(numbers: Sequence[float]) -> tuple[float, ...]:
+@lru_cache
+def split_numbers(numbers: tuple[float, ...]) -> tuple[float, ...]:
     """Each number as two float32, since that is what a kernel is passed; a float64 kernel adds them up."""
     halves: list[float] = []
     for value in numbers:

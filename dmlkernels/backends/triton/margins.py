@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.gpu.layout import unit_stride
-from dmlkernels.backends.triton.plan import norm_tiles
+from dmlkernels.backends.triton.plan import cdiv, norm_tiles
 
 MOST_ROWS = 2**16  # one program reads them all
 _BLOCK = 1024
@@ -64,7 +64,7 @@ def _by_rows(kernel: Any, vectors: Tensor, *args: Any) -> None:
     m, block_d = norm_tiles(vectors.shape[1])
     m = max(1, m // 2)  # of two vectors at a time
     with on_device(vectors.device):
-        kernel[(-(-vectors.shape[0] // m),)](
+        kernel[(cdiv(vectors.shape[0], m),)](
             *args, DIM=vectors.shape[1], M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
         )  # fmt: skip
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import triton
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
@@ -15,7 +14,7 @@ from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout
 from dmlkernels.backends.triton.kernels.values import values_kernel
-from dmlkernels.backends.triton.plan import copy_tiles
+from dmlkernels.backends.triton.plan import cdiv, copy_tiles
 from dmlkernels.backends.triton.saved import Saved, split
 
 
@@ -61,7 +60,8 @@ class Problem:
             raise TypeError(f"{statistic.name} needs column_weights")
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
-        return cls(pairs, split(pairs, saved), layout.prepare(pairs, saved))
+        parts = split(pairs, saved)
+        return cls(pairs, parts, layout.prepare(pairs, parts))
 
     @classmethod
     def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:
@@ -79,7 +79,7 @@ class Problem:
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
         m, block_d = copy_tiles(pairs.dim) if pairs.within else (128, 1)
         total = pairs.num_rows + pairs.num_columns
-        values_kernel[(triton.cdiv(kept.shape[1] - pairs.num_rows * (pairs.statistic.views - 1), m),)](
+        values_kernel[(cdiv(kept.shape[1] - pairs.num_rows * (pairs.statistic.views - 1), m),)](
             statistics, gradient, kept, self.saved.order, *((rows, columns) if pairs.within else (None, None)), values,
             self.points, pairs.num_rows, total, kept.shape[1], layout.point_strides(rows, columns), self.hyper,
             FROM=epilogue.values, WIDTH=pairs.statistic.width, COUNT=epilogue.num_values, GIVEN=given,
@@ -95,7 +95,7 @@ class Problem:
     @cached_property
     def hyper(self) -> tuple[float, ...]:
         """Numbers of the statistic."""
-        return layout.split_numbers(self.epilogue.hyper(self.pairs.statistic))
+        return layout.split_numbers(tuple(self.epilogue.hyper(self.pairs.statistic)))
 
     @cached_property
     def vectors(self) -> tuple[Tensor, Tensor]:

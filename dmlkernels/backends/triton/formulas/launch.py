@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from dmlkernels.backends.triton.formulas import empty_gradient, num_parts, num_states
@@ -15,6 +14,7 @@ from dmlkernels.backends.triton.formulas.decidability import (
 )
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, slope_kernel, value_kernel
 from dmlkernels.backends.triton.layout import split_numbers
+from dmlkernels.backends.triton.plan import cdiv
 
 BLOCK = 1024  # rows at a time
 
@@ -64,7 +64,7 @@ def backward(
     """Gradients of statistics and values from that of the loss."""
     out, of_values = statistics.new_empty(statistics.shape), empty_gradient(statistics, values, needs_values)
     num_rows, width = statistics.shape
-    grid = (triton.cdiv(num_rows, BLOCK),)
+    grid = (cdiv(num_rows, BLOCK),)
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         slope_kernel[grid](
