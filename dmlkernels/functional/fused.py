@@ -99,20 +99,22 @@ def fused_objective(
     temperature = check_number("temperature", temperature, above=0)
     field = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
     check_choice("reduction", reduction, REDUCTIONS)
+    used = {name for name, weight in weights.items() if weight}
+    wants_pd, wants_field = "pd" in used, "field" in used
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
-        needs_samples=bool(pd_weight or odba_weight), needs_impostors=bool(pd_weight),
-        correction=correction if pd_weight else 0, process_group=process_group, labels_proxies=bool(field_weight),
+        needs_samples=wants_pd or "odba" in used, needs_impostors=wants_pd,
+        correction=correction if wants_pd else 0, process_group=process_group, labels_proxies=wants_field,
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 
-    wanted = field if field_weight else None
+    wanted = field if wants_field else None
     if inputs.spread and wanted is not None:
-        sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, bool(pd_weight))
+        sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, wants_pd)
     elif wanted is not None:
         joint, point_labels = _joint_statistics(inputs, atoms, atom_weight, wanted)
         numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), inputs.embeddings.shape[0])
-        formula = Formula(f"fused_{form if pd_weight else ''}", numbers)
+        formula = Formula(f"fused_{form if wants_pd else ''}", numbers)
         if evaluates(formula, joint, backend):
             mean = reduction == "mean"
             total, found = evaluate(formula, joint, labels=point_labels, poison=inputs.poison, mean=mean)
@@ -120,10 +122,10 @@ def fused_objective(
         moments, energies, squares = joint.split((Moments.width, Field.width, Square.width), dim=1)
         sums = _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
     else:
-        moments = inputs.statistics(Moments()) if pd_weight else None
+        moments = inputs.statistics(Moments()) if wants_pd else None
         sums = _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
     parts = {}
-    if sums.moments is not None and pd_weight:
+    if sums.moments is not None and wants_pd:
         rows = inputs if wanted is None else None
         parts["pd"] = decidability_objective(sums.moments, form, temperature, correction, min_gap, eps, inputs=rows)
     if sums.energy is not None and sums.num_points is not None:
