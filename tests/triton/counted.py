@@ -39,19 +39,19 @@ LARGE = Shape("large", 1024, 100_000, 128, (2862, 104, 57, 50, 16, 32, 155, 46, 
 SHAPES = (SMALL, LARGE)
 # Microseconds a step before and after, in the order of COUNTED: tests/triton/host_time.py.
 HOST_TIMES = (
-    (589, 364),
-    (633, 355),
-    (539, 398),
-    (458, 348),
-    (352, 348),
-    (400, 424),
-    (1089, 557),
-    (450, 339),
-    (418, 347),
-    (430, 350),
-    (437, 358),
-    (581, 383),
-    (926, 794),
+    (1485, 1166),
+    (1495, 1053),
+    (1437, 1161),
+    (1250, 1075),
+    (1007, 1015),
+    (1170, 1024),
+    (2200, 1260),
+    (1263, 1179),
+    (1255, 1178),
+    (1248, 1174),
+    (1262, 1183),
+    (1498, 1188),
+    (2262, 1499),
 )
 ATOMS = 64
 
@@ -120,11 +120,10 @@ large shape is the closed form, which launches as much at any C.
 HOST = """
 ## Host time
 
-Host time of a step, measured when there were about twice as many launches as now, as a ratio to that before, launches
-stubbed out
-(`python -m tests.triton.host_time`), on one shared CPU core: medians of four runs of either version, interleaved, each
-the lower quartile of 60 steps. Kernels of this package cost nothing here. On a GPU each costs a launch, so the gain
-there follows from the counts above too.
+Host time of a step, as a ratio to that before, without a GPU (`python -m tests.triton.host_time`): on one shared CPU
+core, medians of seven runs of either version, interleaved, each the lower quartile of 60 steps. What Triton does in
+Python at a launch is in it, the driver's call is not, nor what a launch of an operation of PyTorch costs on a GPU: the
+gain there follows from the counts above too.
 
 | loss | after / before |
 | --- | ---: |

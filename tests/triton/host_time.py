@@ -1,8 +1,8 @@
-"""``python -m tests.triton.host_time``: what a step costs the host, in microseconds a loss, with launches stubbed out.
+"""``python -m tests.triton.host_time``: what a step costs the host, in microseconds a loss, without a GPU.
 
-A benchmark, not a test. CPU tensors stand in for those of a GPU and take its code; kernels of this package cost
-nothing, operations of PyTorch what they cost for a few numbers on a CPU. Compare two checkouts by running it in
-each by turns.
+A benchmark, not a test. CPU tensors stand in for those of a GPU and take its code. A launch of a kernel costs what
+Triton does for it in Python, the driver's call nothing; operations of PyTorch cost what they do for a few numbers on a
+CPU. Compare two checkouts by running it in each by turns.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
 
 from dmlkernels.backends.blocked import host
 from dmlkernels.functional import decidability, field, inputs
@@ -25,6 +30,22 @@ from tests.triton.counting import pretended_gpu
 
 BATCH, CLASSES, DIM, ATOMS = 128, 100, 64, 64
 WARM_UP, STEPS = 8, 60
+
+RUN = JITFunction.run
+DRIVER = SimpleNamespace(
+    get_current_device=lambda: 0, get_current_stream=lambda device: 0,
+    get_current_target=lambda: GPUTarget("cuda", 90, 32),
+)  # fmt: skip
+KERNEL = SimpleNamespace(
+    launch_metadata=lambda *args: None, run=lambda *args: None, function=None, packed_metadata=None
+)
+
+
+def compile_nothing(self: JITFunction[Any], key: str, signature: Any, device: int, *args: Any) -> SimpleNamespace:
+    """In place of JITFunction._do_compile."""
+    _ = self.cache_key  # finds the globals that each launch compares
+    self.device_caches[device][0][key] = KERNEL
+    return KERNEL
 
 
 def make_problem() -> problem.Problem:
@@ -59,6 +80,8 @@ def main() -> None:
     given = make_problem()
     with ExitStack() as stack:
         stack.enter_context(pretended_gpu(lambda name: None))
+        stack.enter_context(mock.patch.multiple(JITFunction, run=RUN, _do_compile=compile_nothing))
+        driver.set_active(DRIVER)
         stack.enter_context(mock.patch.object(host, "readable", return_value=False))
         for module in (inputs, decidability, field):
             stack.enter_context(mock.patch.object(module, "should_check", return_value=False))
