@@ -141,11 +141,17 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         # The rows of a tile: with 64 no warps score the same ones, but on sm_100 a long D then spills.
         n = 32 if arch.number >= 100 and work.dim > block_d else max(n, 64)
     warps = 8 if m == 64 and work.dim > block_d else 4
-    if owns_columns and size == 2 and work.live_tiles >= 3:  # else registers spill
+    # Below, registers would spill.
+    if owns_columns and size == 2 and work.live_tiles >= 3:
         if arch.number < 90:
             m, n, warps = 32, 32, 4
         elif arch.number >= 100 or work.live_tiles == 4:
             warps = 8
+    if size == 2 and work.live_tiles == 2 and arch.number < 90:
+        if work.within and slice_d > block_d:
+            n = 16
+        if work.operand == torch.float16 and work.dim <= block_d:  # its slopes are float32
+            m, n = 32, 32
     return Tiles(m, n, block_d, slice_d, warps, 2)
 
 
