@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.backends.autocast import has_autocast
 from dmlkernels.distributed.agreement import WHOLE
 from dmlkernels.distributed.calls import call_across_ranks
 from dmlkernels.distributed.group import is_dtensor
@@ -130,7 +131,7 @@ class _Autograd:
 
 def _autocast(device: str, enabled: bool, dtype: torch.dtype) -> AbstractContextManager[object]:
     """As it was where the op was called."""
-    if torch.amp.is_autocast_available(device):
+    if has_autocast(device):
         return torch.autocast(device, dtype, enabled)
     return nullcontext()
 

@@ -99,7 +99,7 @@ def fused_objective(
     temperature = check_number("temperature", temperature, above=0)
     field = checked_field(alpha, delta_att, delta_rep, d_min, unit_depth)
     check_choice("reduction", reduction, REDUCTIONS)
-    used = {name for name, weight in weights.items() if weight}
+    used = {name for name, weight in weights.items() if weight}  # dynamo of torch 2.6 has no bool() of what varies
     wants_pd, wants_field = "pd" in used, "field" in used
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
-from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, num_splits
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.kernels.closed_form import (
@@ -19,7 +19,7 @@ from dmlkernels.backends.triton.kernels.closed_form import (
     scatter_kernel,
 )
 from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
-from dmlkernels.backends.triton.plan import Architecture, cdiv, next_power_of_2
+from dmlkernels.backends.triton.plan import Architecture, next_power_of_2
 from dmlkernels.backends.triton.saved import closed_size, pitch_of, split_closed
 
 STAGES = 2

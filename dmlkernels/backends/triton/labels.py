@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.triton.plan import cdiv
+from dmlkernels.backends.gpu.splits import cdiv
 
 MOST_LABELS = 2**16  # one program looks at all of them
 MOST_COMPARED = 2**26  # labels times classes that are given: each is compared with each

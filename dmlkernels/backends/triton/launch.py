@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, num_splits
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel
 from dmlkernels.backends.triton.kernels.blocks import Values
@@ -18,7 +18,6 @@ from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
 from dmlkernels.backends.triton.plan import (
     Architecture,
     backward_tiles,
-    cdiv,
     forward_tiles,
     next_power_of_2,
     norm_tiles,

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
+from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
-from dmlkernels.backends.triton.plan import cdiv, copy_tiles, norm_tiles
+from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, num_flags
 from dmlkernels.backends.triton.work import operand_of
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.gpu.layout import unit_stride
-from dmlkernels.backends.triton.plan import cdiv, norm_tiles
+from dmlkernels.backends.gpu.splits import cdiv
+from dmlkernels.backends.triton.plan import norm_tiles
 
 MOST_ROWS = 2**16  # one program reads them all
 _BLOCK = 1024

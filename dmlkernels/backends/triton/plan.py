@@ -40,11 +40,6 @@ class Work(NamedTuple):
     views: int = 1
 
 
-def cdiv(a: int, b: int) -> int:
-    """Quotient rounded up. Triton's own takes ten times as long on the host, once or twice a launch."""
-    return -(-a // b)
-
-
 def next_power_of_2(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 

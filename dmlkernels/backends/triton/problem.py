@@ -9,12 +9,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
+from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Pairs
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout
 from dmlkernels.backends.triton.kernels.values import values_kernel
-from dmlkernels.backends.triton.plan import cdiv, copy_tiles
+from dmlkernels.backends.triton.plan import copy_tiles
 from dmlkernels.backends.triton.saved import Saved, split
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.gpu.layout import unit_stride
+from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.triton.plan import fits, next_power_of_2
 
 _ROWS = 16  # of a tile, at least: the least that can be multiplied
@@ -54,5 +55,5 @@ def _launch(centers: Tensor, group: int) -> tuple[int, dict[str, int]]:
     rows = max(_ROWS, padded)
     most = _BLOCK_D_DOUBLES if centers.dtype == torch.float64 else _BLOCK_D
     block_d = max(_ROWS, min(most, next_power_of_2(centers.shape[1])))
-    programs = -(-(centers.shape[0] // group) // (rows // padded))
+    programs = cdiv(centers.shape[0] // group, rows // padded)
     return programs, {"PADDED": padded, "DIM": centers.shape[1], "M": rows, "BLOCK_D": block_d}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, multiprocessors
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, multiprocessors
 from dmlkernels.backends.native.cuda import module, plan
 from dmlkernels.backends.native.cuda.problem import Inputs
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
@@ -83,7 +83,7 @@ def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _own(job: module.compiled.Job, inputs: Inputs, out: Tensor, views: int, group: int, saved: Tensor) -> Tensor | None:
     """Share out a gradient's work; gives what must be kept until it is launched."""
-    slices, units = plan.cdiv(out.shape[-1], inputs.slice), multiprocessors(saved.device)
+    slices, units = cdiv(out.shape[-1], inputs.slice), multiprocessors(saved.device)
     per_tile = inputs.per_tile // views // group * group
     if inputs.small:
         split = plan.split_small_problem(job.owned.count, per_tile, slices, group, units)

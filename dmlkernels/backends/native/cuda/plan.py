@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dmlkernels.backends.gpu.splits import num_splits
+from dmlkernels.backends.gpu.splits import cdiv, num_splits
 
 SMALL = 100_000  # scores up to which one launch does it all
 _FEWEST = 8  # places a block of a small problem owns at least
@@ -45,7 +45,3 @@ def split_large_problem(
     """
     blocks = cdiv(places, per_tile)
     return WorkSplit(per_tile, blocks, slices, num_splits(blocks * slices, streamed, per_tile, units, memory, limit))
-
-
-def cdiv(size: int, by: int) -> int:
-    return -(-size // by)

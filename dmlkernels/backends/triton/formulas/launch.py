@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.triton.formulas import empty_gradient, num_parts, num_states
 from dmlkernels.backends.triton.formulas.decidability import (
     ODBA_WEIGHT,
@@ -14,7 +15,6 @@ from dmlkernels.backends.triton.formulas.decidability import (
 )
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, slope_kernel, value_kernel
 from dmlkernels.backends.triton.layout import split_numbers
-from dmlkernels.backends.triton.plan import cdiv
 
 BLOCK = 1024  # rows at a time
 
