@@ -26,7 +26,7 @@ class Pairs:
     columns: Tensor | None = None  # (C, D) raw
     row_labels: Tensor | None = None  # (R,) int64, IGNORED allowed
     column_labels: Tensor | None = None  # (C,) int64, IGNORED allowed; None: column j has class j
-    column_weights: Tensor | None = None  # (C,)
+    column_weights: Tensor | None = None  # (C,); None: 1 / C each
     row_values: Tensor | None = None  # (R, num_row_values), for a statistic that reads them; not ``within``
     within: bool = False
     row_boundaries: tuple[int, ...] = ()
@@ -49,6 +49,14 @@ class Pairs:
         """Accumulation dtype: float32, or float64 if an operand is float64."""
         dtype = torch.promote_types(self.rows.dtype, torch.float32)
         return dtype if self.columns is None else torch.promote_types(dtype, self.columns.dtype)
+
+    def weights(self, start: int, stop: int) -> Tensor | None:  # (stop - start,)
+        """Weights of some columns in the accumulation dtype; None for a statistic that reads none."""
+        if not self.statistic.reads_weights or self.columns is None:
+            return None
+        if self.column_weights is None:
+            return self.columns.new_full((stop - start,), 1 / self.num_columns, dtype=self.dtype)
+        return self.column_weights[start:stop].to(self.dtype)
 
 
 class Forward(NamedTuple):

@@ -112,6 +112,7 @@ def cross_entropy_loss(
     sample_weight: Tensor | None = None,  # (B,)
     reduction: str = "mean",
     beside: Callable[[], Tensor] | None = None,  # -> (B,), to add to each sample's loss
+    added: Tensor | None = None,  # whose sum is added to the mean or sum
 ) -> Tensor:
     """Cross-entropy with smoothed targets and weights; the mean divides by the sum of the weights.
 
@@ -119,7 +120,7 @@ def cross_entropy_loss(
     """
     if label_smoothing == 0:
         weight = sample_weight if weights is None else weights if sample_weight is None else weights * sample_weight
-        loss = loss_by_kernels(formula, statistics, inputs, weight, reduction, values)
+        loss = loss_by_kernels(formula, statistics, inputs, weight, reduction, values, added)
         if loss is not None:
             return loss
     positive, negative = (statistics if statistics.shape[1] == 2 else statistics[:, :2]).unbind(1)
@@ -132,7 +133,8 @@ def cross_entropy_loss(
         losses = smoothed(inputs, scale, losses, target + losses, shift, label_smoothing, class_weights, weights)
     elif weights is not None:
         losses = losses * weights
-    return reduce_samples(losses, inputs, sample_weight, reduction, weights)
+    loss = reduce_samples(losses, inputs, sample_weight, reduction, weights)
+    return loss if added is None else loss + added.sum()
 
 
 def formula_of(name: str, *numbers: float | Tensor) -> Formula | None:

@@ -146,7 +146,7 @@ class ProxyInputs:
         return of_proxies
 
     def whole(self, of_proxies: Tensor) -> Tensor:
-        """A sum over all proxies, from that over this rank's."""
+        """Numbers whose sum is over all proxies, from those of this rank's."""
         return of_proxies
 
 

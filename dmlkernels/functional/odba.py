@@ -98,13 +98,12 @@ def weighted_atoms(
     active: Tensor | None,  # (K,) bool
     reduction: str,
     embeddings: Tensor,
-) -> tuple[Tensor, Tensor]:  # (K, D), (K,)
-    """Atoms without gradient, zeros where inactive, and the weight of each one's squared cosine."""
+) -> tuple[Tensor, Tensor | None]:  # (K, D), (K,)
+    """Atoms without gradient, zeros where inactive, and the weight of each one's squared cosine; None for 1 / K."""
     atoms = atoms.detach()
     dtype = torch.promote_types(torch.promote_types(atoms.dtype, embeddings.dtype), torch.float32)
-    if active is None and prior is None:
-        each = 1 / atoms.shape[0] if reduction == "mean" else 1.0
-        return atoms, torch.full(atoms.shape[:1], each, dtype=dtype, device=atoms.device)
+    if active is None and prior is None and reduction == "mean":
+        return atoms, None
     weights = torch.ones(atoms.shape[0], dtype=dtype, device=atoms.device) if active is None else active.to(dtype)
     if prior is not None:
         given = prior.detach().to(dtype)

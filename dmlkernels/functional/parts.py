@@ -180,7 +180,7 @@ class PartInputs(ProxyInputs):
     def whole(self, of_proxies: Tensor) -> Tensor:
         if self.parts.shard is None:
             return of_proxies
-        return self.parts.total(of_proxies / self.parts.repeats)
+        return self.parts.total(of_proxies.sum() / self.parts.repeats)
 
     def _meet_elsewhere(self, shard: Shard) -> int:
         """Check labels whose class may be on any rank; the number of genuine scores of the batch, where the host knows.

@@ -60,6 +60,7 @@ def loss_by_kernels(
     sample_weight: Tensor | None,  # (B,)
     reduction: str,
     values: Tensor | None = None,  # (B, k), that the formula reads
+    added: Tensor | None = None,  # whose sum is added to the loss
 ) -> Tensor | None:
     """The loss of a batch by the kernels that a backend has for the formula, or None: then it takes plain PyTorch."""
     if formula is None or reduction == "none" or not inputs.has_kernels:
@@ -67,6 +68,6 @@ def loss_by_kernels(
     if not evaluates(formula, statistics, inputs.backend, sample_weight):
         return None
     return evaluate(
-        formula, statistics, values=values, labels=inputs.labels, weight=sample_weight, poison=inputs.poison,
-        mean=reduction == "mean",
+        formula, statistics, values=values, added=added, labels=inputs.labels, weight=sample_weight,
+        poison=inputs.poison, mean=reduction == "mean",
     )[0]  # fmt: skip

@@ -98,16 +98,17 @@ def soft_triple_loss(
     # One centre is its class's similarity, whatever gamma.
     grouped = centers_per_class > 1
     statistic = SoftTriple(scale, gamma, centers_per_class) if grouped else LogSumExp(scale, scale)
-    loss = cross_entropy_loss(
+    regularizer = None
+    if reduction != "none" and tau > 0 and grouped:
+        weight = tau / (inputs.num_proxies * (centers_per_class - 1))
+        wide = inputs.proxies.to(torch.promote_types(centers.dtype, embeddings.dtype))
+        chosen = backends.resolve(backend, wide.device.type)
+        regularizer = inputs.whole(center_spread(wide, centers_per_class, weight, chosen))
+    return cross_entropy_loss(
         inputs, inputs.statistics(statistic), lambda positive: positive - scale * margin,
         formula=Formula("cross_entropy", (scale * margin,)), sample_weight=sample_weight, reduction=reduction,
+        added=regularizer,
     )  # fmt: skip
-    if reduction == "none" or tau == 0 or not grouped:
-        return loss
-    pairs = inputs.num_proxies * (centers_per_class - 1)
-    wide = inputs.proxies.to(torch.promote_types(centers.dtype, embeddings.dtype))
-    chosen = backends.resolve(backend, wide.device.type)
-    return torch.add(loss, inputs.whole(center_spread(wide, centers_per_class, chosen)), alpha=tau / pairs)
 
 
 def check_centers_per_class(centers_per_class: int) -> None:

@@ -35,20 +35,22 @@ def evaluate(
     statistics: Tensor,  # (R, width)
     *,
     values: Tensor | None = None,  # (R, k), for a formula that reads them
+    added: Tensor | None = None,  # (N,), whose sum is added to the loss
     labels: Tensor | None = None,  # (R,) int64, IGNORED for rows that do not count
     weight: Tensor | None = None,  # (R,)
     poison: Tensor | None = None,  # (), added to the loss
     mean: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The loss, differentiable by statistics and values, and parts of it, which are not."""
+    """The loss, differentiable by statistics, values and what is added, and parts of it, which are not."""
     options = (labels, weight, poison, formula.name, list(formula.numbers), mean)
-    loss, parts, _ = formula_forward(statistics, values, *options)
+    loss, parts, _ = formula_forward(statistics, values, added, *options)
     return loss, parts
 
 
 def _forward(
     statistics: Tensor,
     values: Tensor | None,
+    added: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -57,12 +59,15 @@ def _forward(
     mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     values = None if values is None else values.contiguous()
-    return formulas.forward(formula, tuple(numbers), statistics.contiguous(), values, labels, weight, poison, mean)
+    return formulas.forward(
+        formula, tuple(numbers), statistics.contiguous(), values, added, labels, weight, poison, mean
+    )  # fmt: skip
 
 
 def _fake_forward(
     statistics: Tensor,
     values: Tensor | None,
+    added: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -99,33 +104,40 @@ def _fake_backward(gradient: Tensor, statistics: Tensor, values: Tensor | None, 
 
 
 class _Differentiable(torch.autograd.Function):
-    """formula_forward, with formula_backward as its derivative by statistics and values."""
+    """formula_forward, with formula_backward as its derivative by statistics, values and what is added."""
 
     @staticmethod
     def forward(
-        ctx: Any, statistics: Tensor, values: Tensor | None, labels: Tensor | None, weight: Tensor | None, *args: Any
+        ctx: Any,
+        statistics: Tensor,
+        values: Tensor | None,
+        added: Tensor | None,
+        labels: Tensor | None,
+        weight: Tensor | None,
+        *args: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
-            loss, parts, state = formula_forward(statistics, values, labels, weight, *args)
+            loss, parts, state = formula_forward(statistics, values, added, labels, weight, *args)
         ctx.mark_non_differentiable(parts, state)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(statistics, values, state, labels, weight)
-        ctx.options = args[1:]
+        ctx.options, ctx.added = args[1:], () if added is None else added.shape
         return loss, parts, state
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
-        found, of_values = None, None
+        found, of_values, of_added = None, None, None
         if gradient is not None:
             needs_values = ctx.needs_input_grad[1]
             found, of_values = formula_backward(gradient, *ctx.saved_tensors, *ctx.options, needs_values)
             of_values = of_values if needs_values else None
-        return found, of_values, *(None,) * 6
+            of_added = gradient.expand(ctx.added) if ctx.needs_input_grad[2] else None
+        return found, of_values, of_added, *(None,) * 6
 
 
 formula_forward = register(
     "formula_forward",
-    f"(Tensor statistics, Tensor? values, {_FORMULA}) -> (Tensor, Tensor, Tensor)",
+    f"(Tensor statistics, Tensor? values, Tensor? added, {_FORMULA}) -> (Tensor, Tensor, Tensor)",
     _forward,
     _fake_forward,
     _Differentiable,

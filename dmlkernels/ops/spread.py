@@ -16,29 +16,30 @@ from dmlkernels.ops.library import first_order, register
 _SLACK = 1e-5  # the paper's, under the root
 
 
-def _forward(centers: Tensor, group: int, backend: str) -> Tensor:
-    """Sum over classes and pairs of their centres of sqrt(2 + 1e-5 - 2 cos).
+def _forward(centers: Tensor, group: int, weight: float, backend: str) -> Tensor:  # (N,)
+    """Numbers whose sum is that over classes and pairs of their centres of weight * sqrt(2 + 1e-5 - 2 cos).
 
     Args:
         centers: (C * group, D), centre k of class c in row c * group + k.
         group: centres per class.
         backend: as resolved for these centres.
     """
-    total: Tensor = _engine(centers, group, backend).spread(centers, group, _SLACK)
-    return total
+    parts: Tensor = _engine(centers, group, backend).spread(centers, group, _SLACK, weight)
+    return parts
 
 
-def _fake_forward(centers: Tensor, group: int, backend: str) -> Tensor:
-    return centers.new_empty((), dtype=torch.promote_types(centers.dtype, torch.float32))
+def _fake_forward(centers: Tensor, group: int, weight: float, backend: str) -> Tensor:
+    parts = kernels.num_parts(centers, group) if _engine(centers, group, backend) is kernels else 1
+    return centers.new_empty(parts, dtype=torch.promote_types(centers.dtype, torch.float32))
 
 
-def _backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
+def _backward(gradient: Tensor, centers: Tensor, group: int, weight: float, backend: str) -> Tensor:
     """Gradient of the centres. Has no derivative of its own."""
-    found: Tensor = _engine(centers, group, backend).spread_backward(gradient, centers, group, _SLACK)
+    found: Tensor = _engine(centers, group, backend).spread_backward(gradient, centers, group, _SLACK, weight)
     return found
 
 
-def _fake_backward(gradient: Tensor, centers: Tensor, group: int, backend: str) -> Tensor:
+def _fake_backward(gradient: Tensor, centers: Tensor, group: int, weight: float, backend: str) -> Tensor:
     return centers.new_empty(centers.shape)
 
 
@@ -52,24 +53,28 @@ class _Differentiable(torch.autograd.Function):
     """center_spread, with center_spread_backward as its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, centers: Tensor, group: int, backend: str) -> Tensor:
+    def forward(ctx: Any, centers: Tensor, *options: Any) -> Tensor:
         with torch._C._AutoDispatchBelowAutograd():
-            total: Tensor = center_spread(centers, group, backend)
+            parts: Tensor = center_spread(centers, *options)
         ctx.save_for_backward(centers)
-        ctx.options = (group, backend)
-        return total
+        ctx.options = options
+        return parts
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return center_spread_backward(gradient, *ctx.saved_tensors, *ctx.options), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return center_spread_backward(gradient, *ctx.saved_tensors, *ctx.options), None, None, None
 
 
 center_spread = register(
-    "center_spread", "(Tensor centers, int group, str backend) -> Tensor", _forward, _fake_forward, _Differentiable
+    "center_spread",
+    "(Tensor centers, int group, float weight, str backend) -> Tensor",
+    _forward,
+    _fake_forward,
+    _Differentiable,
 )
 center_spread_backward: Any = register(
     "center_spread_backward",
-    "(Tensor gradient, Tensor centers, int group, str backend) -> Tensor",
+    "(Tensor gradient, Tensor centers, int group, float weight, str backend) -> Tensor",
     _backward,
     _fake_backward,
     first_order(lambda: center_spread_backward),

@@ -30,6 +30,5 @@ class Square(Statistic):
 
 
 def _weights(tile: Tile) -> Tensor:
-    if tile.weights is None:
-        raise TypeError("this statistic needs column_weights")
+    assert tile.weights is not None, "this statistic reads weights"
     return tile.weights

@@ -21,17 +21,17 @@ def test_equals_the_torch_backend(classes: int, group: int, dim: int, dtype: tor
     assert compiled.suits(centers)
     gradient = torch.tensor(0.7, dtype=dtype)
     exact = centers.double()
-    value = tensors.spread(exact, group, 1e-5)
-    of_centers = tensors.spread_backward(gradient.double(), exact, group, 1e-5)
+    value = tensors.spread(exact, group, 1e-5, 0.3)
+    of_centers = tensors.spread_backward(gradient.double(), exact, group, 1e-5, 0.3)
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
-    torch.testing.assert_close(compiled.spread(centers, group, 1e-5).double(), value, **tolerance)
-    found = compiled.spread_backward(gradient, centers, group, 1e-5)
+    torch.testing.assert_close(compiled.spread(centers, group, 1e-5, 0.3).double(), value, **tolerance)
+    found = compiled.spread_backward(gradient, centers, group, 1e-5, 0.3)
     torch.testing.assert_close(found.double(), of_centers, **tolerance)
 
 
 def test_no_centres_have_no_distance() -> None:
-    assert compiled.spread(torch.empty(0, 4), 2, 1e-5) == 0
-    assert compiled.spread_backward(torch.tensor(1.0), torch.empty(0, 4), 2, 1e-5).shape == (0, 4)
+    assert compiled.spread(torch.empty(0, 4), 2, 1e-5, 1.0) == 0
+    assert compiled.spread_backward(torch.tensor(1.0), torch.empty(0, 4), 2, 1e-5, 1.0).shape == (0, 4)
 
 
 def test_the_same_whatever_the_number_of_threads() -> None:
@@ -41,7 +41,7 @@ def test_the_same_whatever_the_number_of_threads() -> None:
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(compiled.spread(centers, 7, 1e-5))
+            found.append(compiled.spread(centers, 7, 1e-5, 1.0))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)

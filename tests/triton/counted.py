@@ -106,7 +106,8 @@ Made by `python -m tests.triton.counted > docs/launches.md`. Counted without a G
 What a GPU launches in one step, forward and backward with all gradients, labels of classes 0 to C - 1, float32. A
 kernel of this package counts as one, and so does each operation of PyTorch that computes or copies (a sort as three, a
 scatter that adds up in a fixed order as seven); views and allocations count as nothing. One of them, backward, is
-autograd's own: it fills the gradient of the loss with 1. The rule is
+autograd's own: it fills the gradient of the loss with 1. SoftTriple and MagFace have two such: autograd also adds up
+the two gradients of the centres, and of the embeddings, whose norm is in the loss. The rule is
 `tests/triton/counting.py`, and a test holds every loss to its number.
 
 Small is (B, C, D) = (128, 100, 512), large (1024, 100000, 128), with 64 atoms and two centres a class. PD-Loss at the

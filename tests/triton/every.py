@@ -48,7 +48,7 @@ OPERANDS = {
     "float64": Operands(torch.float64, torch.float64, HIGHEST, NARROWEST),
     "bfloat16 x float32": Operands(torch.bfloat16, torch.float32, BOTH, NARROW),
 }
-# Few rows: the smaller forward tile, shares of the columns, merge, combine. Many: the larger, and shares of the rows.
+# Few rows: the smaller forward tile, shares of the columns, merged, combine. Many: the larger, and shares of the rows.
 SIZES, POINTS = ((64, 20_480), (20_480, 64)), ((120, 80), (20_480, 20_480))
 
 

@@ -24,9 +24,10 @@ INTRODUCTION = """\
 
 Made by `python -m tests.triton.table > docs/kernels.md`, with triton {triton}. Nothing here was measured on a device.
 
-Six kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
-vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row), `merge` and `combine`
-(splits of the streamed side, added up in a fixed order). SoftTriple's regulariser has two of its own, PD-Loss's closed
+Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
+vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
+of a split streamed side, added up in a fixed order). Forward's splits are counted as they end: the last program of a
+block of rows merges them, in a fixed order too. SoftTriple's regulariser has two of its own, PD-Loss's closed
 form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
 [a page of its own](cuda_engine.md).

@@ -102,12 +102,13 @@ def test_more_rows_than_a_block() -> None:
     torch.manual_seed(0)
     statistics = torch.randn(2500, 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
     weight = torch.rand(2500, dtype=torch.float64, device=DEVICE)
-    loss, _ = evaluate(Formula("cross_entropy", (0.5,)), statistics, weight=weight)
+    added = torch.randn(1500, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    loss, _ = evaluate(Formula("cross_entropy", (0.5,)), statistics, weight=weight, added=added)
     losses = torch.nn.functional.softplus(statistics[:, 1] - statistics[:, 0] + 0.5)
-    expected = (losses * weight).sum() / weight.sum()
+    expected = (losses * weight).sum() / weight.sum() + added.sum()
     torch.testing.assert_close(loss, expected)
     found, wanted = (
-        torch.autograd.grad(value, statistics, torch.full_like(value, 3.0))[0] for value in (loss, expected)
+        torch.autograd.grad(value, (statistics, added), torch.full_like(value, 3.0)) for value in (loss, expected)
     )
     torch.testing.assert_close(found, wanted)
 
@@ -124,8 +125,9 @@ def test_is_a_custom_op(name: str, width: int, numbers: list[float]) -> None:
     statistics = torch.rand(5, width, dtype=torch.float64, device=DEVICE, requires_grad=True)
     labels = torch.arange(5, device=DEVICE)
     values = torch.rand(5, 1, dtype=torch.float64, device=DEVICE, requires_grad=True) if name == "magnified" else None
+    added = torch.rand(3, dtype=torch.float64, device=DEVICE, requires_grad=True) if name == "cross_entropy" else None
     torch.library.opcheck(
-        torch.ops.dmlkernels.formula_forward, (statistics, values, labels, None, None, name, numbers, True),
+        torch.ops.dmlkernels.formula_forward, (statistics, values, added, labels, None, None, name, numbers, True),
         test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_static"),
     )  # fmt: skip
     loss, _ = evaluate(Formula(name, tuple(numbers)), statistics, values=values)

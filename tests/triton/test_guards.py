@@ -57,7 +57,7 @@ def _untouched(buffer: Tensor) -> bool:
 def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     places = (
         (layout, "prepare_kernel"), (layout, "arrange_kernel"), (problem, "values_kernel"), (launch, "forward_kernel"),
-        (launch, "backward_kernel"), (launch, "merge_kernel"), (launch, "combine_kernel"),
+        (launch, "backward_kernel"), (launch, "combine_kernel"),
     )  # fmt: skip
     stand_ins = [Launch(getattr(owner, name)) for owner, name in places]
     for (owner, name), stand_in in zip(places, stand_ins, strict=True):

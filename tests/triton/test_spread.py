@@ -25,13 +25,15 @@ def test_equals_the_torch_backend(classes: int, group: int, dim: int, dtype: tor
     assert kernels.suits(centers, group)
     wide = torch.promote_types(dtype, torch.float32)
     gradient = torch.tensor(0.7, dtype=wide, device=DEVICE)
+    weight = 0.3
     exact = centers.double()
     tolerance = dict.fromkeys(("rtol", "atol"), 1e-12 if dtype == torch.float64 else 1e-5)
-    value = kernels.spread(centers, group, SLACK)
+    value = kernels.spread(centers, group, SLACK, weight)
     assert value.dtype == wide
-    torch.testing.assert_close(value.double(), tensors.spread(exact, group, SLACK), **tolerance)
-    found = kernels.spread_backward(gradient, centers, group, SLACK)
-    expected = tensors.spread_backward(gradient.double(), exact, group, SLACK)
+    total = value.double().sum(0, keepdim=True)
+    torch.testing.assert_close(total, tensors.spread(exact, group, SLACK, weight), **tolerance)
+    found = kernels.spread_backward(gradient.expand(value.shape), centers, group, SLACK, weight)
+    expected = tensors.spread_backward(gradient.double(), exact, group, SLACK, weight)
     if dtype == torch.float16:
         tolerance = {"rtol": 1e-3, "atol": 1e-4}  # it is rounded
     torch.testing.assert_close(found.double(), expected, **tolerance)
@@ -40,18 +42,19 @@ def test_equals_the_torch_backend(classes: int, group: int, dim: int, dtype: tor
 def test_centres_that_are_equal_or_zero_have_a_finite_gradient() -> None:
     centers = drawn(4, 4, 8, torch.float64)
     centers[1], centers[5] = centers[0] * 3, 0
-    gradient = torch.tensor(1.0, dtype=torch.float64, device=DEVICE)
-    found = kernels.spread_backward(gradient, centers, 4, SLACK)
+    gradient = torch.ones(1, dtype=torch.float64, device=DEVICE)
+    found = kernels.spread_backward(gradient, centers, 4, SLACK, 1.0)
     assert found.isfinite().all()
-    torch.testing.assert_close(found, tensors.spread_backward(gradient, centers, 4, SLACK), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found, tensors.spread_backward(gradient, centers, 4, SLACK, 1.0), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_class_that_is_not_finite_stays_alone(bad: float) -> None:
     centers = drawn(6, 4, 8, torch.float64)
     centers[5, 3] = bad
-    assert kernels.spread(centers, 4, SLACK).isnan()
-    found = kernels.spread_backward(torch.tensor(1.0, dtype=torch.float64, device=DEVICE), centers, 4, SLACK)
+    assert kernels.spread(centers, 4, SLACK, 1.0).isnan().any()
+    gradient = torch.ones((), dtype=torch.float64, device=DEVICE).expand(kernels.num_parts(centers, 4))
+    found = kernels.spread_backward(gradient, centers, 4, SLACK, 1.0)
     wrong = found.isnan().any(1).nonzero().flatten().tolist()
     assert 5 in wrong and set(wrong) <= {4, 5, 6, 7}
 

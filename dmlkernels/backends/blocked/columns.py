@@ -41,7 +41,7 @@ class Columns:
     @property
     def weights(self) -> Tensor:  # (c, 1)
         """Weights of these columns, to multiply their vectors."""
-        assert self._weights is not None, "this statistic needs column_weights"
+        assert self._weights is not None, "this statistic reads weights"
         return self._weights[:, None]
 
     def met_by(self, rows: Rows) -> Iterator[int]:
@@ -80,10 +80,8 @@ class Columns:
         return pairs.column_labels[block.slice]
 
     def _weights_of(self, pairs: Pairs) -> Tensor | None:
-        if pairs.column_weights is None:
-            return None
-        weights = pairs.column_weights[self.span].to(pairs.dtype)
-        return weights if self._kept is None else weights[self._kept]
+        weights = pairs.weights(self.span.start, self.span.stop)
+        return weights if weights is None or self._kept is None else weights[self._kept]
 
     def _swap(self, columns: Tensor, inner: int) -> Tensor:
         """Transpose the two levels of (outer, inner) columns."""

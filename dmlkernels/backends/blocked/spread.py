@@ -15,18 +15,19 @@ BLOCK_ELEMENTS = 2**18  # a block and its temporaries stay in the cache
 DEVICE_ELEMENTS = 2**24  # off the CPU: few launches, in bounded memory
 
 
-def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
-    """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
+def spread(centers: Tensor, group: int, slack: float, weight: float) -> Tensor:  # (C * group, D) -> (1,)
+    """Sum over classes and pairs of their centres of weight * sqrt(2 + slack - 2 cos)."""
     dtype = torch.promote_types(centers.dtype, torch.float32)
-    total = centers.new_zeros((), dtype=dtype)
+    total = centers.new_zeros(1, dtype=dtype)
     for block in _blocks(centers, group):
         unit = normalise(centers[block], dtype)[0].unflatten(0, (-1, group))
         total += _distances(unit, slack).triu(1).sum()
-    return total
+    return total.mul_(weight)
 
 
-def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
+def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float, weight: float) -> Tensor:
     """Gradient of the centres from that of the sum."""
+    gradient = gradient * weight
     found = centers.new_empty(centers.shape)
     for block in _blocks(centers, group):
         flat, inverse = normalise(centers[block], gradient.dtype)

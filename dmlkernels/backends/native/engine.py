@@ -71,8 +71,9 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
         problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
         kept += _point_to(problem.columns, pairs.columns, pairs.column_labels if statistic.reads_labels else None)
         problem.columns.boundaries = [boundary // statistic.group for boundary in pairs.column_boundaries]
-        if pairs.column_weights is not None:
-            kept.append(weights := pairs.column_weights.to(pairs.dtype).contiguous())
+        weights = pairs.weights(0, pairs.num_columns)
+        if weights is not None:
+            kept.append(weights := weights.contiguous())
             problem.columns.weights = weights.data_ptr()
     return problem, kept
 

@@ -13,14 +13,15 @@ def suits(centers: Tensor) -> bool:
     return centers.device.type == "cpu" and centers.dtype in (torch.float32, torch.float64) and centers.stride(1) == 1
 
 
-def spread(centers: Tensor, group: int, slack: float) -> Tensor:  # (C * group, D)
-    """Sum over classes and pairs of their centres of sqrt(2 + slack - 2 cos)."""
+def spread(centers: Tensor, group: int, slack: float, weight: float) -> Tensor:  # (C * group, D) -> (1,)
+    """Sum over classes and pairs of their centres of weight * sqrt(2 + slack - 2 cos)."""
     total = module.kernels().spread(_describe(centers, group, slack))
-    return centers.new_tensor(total)
+    return centers.new_tensor([weight * total])
 
 
-def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float) -> Tensor:
+def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float, weight: float) -> Tensor:
     """Gradient of the centres from that of the sum."""
+    gradient = gradient * weight
     found = centers.new_empty(centers.shape)
     described = _describe(centers, group, slack)
     described.gradient, described.of_values = gradient.data_ptr(), found.data_ptr()

@@ -11,7 +11,7 @@ from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel
 from dmlkernels.backends.triton.kernels.blocks import Values
-from dmlkernels.backends.triton.kernels.forward import forward_kernel, merge_kernel
+from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
@@ -40,22 +40,18 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())
     count = num_splits(blocks, columns.size, tiles.N, arch.multiprocessors, rows.size * len(neutral), limit)
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
-    out = statistics if count == 1 else saved.new_empty(count, rows.size, len(neutral))
+    splits = statistics if count == 1 else saved.new_empty(count, rows.size, len(neutral))
     forward_kernel[(blocks, count)](
-        rows.vectors, columns.vectors, out, rows.values, columns.values, rows.labels, columns.labels,
-        order if count == 1 else None, flags,
+        rows.vectors, columns.vectors, splits, problem.saved.counters, statistics,
+        rows.values, columns.values, rows.labels, columns.labels, order, flags,
         rows.size, columns.size, strides(rows, columns), coded(*problem.borders), problem.hyper,
-        FOLD=epilogue.fold, MASK=epilogue.mask, FINISH=epilogue.finish, READY=epilogue.ready, EMPTY=epilogue.empty,
+        FOLD=epilogue.fold, MASK=epilogue.mask, FINISH=epilogue.finish, READY=epilogue.ready, MERGE=epilogue.merge,
+        EMPTY=epilogue.empty, NEUTRAL=neutral,
         VALUES=Values(0, pairs.statistic.num_row_values, int(epilogue.weighted)), LAYOUT=problem.layout,
         PRECISION=work.precision,
         DIM=pairs.dim, M=tiles.M, N=tiles.N, BLOCK_D=tiles.BLOCK_D,
         **tiles.options(), **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
-    if count > 1:
-        merge_kernel[(cdiv(places, 128),)](
-            out, statistics, rows.labels, order, rows.size, count,
-            MERGE=epilogue.merge, EMPTY=neutral, LAYOUT=problem.layout, M=128, **FUSED_MULTIPLY_ADD,
-        )  # fmt: skip
     return Forward(statistics, saved)
 
 

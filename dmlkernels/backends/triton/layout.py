@@ -14,7 +14,7 @@ from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
-from dmlkernels.backends.triton.saved import Saved, num_flags
+from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
@@ -38,23 +38,25 @@ def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
     statistic, given = pairs.statistic, pairs.row_values
     column_labels = pairs.column_labels if statistic.reads_labels else None
     m, block_d = norm_tiles(pairs.dim)
+    num_words = 0 if saved.cleared is None else saved.cleared.shape[0]
     x_pitch, w_pitch = saved.rows.shape[1], saved.columns.shape[1]
     sizes = (
         pairs.num_rows, rows.shape[0], x_pitch, columns.shape[0], w_pitch, columns.shape[0] // statistic.group,
-        num_flags(pairs),
+        num_words,
     )  # fmt: skip
     prepare_kernel[(cdiv(x_pitch, m) + cdiv(w_pitch, m),)](
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
-        saved.rows, saved.columns, saved.labels, saved.flags,
+        saved.rows, saved.columns, saved.labels, saved.cleared,
         coded(*sizes), rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
-        GIVEN=statistic.num_row_values, GROUP=statistic.group, DIM=pairs.dim, M=m, BLOCK_D=block_d,
-        **FUSED_MULTIPLY_ADD,
+        GIVEN=statistic.num_row_values, WEIGHTED=statistic.reads_weights, GROUP=statistic.group, DIM=pairs.dim,
+        M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
 
 
 def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
     assert pairs.row_labels is not None, "points that meet each other have labels"
     assert len(pairs.row_boundaries) <= 1, "points are of two segments at most"
+    assert saved.cleared is not None, "tiles count"
     labels = pairs.row_labels.contiguous()
     more = None if pairs.column_labels is None else pairs.column_labels.contiguous()
     few = pairs.num_rows + pairs.num_columns <= MOST_COUNTED
@@ -65,9 +67,9 @@ def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
     pitch = saved.columns.shape[1]
     arrange_kernel[(cdiv(pitch, m),)](
         labels, more, labels_in_order, order, rows, columns, _weights(pairs),
-        saved.order, saved.labels, vectors, saved.columns, saved.flags,
-        pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns), num_flags(pairs),
-        pairs.num_rows.bit_length(),
+        saved.order, saved.labels, vectors, saved.columns, saved.cleared,
+        pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns),
+        saved.cleared.shape[0], pairs.num_rows.bit_length(),
         WEIGHTED=pairs.statistic.reads_weights, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     return vectors

@@ -56,9 +56,7 @@ class Problem:
     @classmethod
     def prepare(cls, pairs: Pairs, saved: Tensor) -> Problem:
         """For forward, which fills ``saved``."""
-        statistic, epilogue = pairs.statistic, epilogue_of(pairs.statistic)
-        if epilogue.weighted and pairs.columns is not None and pairs.column_weights is None:
-            raise TypeError(f"{statistic.name} needs column_weights")
+        statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
         parts = split(pairs, saved)

@@ -1,9 +1,10 @@
 """What forward keeps for backward, in one tensor: norms and weights of all vectors, small labels, the order of points,
-and for a sparse statistic which tiles act.
+and for a sparse statistic which tiles act. Programs of forward count in it, too, what they have done.
 """
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from dmlkernels.backends.pairs import Pairs
 
 PADDING = 128  # zeros behind norms and other values of vectors, so that a whole tile of them can be read
 WIDE = torch.float64  # of the closed form
+COUNTED_ROWS = 16  # the fewest in a block
 FLAG_ROWS, FLAG_COLUMNS, WORD_COLUMNS = 64, 32, 32 * 32  # scores that a bit, and columns that a word, is for
 
 
@@ -24,6 +26,8 @@ class Saved(NamedTuple):
     labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32
     order: Tensor | None  # (R,) int32, of points that meet each other: where each of the sorted ones came from
     flags: Tensor | None  # int32
+    counters: Tensor | None = None  # int32, of each block of rows, for forward alone: how many splits are done
+    cleared: Tensor | None = None  # flags and counters, which are zeros before forward
 
 
 def pitch_of(count: int) -> int:
@@ -32,7 +36,7 @@ def pitch_of(count: int) -> int:
     return _rounded(count) + PADDING
 
 
-def num_flags(pairs: Pairs) -> int:
+def _num_flags(pairs: Pairs) -> int:
     """Words of flags."""
     columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
     return -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS) if pairs.statistic.sparse else 0
@@ -40,19 +44,17 @@ def num_flags(pairs: Pairs) -> int:
 
 def saved_size(pairs: Pairs) -> int:
     """Numbers of what ``split`` takes apart."""
-    sizes = _sizes(pairs)
-    words = sum(_rounded(count) for count in sizes[2:])
-    return sizes[0] + sizes[1] + -(-4 * words // pairs.dtype.itemsize)
+    rows, columns, *words = _sizes(pairs)
+    return rows + columns + -(-4 * sum(map(_rounded, words)) // pairs.dtype.itemsize)
 
 
 def split(pairs: Pairs, saved: Tensor) -> Saved:
     """Take the tensor apart."""
-    rows, columns, labels, order, flags = _sizes(pairs)
+    rows, columns, *counts = _sizes(pairs)
     words = saved[rows + columns :].view(torch.int32)
-    starts = (0, _rounded(labels), _rounded(labels) + _rounded(order))
-    of_labels, of_order, of_flags = (
-        words[start : start + count] if count else None
-        for start, count in zip(starts, (labels, order, flags), strict=True)
+    starts = list(accumulate(map(_rounded, counts), initial=0))
+    of_labels, of_order, of_flags, counters = (
+        words[start : start + count] if count else None for start, count in zip(starts, counts, strict=False)
     )
     return Saved(
         saved[:rows].view(1 + pairs.statistic.num_row_values, -1) if rows else None,
@@ -60,6 +62,8 @@ def split(pairs: Pairs, saved: Tensor) -> Saved:
         of_labels,
         of_order,
         of_flags,
+        counters,
+        words[starts[2] : starts[4]],
     )
 
 
@@ -69,15 +73,16 @@ def has_small_labels(pairs: Pairs) -> bool:
     return pairs.within or (pairs.row_labels is not None and not given)
 
 
-def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int]:
-    """Of rows, columns, labels, order, flags."""
+def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int, int]:
+    """Of rows, columns, labels, order, flags, counters."""
     statistic, count = pairs.statistic, pairs.num_rows
     labels = count if has_small_labels(pairs) else 0
+    blocks = -(-count * statistic.views // COUNTED_ROWS)
     if pairs.within:
         points = count + pairs.num_columns
-        return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, num_flags(pairs)
+        return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, _num_flags(pairs), blocks
     rows = (1 + statistic.num_row_values) * pitch_of(count * statistic.views)
-    return rows, (1 + statistic.reads_weights) * pitch_of(pairs.num_columns), labels, 0, num_flags(pairs)
+    return rows, (1 + statistic.reads_weights) * pitch_of(pairs.num_columns), labels, 0, _num_flags(pairs), blocks
 
 
 def _rounded(count: int) -> int:

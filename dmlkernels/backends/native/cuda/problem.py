@@ -38,14 +38,11 @@ class Inputs:
         self.per_tile, self.slice = module.compiled.sizes(self.compiled_type)
         self.row_labels = None if pairs.row_labels is None else pairs.row_labels.contiguous()
         self.column_labels: Tensor | None = None
-        self.weights: Tensor | None = None
         self.order: Tensor | None = None
         if statistic.reads_labels:
             self._take_labels(pairs)
-        if statistic.reads_weights and pairs.columns is not None:
-            if pairs.column_weights is None:
-                raise TypeError(f"{statistic.name} needs column_weights")
-            self.weights = pairs.column_weights.to(pairs.dtype).contiguous()
+        weights = pairs.weights(0, pairs.num_columns)
+        self.weights = None if weights is None else weights.contiguous()
         self.row_values = None if pairs.row_values is None else pairs.row_values.to(pairs.dtype).contiguous()
 
     def problem(self, saved: Tensor) -> module.compiled.Problem:

@@ -37,6 +37,7 @@ def forward(
     numbers: tuple[float, ...],
     statistics: Tensor,  # (R, width)
     values: Tensor | None,  # (R, k)
+    added: Tensor | None,  # (N,)
     labels: Tensor | None,  # (R,)
     weight: Tensor | None,  # (R,)
     poison: Tensor | None,  # ()
@@ -45,7 +46,7 @@ def forward(
     """The loss, its parts, and what backward needs."""
     from dmlkernels.backends.triton.formulas import launch
 
-    return launch.forward(formula, numbers, statistics, values, labels, weight, poison, mean)
+    return launch.forward(formula, numbers, statistics, values, added, labels, weight, poison, mean)
 
 
 def backward(

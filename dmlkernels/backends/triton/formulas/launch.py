@@ -24,6 +24,7 @@ def forward(
     numbers: tuple[float, ...],
     statistics: Tensor,
     values: Tensor | None,
+    added: Tensor | None,
     labels: Tensor | None,
     weight: Tensor | None,
     poison: Tensor | None,
@@ -36,11 +37,13 @@ def forward(
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         value_kernel[(1,)](
-            statistics, values, labels, weight, poison, loss, state, num_rows, split_numbers(numbers),
+            statistics, values, added, labels, weight, poison, loss, state,
+            num_rows, 0 if added is None else added.numel(), split_numbers(numbers),
             VALUE=functions.value, TERMS=functions.terms, MEAN=mean, READ=functions.read_of(width), WIDTH=width,
             GIVEN=_width(values), BLOCK=BLOCK,
         )  # fmt: skip
     else:
+        assert added is None, "nothing is added to a formula of moments"
         form, joined = _decidability(formula, numbers)
         decidability_kernel[(1,)](
             statistics, labels, poison, loss, parts, state, num_rows, split_numbers(numbers),

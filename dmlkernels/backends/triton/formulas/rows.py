@@ -44,9 +44,9 @@ def load_rows(
     return values
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows", "num_added"])
 def value_kernel(
-    statistics_p, given_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, numbers,
+    statistics_p, given_p, added_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, num_added, numbers,
     VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr,
     GIVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -73,6 +73,12 @@ def value_kernel(
         total = tl.sum(totals[k], 0) + tl.zeros([1], tl.float64) if MEAN else tl.full([1], 1.0, tl.float64)
         loss += tl.sum(sums[k], 0) / total
         tl.store(state_p + k + one, total)
+    if added_p is not None:
+        added = tl.zeros([BLOCK], tl.float64)
+        for start in tl.range(0, loop_bound(num_added), BLOCK):
+            i = start + tl.arange(0, BLOCK)
+            added += tl.load(added_p + i, mask=i < num_added, other=0.0).to(tl.float64)
+        loss += tl.sum(added, 0)
     if poison_p is not None:
         loss += tl.load(poison_p + one).to(tl.float64)
     tl.store(loss_p + one, loss.to(T))

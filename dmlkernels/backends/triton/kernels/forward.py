@@ -61,14 +61,33 @@ def result_place(order_p, row, num_rows, WIDTH: tl.constexpr, VIEWS: tl.constexp
         return place * WIDTH, 1
 
 
+@triton.jit
+def arrives_last(counter_p, count):
+    """Whether so many programs have counted here, this one as the last: it then reads what the others wrote before."""
+    tl.debug_barrier()  # all warps have written before one of them counts
+    return tl.atomic_add(counter_p, 1, sem="acq_rel") == count - 1
+
+
+@triton.jit
+def merge_splits(MERGE: tl.constexpr, splits_p, row, valid, num_rows, state):
+    """Merge the statistics of all splits of these rows into ``state``, always in the same order."""
+    for split in tl.range(0, loop_bound(tl.num_programs(1))):
+        p = splits_p + (split * num_rows.to(tl.int64) + row) * len(state)
+        part = ()
+        for k in tl.static_range(len(state)):  # from where all multiprocessors see it
+            part = part + (tl.load(p + k, mask=valid, other=0.0, cache_modifier=".cg"),)
+        state = MERGE(state, part)
+    return state
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_columns"])
 def forward_kernel(
-    x_p, w_p, out_p,  # out: (splits, rows, WIDTH)
+    x_p, w_p, splits_p, counters_p, out_p,  # splits: (splits, rows, WIDTH) if several; counters: zero, of each block
     x_values_p, w_values_p,  # (k, count): norms, then VALUES.rows or VALUES.columns of the epilogue's
-    x_label_p, w_label_p, order_p, flags_p,  # order: of points, if out is one split; flags: to set
+    x_label_p, w_label_p, order_p, flags_p,  # order: of points; flags: to set
     num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
-    FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, EMPTY: tl.constexpr,
-
+    FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, MERGE: tl.constexpr,
+    EMPTY: tl.constexpr, NEUTRAL: tl.constexpr,  # state, and statistics, of no columns
     VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -156,31 +175,13 @@ def forward_kernel(
     if FINISH is not None:
         state = FINISH(state, hyper)
     index = x_base + x_local
-    first, step = result_place(order_p, index, num_rows, len(state), VIEWS)
-    if VIEWS == 2:
-        apart = tl.num_programs(1) > 1  # a split, yet to be merged
-        part = (tl.program_id(1).to(tl.int64) * num_rows + index) * len(state)
-        first, step = tl.where(apart, part, first), tl.where(apart, 1, step)
-    else:
-        first += tl.program_id(1).to(tl.int64) * num_rows * len(state)
-    store_state(out_p, state, first, step, index < num_rows, x_valid)
-
-
-@triton.jit(do_not_specialize=["num_rows", "num_splits"])
-def merge_kernel(
-    splits_p, out_p, label_p, order_p, num_rows, num_splits,
-    MERGE: tl.constexpr, EMPTY: tl.constexpr, LAYOUT: tl.constexpr, M: tl.constexpr,
-):  # fmt: skip
-    """Merge the splits of every row, always in the same order, and give the rows theirs back."""
-    base, local, _, valid = locate(label_p, tl.program_id(0) * M, num_rows, M, 1, LAYOUT.views)
-    row = base + local
-    WIDTH: tl.constexpr = len(EMPTY)
-    state = constant_state(EMPTY, M, out_p.dtype.element_ty)
-    for split in tl.range(0, loop_bound(num_splits)):
-        p = splits_p + (split * num_rows.to(tl.int64) + row) * WIDTH
-        part = ()
-        for k in tl.static_range(WIDTH):
-            part = part + (tl.load(p + k, mask=valid, other=0.0),)
-        state = MERGE(state, part)
-    first, step = result_place(order_p, row, num_rows, WIDTH, LAYOUT.views)
-    store_state(out_p, state, first, step, row < num_rows, valid)
+    stored, done = index < num_rows, tl.num_programs(1) == 1
+    if tl.num_programs(1) > 1:
+        place = tl.program_id(1).to(tl.int64) * num_rows + index
+        store_state(splits_p, state, place * len(state), 1, stored, x_valid)
+        done = arrives_last(counters_p + tl.program_id(0), tl.num_programs(1))
+        if done:
+            state = merge_splits(MERGE, splits_p, index, stored, num_rows, constant_state(NEUTRAL, M, SUM))
+    if done:
+        result, step = result_place(order_p, index, num_rows, len(state), VIEWS)
+        store_state(out_p, state, result, step, stored, x_valid)

@@ -42,7 +42,7 @@ def as_bits(hit):
 @triton.jit
 def tiles_of_labels(label, valid, start, GROUP: tl.constexpr, N: tl.constexpr):
     """Bits of the tiles of N columns from ``start`` on that hold one of these classes, where column j has class j."""
-    ahead = label.to(tl.int64) * padded_group(GROUP) - start
+    ahead = label * padded_group(GROUP) - start
     tile = tl.where(valid & (ahead >= 0), ahead // N, WINDOW)
     hit = tile[:, None] == tl.arange(0, WINDOW)[None, :]
     return as_bits(tl.max(hit.to(tl.int32), 0))

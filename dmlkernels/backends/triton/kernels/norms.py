@@ -78,6 +78,16 @@ def small_label(label, bound):
 
 
 @triton.jit
+def load_weights(weight_p, column, valid, num_columns, T: tl.constexpr):
+    """Weights of columns: those given, or as much for each; zeros where not valid."""
+    if weight_p is not None:
+        return tl.load(weight_p + column, mask=valid, other=0.0).to(T)
+    else:
+        each = (1.0 / tl.maximum(num_columns, 1).to(tl.float64)).to(T)
+        return tl.where(valid, each, tl.zeros(column.shape, T))
+
+
+@triton.jit
 def clear(words_p, num_words, SIZE: tl.constexpr):
     """Zero this program's share of so many words."""
     step = tl.num_programs(0) * SIZE
@@ -89,17 +99,18 @@ def clear(words_p, num_words, SIZE: tl.constexpr):
 @triton.jit(do_not_specialize=["x_stride", "w_stride"])
 def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
-    x_out_p, w_out_p, small_p, flags_p,  # as in Saved
+    x_out_p, w_out_p, small_p, words_p,  # as in Saved
     sizes, x_stride, w_stride, given_strides,
-    GIVEN: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
     rows, their pitch, columns, their pitch, columns to a label, words of flags."""
     labelled, num_rows, x_pitch, num_columns, w_pitch, num_labels, num_words = decoded(sizes)
     T: tl.constexpr = x_out_p.dtype.element_ty
     blocks = tl.cdiv(x_pitch, M)
-    if flags_p is not None:
-        clear(flags_p, num_words, 1024)
+    if words_p is not None:
+        clear(words_p, num_words, 1024)
     if tl.program_id(0) < blocks:
         row = tl.program_id(0) * M + tl.arange(0, M)
         store_norms(x_p, x_label_p, x_out_p, row, num_rows, labelled, x_pitch, x_stride, 1, DIM, M, BLOCK_D)
@@ -114,6 +125,6 @@ def prepare_kernel(
         store_norms(
             w_p, w_label_p, w_out_p, column, num_columns, num_columns, w_pitch, w_stride, GROUP, DIM, M, BLOCK_D
         )
-        if weight_p is not None:
-            weight = tl.load(weight_p + column, mask=column < num_columns, other=0.0)
-            tl.store(w_out_p + w_pitch + column, weight.to(T), mask=column < w_pitch)
+        if WEIGHTED:
+            weight = load_weights(weight_p, column, column < num_columns, num_columns, T)
+            tl.store(w_out_p + w_pitch + column, weight, mask=column < w_pitch)

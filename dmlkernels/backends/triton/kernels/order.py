@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
-from dmlkernels.backends.triton.kernels.norms import add_squares, clear, reciprocal_of
+from dmlkernels.backends.triton.kernels.norms import add_squares, clear, load_weights, reciprocal_of
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 
@@ -86,7 +86,7 @@ def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexp
 @triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "num_words", "steps"])
 def arrange_kernel(
     label_p, more_p, sorted_p, sorted_from_p, x_p, w_p, weight_p,  # labels of points, of columns; of points, sorted
-    order_p, small_p, vectors_p, values_p, flags_p,
+    order_p, small_p, vectors_p, values_p, words_p,
     num_points, num_more, border, pitch, strides, num_words, steps,
     WEIGHTED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -98,8 +98,7 @@ def arrange_kernel(
     i = tl.program_id(0) * M + tl.arange(0, M)
     is_point = i < num_points
     inside = i < total
-    if flags_p is not None:
-        clear(flags_p, num_words, 1024)
+    clear(words_p, num_words, 1024)
     if sorted_p is None:
         source = i
         label = label_at(label_p, more_p, i, num_points, total)
@@ -129,7 +128,5 @@ def arrange_kernel(
     reciprocal = reciprocal_of(squares, shrunk_squares, valid, WIDE)
     tl.store(values_p + place, reciprocal.to(T), mask=i < pitch)
     if WEIGHTED:  # points have none
-        weight = tl.zeros([M], T)
-        if weight_p is not None:
-            weight = tl.load(weight_p + i - num_points, mask=inside & (is_point == 0), other=0.0).to(T)
+        weight = load_weights(weight_p, i - num_points, inside & (is_point == 0), num_more, T)
         tl.store(values_p + pitch + place, weight, mask=i < pitch)
