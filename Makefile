@@ -1,42 +1,49 @@
 # Two commands for everyone:
 #
 #     make example    train the example in .venv and write its pictures
-#     make test       run every test, documentation examples included
+#     make test       run the tests, documentation examples included
 #
 # make docs builds the documentation into build/docs; a broken link is an error.
 #
+# make test takes a sample of the longest tests, PYTEST_ARGS=--every all of them.
+#
 # DMLKERNELS_NATIVE=1 makes the native module a must, =0 leaves it out, unset tries it. DMLKERNELS_CUDA=1 adds the CUDA
-# engine. A pip setting goes in through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
+# engine. EXTRAS=dev,test,examples,docs installs all at once, instead of what each target needs. A pip setting goes in
+# through pip's own variables: PIP_EXTRA_INDEX_URL, say, for a CPU-only torch.
 
 PYTHON ?= python3
 VENV   ?= .venv
 PYTEST_ARGS ?=
 
-BIN    := $(VENV)/bin
-NATIVE := $(or $(DMLKERNELS_NATIVE),auto)
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+NATIVE  := $(or $(DMLKERNELS_NATIVE),auto)
+EXTRAS  ?=
+TEST    := test,examples
+installed = $(VENV)/.installed-$(or $(EXTRAS),$(1))-$(NATIVE)
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
 .PHONY: example test docs lint types wheels clean
 .DELETE_ON_ERROR:
 
-example: $(VENV)/.installed-examples-$(NATIVE)
+example: $(call installed,examples)
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/.installed-test,examples-$(NATIVE)
+test: $(call installed,$(TEST))
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules dmlkernels tests $(PYTEST_ARGS)
 
-docs: $(VENV)/.installed-docs-$(NATIVE)
-	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+docs: $(call installed,docs)
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs build/docs
 	@echo 'build/docs/index.html'
 
-lint: $(VENV)/.installed-dev-$(NATIVE)
+lint: $(call installed,dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.installed-dev-$(NATIVE)
+types: $(call installed,dev)
 	$(BIN)/mypy
 
-wheels: $(VENV)/.installed-dev-$(NATIVE)
+wheels: $(call installed,dev)
 	rm -rf dist
 	DMLKERNELS_NATIVE=1 $(BIN)/python -m build --outdir dist/native
 	DMLKERNELS_NATIVE=0 $(BIN)/python -m build --wheel --outdir dist/pure
@@ -47,11 +54,12 @@ clean:
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-# torch goes in first and pinned, so that no other package picks another build of it. An install for another
-# DMLKERNELS_NATIVE replaces this one, hence the removal of its stamps.
+# torch goes in first and pinned, so that no other package picks another build of it. Python compiles what it imports;
+# to compile all of torch takes longer than to install it. An install for another DMLKERNELS_NATIVE replaces this one,
+# hence the removal of its stamps.
 $(VENV)/.installed-%-$(NATIVE): $(BUILD_INPUTS) | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --config-settings=build-dir=build/editable --editable '.[$*]'
+	$(INSTALL) torch
+	$(INSTALL) --config-settings=build-dir=build/editable --editable '.[$*]'
 	find $(VENV) -maxdepth 1 -name '.installed-*' ! -name '.installed-*-$(NATIVE)' -delete
 	@$(BIN)/python -W ignore -c 'from dmlkernels.backends.native import unavailable_reason as why; \
 	print("native module:", why() or "built")'

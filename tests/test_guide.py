@@ -107,7 +107,7 @@ def run(tree: Path, script: str, *arguments: str, **environment: str) -> str:
 
 
 def run_tests(tree: Path, *tests: str, **environment: str) -> None:
-    options = ["-q", "-n", "0", "-k", "contrastive", "-p", "no:cacheprovider", "--rootdir", str(tree)]
+    options = ["-q", "--every", "-n", "0", "-k", "contrastive", "-p", "no:cacheprovider", "--rootdir", str(tree)]
     said = run(tree, "import pytest; sys.exit(pytest.main(sys.argv[1:]))", *options, *tests, **environment)
     assert re.search(r"\d+ passed", said), said
 

@@ -31,6 +31,7 @@ def with_rows(x: Tensor, rows: dict[int, Tensor]) -> Tensor:
     return changed
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @every_branch

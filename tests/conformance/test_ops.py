@@ -108,6 +108,7 @@ def test_compiles_into_one_graph(loss: Loss, backend: str, fresh_compiler: None)
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, backend, "aot_eager"), backend)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", BRANCHES, ids=str)
 def test_branches_compile_into_one_graph(loss: Loss, fresh_compiler: None) -> None:
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, "torch", "aot_eager"), "torch")

@@ -37,6 +37,7 @@ _PAIRS = [(loss, case) for loss in LOSSES for case in CASES if is_determined(los
 _HALF_PAIRS = [(loss, case) for loss, case in _PAIRS if case.fits_half and loss in WAYS]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("loss", "case"), _PAIRS, ids=str)
 def test_float32(loss: Loss, case: Case, backend: str) -> None:
     problem = make_problem(case, torch.float32)
@@ -49,6 +50,7 @@ def test_float32(loss: Loss, case: Case, backend: str) -> None:
         assert found.gradients[name] <= dense.gradients[name] + slack, name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize(("loss", "case"), _HALF_PAIRS, ids=str)
 def test_half(loss: Loss, case: Case, dtype: torch.dtype, backend: str) -> None:

@@ -162,6 +162,7 @@ def train_together(place: Place, name: str) -> tuple[Tensor, list[Tensor]]:
     return values, [weight.detach() for weight in weights]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("setup", [setup for setup in SETUPS if not setup.bfloat16], ids=lambda setup: setup.name)
 def test_training_ends_where_one_process_does(world: World, setup: Setup, size: int) -> None:

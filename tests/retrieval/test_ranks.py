@@ -13,6 +13,7 @@ import pytest
 
 from tests.retrieval.running import command, differences, final_state, run
 
+pytestmark = pytest.mark.nightly
 WORKER = Path(__file__).with_name("two_ranks.py")
 SHARDED = ("distributed.shard_proxies=true", "train.clip_norm=1e9")
 # Frozen BatchNorm: in training mode it would normalise each part of a batch by itself.

@@ -31,12 +31,7 @@ TARGETS = {
     "sm_100": (GPUTarget("cuda", 100, 32), Architecture("cuda", 100, 148)),
     "gfx942": (GPUTarget("hip", "gfx942", 64), Architecture("hip", multiprocessors=304)),
 }
-TENSOR_CORE = {
-    "sm_80": r"\bHMMA|\bDMMA",
-    "sm_90": r"\bHGMMA|\bHMMA|\bDMMA",
-    "sm_100": r"\bUTC\w*MMA|\bHMMA|\bDMMA",
-    "gfx942": r"v_mfma_\w+",
-}
+TENSOR_CORE = re.compile(r"\b(?:wgmma\.mma_async|tcgen05\.mma|mma\.sync|v_mfma_\w+)")
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -50,7 +45,7 @@ class Compiled:
     spilled: int  # bytes a thread
     spilled_in_loops: int  # of these: those that a loop stores or loads; of AMD's, all
     shared: int  # bytes
-    tensor_core: dict[str, int]  # how often each instruction occurs
+    tensor_core: tuple[str, ...]  # instructions, of NVIDIA in PTX
 
 
 class _NoDevice:
@@ -120,12 +115,12 @@ def describe(name: str, target: str, kernel: Any) -> Compiled:
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(kernel.asm["cubin"])
-        usage = _run("cuobjdump", "-res-usage", str(cubin))
-        code = _run("cuobjdump", "-sass", str(cubin))
-    found = re.findall(r"REG:(\d+) STACK:(\d+)", usage)[-1]
-    registers, spilled = int(found[0]), int(found[1])
-    in_loops = min(spilled, _spilled_in_loops(code))
-    return Compiled(name, target, registers, spilled, in_loops, kernel.metadata.shared, _count(target, code))
+        found = re.findall(r"REG:(\d+) STACK:(\d+)", _run("cuobjdump", "-res-usage", str(cubin)))[-1]
+        registers, spilled = int(found[0]), int(found[1])
+        # Taking a kernel apart costs half as much as compiling it.
+        in_loops = min(spilled, _spilled_in_loops(_run("cuobjdump", "-sass", str(cubin)))) if spilled else 0
+    units = tuple(sorted(set(TENSOR_CORE.findall(kernel.asm["ptx"]))))
+    return Compiled(name, target, registers, spilled, in_loops, kernel.metadata.shared, units)
 
 
 def _describe_amd(name: str, target: str, code: str, shared: int) -> Compiled:
@@ -134,7 +129,8 @@ def _describe_amd(name: str, target: str, code: str, shared: int) -> Compiled:
         return int(found.group(1)) if found else 0
 
     spilled = number("private_segment_fixed_size")
-    return Compiled(name, target, number("vgpr_count"), spilled, spilled, shared, _count(target, code))
+    units = tuple(sorted(set(TENSOR_CORE.findall(code))))
+    return Compiled(name, target, number("vgpr_count"), spilled, spilled, shared, units)
 
 
 def _spilled_in_loops(code: str) -> int:
@@ -150,15 +146,6 @@ def _spilled_in_loops(code: str) -> int:
             start = int(found.group(2) or "0", 16)
             places |= set(range(start, start + width))
     return len(places)
-
-
-def _count(target: str, code: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for line in code.splitlines():
-        found = re.search(TENSOR_CORE[target], line)
-        if found:
-            counts[found.group(0)] = counts.get(found.group(0), 0) + 1
-    return counts
 
 
 def _run(tool: str, *arguments: str) -> str:

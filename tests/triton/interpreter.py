@@ -7,19 +7,23 @@ assertion that is only made when debugging.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
 
+ADDRESS = np.dtype(np.uint64)
 NOTHING_TO_RESTORE = SimpleNamespace(restore=lambda: None)
 
 
 def speed_up() -> None:
     """Leave out the checks of overflow, and modules that the launch under way has patched."""
+    cache_types()
     builder = interpreter.interpreter_builder
     builder.options = replace(builder.options, sanitize_overflow=False)
     patch = interpreter._patch_lang
@@ -50,3 +54,45 @@ def restorer(scope: Any, patched: set[Any]) -> Any:
 def languages(fn: Any) -> frozenset[Any]:
     """The modules that a function sees and the interpreter patches."""
     return frozenset(value for value in fn.__globals__.values() if value is tl or value is tl.core)
+
+
+def cache_types() -> None:
+    """Describe shapes and types once, or when asked for: every tensor has some, a third of what is left."""
+    core = tl.core
+    numpy_type, size_of = cache(interpreter._get_np_dtype), cache(core.validate_block_shape)
+
+    @cache
+    def shape_of(sizes: tuple[int, ...]) -> Any:
+        return core.tuple(sizes)
+
+    @cache
+    def constants_of(sizes: tuple[int, ...]) -> tuple[Any, Any]:
+        return core.constexpr(math.prod(sizes)), core.tuple(core.constexpr(size) for size in sizes)
+
+    def numpy_type_of(of: Any) -> Any:
+        scalar = of.scalar
+        return ADDRESS if scalar.is_ptr() else numpy_type(scalar)
+
+    def init_tensor(self: Any, handle: Any, of: Any) -> None:
+        self.handle, self.type, self.dtype = handle, of, of.scalar
+        self.numel, self.shape = constants_of(tuple(of.shape) if of.is_block() else ())
+
+    def init_block_type(self: Any, element_ty: Any, shape: Any) -> None:
+        sizes = tuple(core._unwrap_if_constexpr(size) for size in core._unwrap_if_constexpr(shape))
+        if not sizes:
+            raise TypeError("0d block_type is forbidden")
+        self.element_ty, self.shape, self.numel = element_ty, shape_of(sizes), size_of(sizes)
+        self.name = f"<{sizes}, {element_ty}>"
+
+    def init_tuple(self: Any, values: Any, of: Any = None) -> None:
+        self.values = list(values)
+        self._type = core.tuple_type(of) if of is not None and not isinstance(of, core.tuple_type) else of
+
+    def type_of_tuple(self: Any) -> Any:
+        if self._type is None:
+            self._type = core._type_for_tuple_values(self.values)
+        return self._type
+
+    interpreter._get_np_dtype = numpy_type_of
+    core.tensor.__init__, core.block_type.__init__, core.tuple.__init__ = init_tensor, init_block_type, init_tuple
+    core.tuple.type = property(type_of_tuple, lambda self, of: setattr(self, "_type", of))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.triton.every import Configuration
 
 SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}  # bytes a block
-HALF_UNIT = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": "UTC", "gfx942": "v_mfma"}
-FLOAT_UNIT = {"sm_80": "HMMA", "sm_90": "GMMA", "sm_100": "MMA", "gfx942": "v_mfma"}
+HALF_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "tcgen05", "gfx942": "v_mfma"}
+FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": "v_mfma"}
 # Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
 PARKED = 16
 PARKED_FUSED_DOUBLES = 224  # in all; float64 is for checks, and this backward holds more than there are registers

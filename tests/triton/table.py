@@ -52,9 +52,9 @@ not. With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16 products,
 precision "high" use, are not there.
 
 `python -m tests.triton.every` compiles every configuration that ships ({count} calls of forward and backward) for four
-targets and holds it against `tests/triton/limits.py`. The tests compile {small} of them, which have every target, and
-every type, matmul precision and statistic for each vendor. `.ci/nightly` compiles {tiled}, which have every statistic
-on every target, and all tiles of `plan.py`.
+targets and holds it against `tests/triton/limits.py`. The tests compile {small} of them, which have every target, every
+type and matmul precision for each vendor, and every statistic for NVIDIA. `.ci/nightly` compiles {tiled}, which have
+every statistic on every target, and all tiles of `plan.py`.
 
 ## Predicted
 

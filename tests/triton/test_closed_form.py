@@ -139,6 +139,7 @@ def test_guard_bands(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(stand_in.launches > 0 for stand_in in stand_ins)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.skipif(interpreted(), reason="compiles")
 @pytest.mark.parametrize("dim", [100, 512])
 @pytest.mark.parametrize("target", TARGETS)

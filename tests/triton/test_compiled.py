@@ -1,8 +1,8 @@
 """What ships compiles for GPUs that are not here, within their limits, onto tensor cores, without spilling.
 
 All of it with ``python -m tests.triton.every``, and with ``--sample``, as in ``.ci/nightly``, every statistic on every
-target and all tiles. This is what fits into a test run: every target, and every type, matmul precision and statistic
-for each vendor.
+target and all tiles. This is what fits into a test run: every target, every type and matmul precision for each vendor,
+and every statistic for NVIDIA.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def test_a_last_partial_batch_compiles_nothing(kind: str) -> None:
     assert counts == [counts[0]] * 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", TARGETS)
 def test_distances_among_centres(target: str) -> None:
     with compiled(target) as found:

@@ -42,6 +42,7 @@ def test_gradient_of_the_weights_of_samples(loss: Loss, case: Case) -> None:
 _NARROW = tuple(NAMED[name] for name in ("plain", "some_ignored", "clustered", "collapsed", "zero_rows", "sliced"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("tiles_only")
 @_pairs(LOSSES, (*_NARROW, NAMED["mixed_scales"]))
 def test_float32(loss: Loss, case: Case) -> None:
@@ -57,6 +58,7 @@ def test_float32(loss: Loss, case: Case) -> None:
         assert found.gradients[name] <= dense.gradients[name] + slack, name
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("tiles_only")
 @_pairs(LOSSES, _NARROW)
 def test_float16(loss: Loss, case: Case) -> None:

@@ -147,6 +147,7 @@ def test_given_hardness(hardness: Any) -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(interpreted(), reason="compiles")
 @pytest.mark.parametrize("target", TARGETS)
 def test_compiles(target: str) -> None:

@@ -29,16 +29,19 @@ def _pairs(cases: tuple[Case, ...], losses: tuple[Loss, ...] = WAYS) -> list[tup
     return [(loss, case) for loss in losses for case in cases if loss.applies(case)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("loss", "case"), _pairs(tuple(case for case in CASES if case.name != "large")), ids=str)
 def test_every_case(loss: Loss, case: Case) -> None:
     check(loss, case, "native")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("loss", "case"), _pairs(tuple(NAMED[name] for name in BRANCH_CASES), BRANCHES), ids=str)
 def test_every_branch(loss: Loss, case: Case) -> None:
     check(loss, case, "native")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("loss", "case"), _pairs((*PRECISION_CASES, *(NAMED[name] for name in SCALES))), ids=str)
 def test_float32(loss: Loss, case: Case) -> None:
     if not is_determined(loss, case):
@@ -53,6 +56,7 @@ def test_float32(loss: Loss, case: Case) -> None:
         assert found.gradients[name] <= dense.gradients[name] + slack, name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("loss", "case"), _pairs(PRECISION_CASES), ids=str)
 def test_half(loss: Loss, case: Case, dtype: torch.dtype) -> None:

@@ -54,6 +54,7 @@ def same(first: Outcome, second: Outcome) -> bool:
     return all((x is None and y is None) or x.view(torch.uint8).equal(y.view(torch.uint8)) for x, y in pairs)
 
 
+@pytest.mark.sampled(3)
 @each_kind
 @each_type
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -61,6 +62,7 @@ def test_one_launch(kind: str, size: tuple[int, int, int], dtype: torch.dtype) -
     assert_agrees(every_kind(Maker(*size, dtype=dtype))[kind])
 
 
+@pytest.mark.sampled(3)
 @each_kind
 @each_type
 @pytest.mark.parametrize("size", SIZES[1:], ids=str)
@@ -68,6 +70,7 @@ def test_several_launches(kind: str, size: tuple[int, int, int], dtype: torch.dt
     assert_agrees(every_kind(Maker(*size, dtype=dtype))[kind])
 
 
+@pytest.mark.sampled(3)
 @each_kind
 @each_type
 def test_splits(kind: str, dtype: torch.dtype, many_splits: None) -> None:
@@ -75,6 +78,7 @@ def test_splits(kind: str, dtype: torch.dtype, many_splits: None) -> None:
     assert_agrees(every_kind(Maker(66, 131, 40, dtype))[kind])
 
 
+@pytest.mark.sampled(3)
 @each_kind
 @each_type
 def test_order_of_threads_does_not_matter(kind: str, dtype: torch.dtype, engine: ModuleType) -> None:
