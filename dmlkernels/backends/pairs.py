@@ -11,6 +11,11 @@ from torch import Tensor
 from dmlkernels.statistics import Statistic
 
 
+def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
+    """Whether halves meet float32, as mixed precision has them: a backend may choose another product for these."""
+    return {rows.itemsize, columns.itemsize} == {2, 4}
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Which rows are scored against which columns.
@@ -29,6 +34,7 @@ class Pairs:
     column_weights: Tensor | None = None  # (C,); None: 1 / C each
     row_values: Tensor | None = None  # (R, num_row_values), for a statistic that reads them; not ``within``
     within: bool = False
+    mixed: bool = False  # rows were joined of halves and float32: see ``is_mixed``
     row_boundaries: tuple[int, ...] = ()
     column_boundaries: tuple[int, ...] = ()
 

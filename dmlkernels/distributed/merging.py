@@ -31,7 +31,8 @@ class _Merged(torch.autograd.Function):
         sizes: Sequence[int], row_labels: Tensor | None, column_labels: Tensor | None, column_weights: Tensor | None,
         backend: str,
     ) -> Tensor:  # fmt: skip
-        ctx.options = (False, (), (), statistic.name, [float(value) for value in statistic.parameters()], backend)
+        parameters = [float(value) for value in statistic.parameters()]
+        ctx.options = (False, False, (), (), statistic.name, parameters, backend)
         everyone = None if row_values is None else all_gather(row_values, group, sizes)
         tensors = rows, columns, everyone, row_labels, column_labels, column_weights
         statistics, saved = pair_forward(*tensors, *ctx.options)

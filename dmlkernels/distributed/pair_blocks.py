@@ -90,7 +90,7 @@ class PairBlock(NamedTuple):
         if vectors is not None and self.statistic.reads_weights:
             weights = vectors.new_zeros(vectors.shape[0])  # of atoms, which these columns are not
         return (
-            self.rows.vectors, vectors, None, self.rows.labels, labels, weights, self.columns is None, (), (),
+            self.rows.vectors, vectors, None, self.rows.labels, labels, weights, self.columns is None, False, (), (),
             self.statistic.name, [float(value) for value in self.statistic.parameters()],
             backends.resolve(self.backend, self.rows.vectors.device.type, self.statistic.name),
         )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.pairs import is_mixed
 from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,
@@ -131,13 +132,14 @@ def potential_field_loss(
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
         labels_proxies=True,
     )  # fmt: skip
-    points, point_labels = joined_points(inputs)
+    points, point_labels, mixed = joined_points(inputs)
     energies = pair_statistics(
         statistic,
         points,
         backend=inputs.backend,
         row_labels=point_labels,
         within=True,
+        mixed=mixed,
         row_boundaries=[embeddings.shape[0]],
     )
     return _sum_energies(energies, point_labels, reduction, inputs.poison, backend)
@@ -178,13 +180,14 @@ def _field_of_ranks(
     return reduce_energy(shared.energy, shared.num_points, reduction) + shared.poison
 
 
-def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor]:
-    """Samples above proxies, and the labels of both."""
+def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor, bool]:
+    """Samples above proxies, the labels of both, and whether halves met float32."""
     labels = inputs.point_labels
     if labels is None:
         labels = torch.cat((inputs.labels, inputs.labels_of_proxies))
     # cat promotes: half samples beside float32 proxies become float32, which rounds nothing.
-    return torch.cat((inputs.embeddings, inputs.proxies)), labels
+    points = torch.cat((inputs.embeddings, inputs.proxies))
+    return points, labels, is_mixed(inputs.embeddings.dtype, inputs.proxies.dtype)
 
 
 def count_points(labels: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ def _joint_statistics(
     inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None, field: Field
 ) -> tuple[Tensor, Tensor]:
     """Statistics of all points, and the labels of these."""
-    points, point_labels = joined_points(inputs)
+    points, point_labels, mixed = joined_points(inputs)
     joint = pair_statistics(
         Fused(*field.parameters()),
         points,
@@ -180,6 +180,7 @@ def _joint_statistics(
         row_labels=point_labels,
         column_weights=atom_weight,
         within=True,
+        mixed=mixed,
         row_boundaries=[inputs.embeddings.shape[0]],
     )
     return joint, point_labels

@@ -16,7 +16,7 @@ from dmlkernels.statistics import Statistic, build
 
 _PAIRS = (
     "Tensor rows, Tensor? columns, Tensor? row_values, Tensor? row_labels, Tensor? column_labels, "
-    "Tensor? column_weights, bool within, int[] row_boundaries, int[] column_boundaries, str statistic, "
+    "Tensor? column_weights, bool within, bool mixed, int[] row_boundaries, int[] column_boundaries, str statistic, "
     "float[] parameters, str backend"
 )
 _GRADIENT = (
@@ -34,6 +34,7 @@ class _Given(NamedTuple):
     column_labels: Tensor | None
     column_weights: Tensor | None
     within: bool
+    mixed: bool
     row_boundaries: Sequence[int]
     column_boundaries: Sequence[int]
     statistic: str
@@ -50,6 +51,7 @@ class _Given(NamedTuple):
             column_labels=self.column_labels,
             column_weights=self.column_weights,
             within=self.within,
+            mixed=self.mixed,
             row_boundaries=tuple(self.row_boundaries),
             column_boundaries=tuple(self.column_boundaries),
         )
@@ -71,6 +73,7 @@ def pair_statistics(
     column_labels: Tensor | None = None,  # (C,) int64
     column_weights: Tensor | None = None,  # (C,)
     within: bool = False,
+    mixed: bool = False,
     row_boundaries: Sequence[int] = (),
     column_boundaries: Sequence[int] = (),
 ) -> Tensor:
@@ -82,8 +85,8 @@ def pair_statistics(
     if not within:  # points among points are one matrix, whose distances are float32
         rows, columns = operands(rows, columns)
     statistics: Tensor = pair_forward(
-        rows, columns, row_values, row_labels, column_labels, column_weights, within, row_boundaries, column_boundaries,
-        statistic.name, [float(value) for value in statistic.parameters()], backend,
+        rows, columns, row_values, row_labels, column_labels, column_weights, within, mixed, row_boundaries,
+        column_boundaries, statistic.name, [float(value) for value in statistic.parameters()], backend,
     )[0]  # fmt: skip
     return statistics
 

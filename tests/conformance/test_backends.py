@@ -78,7 +78,7 @@ def test_unchecked_labels_poison_the_loss() -> None:
         resolved, poison = torch.ops.dmlkernels.resolve_labels(labels, classes, 5, -100, False, True, True, 0)
         assert poison.isnan() and resolved.shape == labels.shape
         value = torch.ops.dmlkernels.pair_forward(
-            torch.randn(4, 4), proxies, None, resolved, classes, None, False, [], [], "moments", [], "torch"
+            torch.randn(4, 4), proxies, None, resolved, classes, None, False, False, [], [], "moments", [], "torch"
         )[0]
         assert value.isfinite().all()
     assert torch.ops.dmlkernels.resolve_labels(labels[:1], None, 5, -100, False, True, True, 0)[1] == 0

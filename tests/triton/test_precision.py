@@ -3,6 +3,8 @@ tf32, and half products under autocast against dense autocast."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,10 +13,17 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from benchmarks.harness.precision import matmul_precision
+from dmlkernels.backends.pairs import is_mixed
+from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.epilogues.field import FIELD
 from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
-from dmlkernels.backends.triton.plan import Architecture
-from dmlkernels.backends.triton.precision import first_precision, is_mixed, second_precision
+from dmlkernels.backends.triton.plan import Architecture, Work
+from dmlkernels.backends.triton.precision import first_precision, second_precision
+from tests.losses import FIELD as FIELD_LOSS
+from tests.losses import FUSED as FUSED_LOSS
+from tests.losses import SOFTMAX, Loss
+from tests.triton.counted import SMALL, make_problem
+from tests.triton.counting import count
 
 HOPPER = Architecture("cuda", 90)
 
@@ -71,3 +80,22 @@ def test_mixed_operands_run_on_tensor_cores() -> None:
     with matmul_precision("high"):
         assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32"
         assert first_precision(FIELD, HOPPER, mixed) == "tf32x3"
+
+
+@pytest.mark.parametrize("loss", [FIELD_LOSS, FUSED_LOSS, SOFTMAX], ids=str)
+def test_half_embeddings_beside_float32_proxies_take_tensor_cores(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are joined, and so are float32 all."""
+    asked = set()
+    for name in ("forward_work", "backward_work"):
+        compute = getattr(launch, name)
+
+        def recorded(*args: Any, compute: Any = compute) -> Work:
+            work: Work = compute(*args)
+            asked.add(work.precision)
+            return work
+
+        monkeypatch.setattr(launch, name, recorded)
+    given = make_problem(SMALL, torch.bfloat16, torch.float32)
+    with matmul_precision("highest"):
+        count(lambda: loss(given))
+    assert asked == {"tf32x3"}

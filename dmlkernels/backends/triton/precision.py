@@ -14,7 +14,11 @@ _EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 
 
 def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool) -> str:
-    """Of the scores. ``mixed``: halves meet float32, as mixed precision has them; see ``is_mixed``."""
+    """Of the scores.
+
+    ``mixed``: halves meet float32. Then a product of float32 is worth no more than three of tf32, which keep 21 bits of
+    every factor and run on tensor cores: as good as float32 sums are (tests/triton/test_precision.py).
+    """
     if _wants_float32():
         # Before sm_90 three products take more registers than there are (PD-Loss at D = 128 spills in its loop).
         return "ieee" if not mixed or 80 <= arch.number < 90 else _EXACT[arch.vendor]
@@ -28,12 +32,6 @@ def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architectur
     if operand == torch.float16:
         return _FAST[arch.vendor]
     return first_precision(epilogue, arch, mixed)
-
-
-def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
-    """Whether halves meet float32. Then a product of float32 is worth no more than three of tf32, which keep 21 bits of
-    every factor and run on tensor cores; that is as good as float32 sums are (tests/triton/test_precision.py)."""
-    return {rows.itemsize, columns.itemsize} == {2, 4}
 
 
 def _wants_float32() -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.pairs import Pairs, is_mixed
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Architecture, Work
-from dmlkernels.backends.triton.precision import first_precision, is_mixed, second_precision
+from dmlkernels.backends.triton.precision import first_precision, second_precision
 
 
 def operand_of(pairs: Pairs) -> torch.dtype:
@@ -37,4 +37,4 @@ def _work(pairs: Pairs, precision: str) -> Work:
 
 def _is_mixed(pairs: Pairs) -> bool:
     """Whether halves meet float32, be it in points that are float32 together."""
-    return pairs.columns is not None and is_mixed(pairs.rows.dtype, pairs.columns.dtype)
+    return pairs.mixed or (pairs.columns is not None and is_mixed(pairs.rows.dtype, pairs.columns.dtype))
