@@ -10,7 +10,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import cosines, finite
-from dmlkernels.backends.triton.kernels.functions import log1p
+from dmlkernels.backends.triton.kernels.functions import exp_to_zero, log1p
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import Divergence
 
@@ -52,7 +52,7 @@ def means_or_divergence(last):
 def logits_of(scores, factor, hyper):
     """Rounded by itself, since the highest less itself must be 0: a compiler that sees the product beside the
     subtraction fuses them. NaN stays NaN."""
-    logits = cosines(scores, factor) * number(hyper, 0, scores.dtype)
+    logits = cosines(scores, factor * number(hyper, 0, scores.dtype))
     return tl.maximum(logits, -3e38, propagate_nan=tl.PropagateNan.ALL)
 
 
@@ -69,7 +69,7 @@ def fold_divergence(state, scores, factor, masks, values, weight, segments, hype
     difference = over_views(view_sign(lower) * lower)
     if len(masks) > 0:
         difference = tl.where(masks[1], difference, 0.0)
-    weights = tl.exp(lower)
+    weights = exp_to_zero(lower)
     tied = tl.sum(tl.where(lower == 0.0, 1.0, 0.0), 1)
     others = tl.sum(tl.where(lower == 0.0, 0.0, weights), 1)
 
@@ -102,25 +102,25 @@ def merge_divergence(a, b):
 
 @triton.jit
 def slope_divergence(scores, factor, masks, values, weight, segments, hyper):
-    highest, inverse, log_ratio, mean, of_apart, of_total = values
+    highest, inverse, half_ratio, mean, of_apart, of_total = values
     lower = logits_of(scores, factor, hyper) - highest
     sign = view_sign(lower)
     difference = over_views(sign * lower)
-    p = tl.exp(lower) * inverse  # of this view
+    p = exp_to_zero(lower) * inverse  # of this view
     if len(masks) > 0:
         p = tl.where(masks[1], p, 0.0)
     total = over_views(p)
-    apart = first_less_second(p, total, sign, difference - log_ratio)
+    apart = first_less_second(p, total, sign, difference * 0.5 - half_ratio)
     slope = sign * (of_apart * apart + of_total * total)
-    through_target = (of_total + sign * of_apart) * p * (difference - mean)
-    return slope + through_target * number(hyper, 1, scores.dtype)
+    if number(hyper, 1, scores.dtype) != 0:  # targets are differentiated too
+        slope += (of_total + sign * of_apart) * p * (difference - mean)
+    return slope
 
 
 @triton.jit
-def first_less_second(p, total, sign, log_odds):
-    """First view's p less the second's, without their cancelling."""
-    # total * tanh(log_odds / 2), by its Taylor series where so many terms suffice
-    half = log_odds * 0.5
+def first_less_second(p, total, sign, half):
+    """First view's p less the second's, without their cancelling; ``half`` the logarithm of their ratio."""
+    # total * tanh(half), by its Taylor series where so many terms suffice
     square = half * half
     series = -17.0 / 315
     if p.dtype == tl.float64:
@@ -131,15 +131,15 @@ def first_less_second(p, total, sign, log_odds):
 
 @triton.jit
 def divergence_values(statistics, gradient, hyper):
-    """Of each view: its highest logit and 1 / sum exp(l - h). Of both: the log of their ratio. Of each: its mean
+    """Of each view: its highest logit and 1 / sum exp(l - h). Of both: half the log of their ratio. Of each: its mean
     difference. Of both: what the difference of the views' p is multiplied by, and what their sum is."""
     first_highest, second_highest, first_rest, second_rest, mean, divergence = statistics
     scale = number(hyper, 0, mean.dtype)
     of_total = gradient[4] * scale * 0.5
     of_apart = gradient[5] * scale + of_total
-    log_ratio = log1p((first_rest - second_rest) / (1.0 + second_rest))
-    first = first_highest, 1.0 / (1.0 + first_rest), log_ratio, mean, of_apart, of_total
-    second = second_highest, 1.0 / (1.0 + second_rest), log_ratio, mean - divergence, of_apart, of_total
+    half_ratio = 0.5 * log1p((first_rest - second_rest) / (1.0 + second_rest))
+    first = first_highest, 1.0 / (1.0 + first_rest), half_ratio, mean, of_apart, of_total
+    second = second_highest, 1.0 / (1.0 + second_rest), half_ratio, mean - divergence, of_apart, of_total
     return first + second
 
 

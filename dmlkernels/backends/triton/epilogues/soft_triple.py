@@ -10,6 +10,7 @@ import triton.language as tl
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
 from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, logsumexp_hyper, slope_logsumexp
 from dmlkernels.backends.triton.kernels.blocks import padded_group
+from dmlkernels.backends.triton.kernels.functions import exp_to_zero
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import SoftTriple
 
@@ -33,7 +34,7 @@ def relax(scores, masks, gamma, GROUP: tl.constexpr):
     logits = centres / gamma
     if len(masks) > 0:
         logits = tl.where(grouped(counted(masks).to(tl.int32), GROUP) > 0, logits, float("-inf"))
-    weights = tl.exp(logits - tl.expand_dims(finite(tl.max(logits, 2)), 2))
+    weights = exp_to_zero(logits - tl.expand_dims(finite(tl.max(logits, 2)), 2))
     total = tl.sum(weights, 2)
     shares = weights / tl.expand_dims(tl.where(total == 0.0, 1.0, total), 2)
     return tl.sum(shares * centres, 2), shares

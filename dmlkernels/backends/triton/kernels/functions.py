@@ -5,7 +5,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+LOG2_E = tl.constexpr(1.4426950408889634)
 _TERMS = tl.constexpr(17)  # of a series in z^2 <= 1/9: to 1e-17
+
+
+@triton.jit
+def exp_to_zero(x):
+    """exp(x), and 0 where that is no normal number, which takes two instructions of float32 instead of five."""
+    return tl.exp2(x * LOG2_E)
 
 
 @triton.jit
