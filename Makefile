@@ -30,7 +30,7 @@ example: $(call installed,examples)
 	$(BIN)/python examples/digits.py
 
 test: $(call installed,$(TEST))
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --doctest-modules dmlkernels tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --doctest-modules dmlkernels tests $(PYTEST_ARGS)
 
 docs: $(call installed,docs)
 	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs build/docs
