@@ -54,12 +54,12 @@ clean:
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-# torch goes in first and pinned, so that no other package picks another build of it. Python compiles what it imports;
-# to compile all of torch takes longer than to install it. An install for another DMLKERNELS_NATIVE replaces this one,
-# hence the removal of its stamps.
+# torch goes in first and pinned, so that no other package picks another build of it. compileall takes all cores, pip
+# one. An install for another DMLKERNELS_NATIVE replaces this one, hence the removal of its stamps.
 $(VENV)/.installed-%-$(NATIVE): $(BUILD_INPUTS) | $(VENV)/pyvenv.cfg
 	$(INSTALL) torch
 	$(INSTALL) --config-settings=build-dir=build/editable --editable '.[$*]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some files are for another Python
 	find $(VENV) -maxdepth 1 -name '.installed-*' ! -name '.installed-*-$(NATIVE)' -delete
 	@$(BIN)/python -W ignore -c 'from dmlkernels.backends.native import unavailable_reason as why; \
 	print("native module:", why() or "built")'
