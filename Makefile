@@ -20,6 +20,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constr
 NATIVE  := $(or $(DMLKERNELS_NATIVE),auto)
 EXTRAS  ?=
 TEST    := test,examples
+# EXTRAS, or what a target needs; a comma would end the argument of a call, hence TEST.
 installed = $(VENV)/.installed-$(or $(EXTRAS),$(1))-$(NATIVE)
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 

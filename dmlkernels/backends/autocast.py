@@ -25,13 +25,15 @@ def operands(rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | Non
     That is autocast's own rule for a product of the two. Where both are float32 none was asked for: whatever made them
     so, such as a normalisation at the end of a network, runs in float32 under autocast for a reason.
     """
-    if columns is None or rows.dtype == columns.dtype or not _is_under_autocast(rows.device.type):
+    if columns is None or not is_mixed(rows.dtype, columns.dtype) or not _is_under_autocast(rows.device.type):
         return rows, columns
-    if rows.dtype.itemsize == 2 and columns.dtype == torch.float32:
-        return rows, columns.to(rows.dtype)
-    if columns.dtype.itemsize == 2 and rows.dtype == torch.float32:
-        return rows.to(columns.dtype), columns
-    return rows, columns
+    half = rows.dtype if rows.dtype.itemsize == 2 else columns.dtype
+    return rows.to(half), columns.to(half)
+
+
+def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
+    """Whether halves meet float32, as mixed precision has them: a backend may choose another product for these."""
+    return (rows.itemsize, columns.itemsize) in ((2, 4), (4, 2))
 
 
 def _is_under_autocast(device_type: str) -> bool:

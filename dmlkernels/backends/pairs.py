@@ -11,11 +11,6 @@ from torch import Tensor
 from dmlkernels.statistics import Statistic
 
 
-def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
-    """Whether halves meet float32, as mixed precision has them: a backend may choose another product for these."""
-    return {rows.itemsize, columns.itemsize} == {2, 4}
-
-
 @dataclass(frozen=True)
 class Pairs:
     """Which rows are scored against which columns.
@@ -34,7 +29,7 @@ class Pairs:
     column_weights: Tensor | None = None  # (C,); None: 1 / C each
     row_values: Tensor | None = None  # (R, num_row_values), for a statistic that reads them; not ``within``
     within: bool = False
-    mixed: bool = False  # rows were joined of halves and float32: see ``is_mixed``
+    mixed: bool = False  # rows were joined of halves and float32: see autocast.py
     row_boundaries: tuple[int, ...] = ()
     column_boundaries: tuple[int, ...] = ()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.pairs import is_mixed
+from dmlkernels.backends.autocast import is_mixed
 from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,

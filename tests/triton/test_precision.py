@@ -13,7 +13,7 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from benchmarks.harness.precision import matmul_precision
-from dmlkernels.backends.pairs import is_mixed
+from dmlkernels.backends.autocast import is_mixed
 from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.epilogues.field import FIELD

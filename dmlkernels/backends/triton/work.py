@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dmlkernels.backends.pairs import Pairs, is_mixed
+from dmlkernels.backends.autocast import is_mixed
+from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Architecture, Work
 from dmlkernels.backends.triton.precision import first_precision, second_precision
