@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.tiles import Tiles
-from dmlkernels.statistics import IGNORED, Divergence, Field, LogSumExp, Moments, Statistic
+from dmlkernels.statistics import IGNORED, Divergence, Field, Fused, LogSumExp, Moments, Statistic
 from tests.triton.common import DEVICE, FIELD, Maker, assert_agrees
 
 FORWARD, BACKWARD = Tiles(128, 64, 32, 32, 4, 1), Tiles(64, 64, 32, 32, 4, 1)
@@ -74,6 +74,13 @@ def test_points_with_flags_of_several_areas() -> None:
     assert pairs.row_labels is not None
     far = replace(pairs, rows=pairs.rows + 4 * maker.normal(6, DIM)[pairs.row_labels.clamp_min(0)])
     assert_agrees(far, 1e-4)
+
+
+def test_proxies_too_far_for_the_field_have_gradients_of_moments() -> None:
+    """Areas of samples and proxies, from either end: no hill reaches a proxy there, whose row has no moments either."""
+    maker = Maker(ROWS, 4, DIM, torch.float32)
+    pairs = maker.within(Fused(3.0, 0.05, 0.1, 1e-2, 1.0), 64, columns=True)
+    assert_agrees(replace(pairs, row_labels=torch.arange(ROWS, device=DEVICE)), 2e-5)
 
 
 def test_scores_far_from_zero_keep_their_variance() -> None:

@@ -42,7 +42,8 @@ def fold_fused(state, scores, factor, masks, values, weight, segments, hyper):
     row, column, _ = segments
     moments = (state[0], state[1], state[2], state[3], state[4], state[5], state[6])
     energy, square = state[7], state[8]
-    has_grad = 0
+    # Moments of a sample are in the gradient of a proxy too, whose own row has none.
+    has_grad = (any_of(row == 1) & any_of(column == 0)).to(tl.int32)
     if any_of(row == 0) & any_of(column == 1):
         proxies = only(masks, (row == 0) & (column == 1))
         moments, _ = fold_moments(moments, scores, factor, proxies, values, weight, segments, hyper)
