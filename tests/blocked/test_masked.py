@@ -69,7 +69,7 @@ def test_masks_give_what_lists_give(name: str, own_proxies: int, monkeypatch: py
         loss = LOSSES[name](x, labels, p, proxy_labels)
         loss.backward()
         assert x.grad is not None
-        return [loss.detach(), x.grad[labels >= 0], *([] if p.grad is None else [p.grad])]
+        return [loss.detach(), x.grad, *([] if p.grad is None else [p.grad])]
 
     listed = evaluate()
     monkeypatch.setattr(host, "readable", lambda tensor: False)
@@ -115,6 +115,22 @@ def test_ignored_columns_count_for_nothing(closed_form: bool, monkeypatch: pytes
     found = blocked.forward(Pairs(Moments(), rows, columns, labels, classes)).statistics
     expected = blocked.forward(Pairs(Moments(), rows, columns[kept], labels, classes[kept])).statistics
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("closed_form", [True, False])
+def test_an_ignored_row_has_no_gradient(closed_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever gradient its statistics get: seen on a GPU, where the closed form passed it on."""
+    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    torch.manual_seed(0)
+    rows, columns = torch.randn(12, 5, dtype=torch.float64), torch.randn(40, 5, dtype=torch.float64)
+    labels = torch.randint(40, (12,))
+    labels[4] = IGNORED
+    pairs, gradient = Pairs(Moments(), rows, columns, labels), torch.randn(12, 6, dtype=torch.float64)
+    listed = blocked.backward(pairs, blocked.forward(pairs), gradient, True, True)
+    monkeypatch.setattr(host, "readable", lambda tensor: False)
+    masked = blocked.backward(pairs, blocked.forward(pairs), gradient, True, True)
+    assert masked.rows is not None and not masked.rows[4].any()
+    torch.testing.assert_close(masked, listed)
 
 
 class _NoFloat64(TorchDispatchMode):

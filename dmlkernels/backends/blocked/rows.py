@@ -52,16 +52,18 @@ class Rows:
 
     def scatter(self, per_row: Tensor) -> Tensor:
         """Bring per-row values back; ignored rows get zeros."""
-        if self._order is not None:
-            return self._restore(per_row, self._order)
-        if self.labels is not None and not host.readable(self.labels):
-            return per_row.masked_fill((self.labels == IGNORED)[:, None], 0.0)
-        return per_row
+        return self._cleared(per_row) if self._order is None else self._restore(per_row, self._order)
 
     def gradient(self, of_units: Tensor) -> Tensor:
-        """Gradient of the caller's rows from that of the unit rows, which it overwrites."""
+        """Gradient of the caller's rows from that of the unit rows, which it overwrites; ignored rows get zeros."""
         gradient = self._norms.normalisation_backward(self.units, self._inverse, of_units).to(self._original.dtype)
-        return gradient if self._order is None else self._restore(gradient, self._order)
+        return self._cleared(gradient) if self._order is None else self._restore(gradient, self._order)
+
+    def _cleared(self, per_row: Tensor) -> Tensor:
+        """Zeros for rows that are ignored but still there."""
+        if self.labels is None or host.readable(self.labels):
+            return per_row
+        return per_row.masked_fill_((self.labels == IGNORED)[:, None], 0.0)
 
     def _restore(self, per_row: Tensor, order: Tensor) -> Tensor:
         shape = (*per_row.shape[:-2], self._original.shape[-2], per_row.shape[-1])
