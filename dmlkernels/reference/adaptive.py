@@ -95,7 +95,7 @@ def curricularface_loss(
     given = embeddings[keep], labels[keep], proxies, proxy_labels, scale
     positive, _ = _class_scores(*given)
     cosine = positive / scale
-    positive, margin = cosine.detach(), torch.as_tensor(margin, dtype=cosine.dtype)
+    positive, margin = cosine.detach(), torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
     threshold = positive * margin.cos() - (1 - positive.square()).clamp_min(0).sqrt() * margin.sin()
     _, negative = _class_scores(*given, harder=lambda s: torch.where(s > threshold[:, None], s * (hardness + s), s))
     rows = _cross_entropy(scale * add_angle(cosine, margin), negative)

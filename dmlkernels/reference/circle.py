@@ -26,7 +26,8 @@ def circle_loss(
     same = same_class(labels[keep], classes_of(proxies, proxy_labels))
     scores = cosines(embeddings[keep], proxies)
     scale, margin = (
-        torch.as_tensor(per_sample(value, labels, keep), dtype=scores.dtype)[..., None] for value in (scale, margin)
+        torch.as_tensor(per_sample(value, labels, keep), dtype=scores.dtype, device=scores.device)[..., None]
+        for value in (scale, margin)
     )
     of_positives, of_negatives = (1 + margin - scores).clamp_min(0), (scores + margin).clamp_min(0)
     if detach_weights:

@@ -26,8 +26,8 @@ def sub_center_arcface_loss(
     keep = kept_rows(labels, ignore_index)
     same = same_class(labels[keep], torch.arange(len(centers) // centers_per_class, device=labels.device))
     scores = cosines(embeddings[keep], centers).unflatten(1, (-1, centers_per_class)).max(dim=2).values  # (B, C)
-    margin = torch.as_tensor(per_sample(margin, labels, keep), dtype=scores.dtype)
-    scale = torch.as_tensor(per_sample(scale, labels, keep), dtype=scores.dtype)
+    margin = torch.as_tensor(per_sample(margin, labels, keep), dtype=scores.dtype, device=scores.device)
+    scale = torch.as_tensor(per_sample(scale, labels, keep), dtype=scores.dtype, device=scores.device)
     logits = scale[..., None] * torch.where(same, add_angle(scores, margin[..., None]), scores)
     rows = -logits.log_softmax(dim=1)[same]
     weights = None if class_weights is None else class_weights[labels[keep].long()].to(rows.dtype)
