@@ -31,9 +31,10 @@ def resolve(
     out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
     given = classes is not None
     poison = (labels.new_zeros if given else labels.new_empty)((), dtype=torch.float32)
-    block = 64 if given else 1024
+    block, compared = (16, 1024) if given else (1024, 128)
     labels_kernel[(cdiv(out.shape[0], block),)](
         labels.contiguous(), classes, out, poison, count, num_classes, ignore_index,
-        CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=128,
+        CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=compared,
+        num_warps=8 if given else 4,
     )  # fmt: skip
     return out, poison

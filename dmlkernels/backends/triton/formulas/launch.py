@@ -13,10 +13,11 @@ from dmlkernels.backends.triton.formulas.decidability import (
     decidability_kernel,
     decidability_slope_kernel,
 )
-from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, slope_kernel, value_kernel
+from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, slope_kernel, value_kernel
 from dmlkernels.backends.triton.layout import split_numbers
 
 BLOCK = 1024  # rows at a time
+ROWS_OF_PROGRAM = 4 * BLOCK  # Proxy-Anchor has a row for every proxy: more than this many are shared out
 
 
 def forward(
@@ -36,8 +37,11 @@ def forward(
     num_rows, width = statistics.shape
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
-        value_kernel[(1,)](
-            statistics, values, added, labels, weight, poison, loss, state,
+        programs = min(MOST_PROGRAMS.value, cdiv(num_rows, ROWS_OF_PROGRAM))
+        # What each finds of each term, and behind it a counter of programs.
+        parts_found = None if programs <= 1 else state.new_zeros(2 * functions.terms * MOST_PROGRAMS.value + 1)
+        value_kernel[(max(1, programs),)](
+            statistics, values, added, labels, weight, poison, loss, state, parts_found,
             num_rows, 0 if added is None else added.numel(), split_numbers(numbers),
             VALUE=functions.value, TERMS=functions.terms, MEAN=mean, READ=functions.read_of(width), WIDTH=width,
             GIVEN=_width(values), BLOCK=BLOCK,

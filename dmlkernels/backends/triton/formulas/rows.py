@@ -19,10 +19,13 @@ from dmlkernels.backends.triton.formulas.angles import (
     value_magnified,
     value_turned,
 )
+from dmlkernels.backends.triton.kernels.forward import arrives_last
 from dmlkernels.backends.triton.kernels.functions import always, sigmoid, softplus
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 from dmlkernels.backends.triton.kernels.values import load_row
+
+MOST_PROGRAMS = tl.constexpr(64)  # for one formula; a power of two
 
 
 @triton.jit
@@ -46,17 +49,20 @@ def load_rows(
 
 @triton.jit(do_not_specialize=["num_rows", "num_added"])
 def value_kernel(
-    statistics_p, given_p, added_p, label_p, weight_p, poison_p, loss_p, state_p, num_rows, num_added, numbers,
+    statistics_p, given_p, added_p, label_p, weight_p, poison_p, loss_p, state_p, parts_p, num_rows, num_added, numbers,
     VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr,
     GIVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program for all rows, so that nothing is left to be summed. ``state`` is what each term was divided by."""
+    """``state`` is what each term was divided by. Of several programs the last one done adds up what all of them found,
+    in ``parts``, which is zeros before."""
     T: tl.constexpr = statistics_p.dtype.element_ty
     sums, totals = (), ()
     for _ in tl.static_range(TERMS):
         sums = sums + (tl.zeros([BLOCK], tl.float64),)
         totals = totals + (tl.zeros([BLOCK], tl.float64),)
-    for start in tl.range(0, loop_bound(num_rows), BLOCK):
+    split = tl.cdiv(tl.cdiv(num_rows, BLOCK), tl.num_programs(0)) * BLOCK
+    first = tl.program_id(0) * split
+    for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + split, num_rows)), BLOCK):
         row = start + tl.arange(0, BLOCK)
         counted = counted_rows(label_p, row, num_rows)
         weight = weights_of(weight_p, row, counted, T)
@@ -67,9 +73,31 @@ def value_kernel(
             new_sums = new_sums + (sums[k] + tl.where(here, values[k] * weight, 0.0).to(tl.float64),)
             new_totals = new_totals + (totals[k] + tl.where(here, weight, 0.0).to(tl.float64),)
         sums, totals = new_sums, new_totals
+    if parts_p is None:
+        finish_value(sums, totals, added_p, poison_p, loss_p, state_p, num_added, MEAN, BLOCK)
+    else:
+        for k in tl.static_range(TERMS):
+            place_p = parts_p + tl.program_id(0) + 2 * k * MOST_PROGRAMS
+            tl.store(place_p, tl.sum(sums[k], 0))
+            tl.store(place_p + MOST_PROGRAMS, tl.sum(totals[k], 0))
+        counter_p = (parts_p + 2 * TERMS * MOST_PROGRAMS).to(tl.pointer_type(tl.int32))
+        if arrives_last(counter_p, tl.num_programs(0)):
+            all_sums, all_totals = (), ()
+            found_p = parts_p + tl.arange(0, MOST_PROGRAMS)
+            for k in tl.static_range(TERMS):  # from where all multiprocessors see it
+                all_sums = all_sums + (tl.load(found_p + 2 * k * MOST_PROGRAMS, cache_modifier=".cg"),)
+                all_totals = all_totals + (tl.load(found_p + (2 * k + 1) * MOST_PROGRAMS, cache_modifier=".cg"),)
+            finish_value(all_sums, all_totals, added_p, poison_p, loss_p, state_p, num_added, MEAN, BLOCK)
+
+
+@triton.jit
+def finish_value(
+    sums, totals, added_p, poison_p, loss_p, state_p, num_added, MEAN: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Write the loss and the state from vectors of what each term's rows add up to."""
     loss = tl.zeros([1], tl.float64)
     one = tl.arange(0, 1)
-    for k in tl.static_range(TERMS):
+    for k in tl.static_range(len(sums)):
         total = tl.sum(totals[k], 0) + tl.zeros([1], tl.float64) if MEAN else tl.full([1], 1.0, tl.float64)
         loss += tl.sum(sums[k], 0) / total
         tl.store(state_p + k + one, total)
@@ -81,7 +109,7 @@ def value_kernel(
         loss += tl.sum(added, 0)
     if poison_p is not None:
         loss += tl.load(poison_p + one).to(tl.float64)
-    tl.store(loss_p + one, loss.to(T))
+    tl.store(loss_p + one, loss.to(loss_p.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["num_rows"])

@@ -40,7 +40,7 @@ def load_first(vectors, start, DIM: tl.constexpr, BLOCK_D: tl.constexpr):
     return tl.load(p + d, mask=d < DIM, other=0.0).to(tl.float64) * tl.load(norm_p)
 
 
-@triton.jit(do_not_specialize=["count", "stride", "pitch"])
+@triton.jit(do_not_specialize=["count", "pitch"])
 def scatter_kernel(
     v_p, norm_p, value_p, out_p, count, stride, pitch,  # value: (>= 2, pitch) rate and shift; out: (splits, D + 1, D)
     DIM: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -143,7 +143,7 @@ def positive_of(label_p, row, num_rows, num_columns):
     return tl.where(has, label, 0), has
 
 
-@triton.jit(do_not_specialize=["x_stride", "w_stride", "num_rows", "num_columns"])
+@triton.jit(do_not_specialize=["num_rows", "num_columns"])
 def moments_kernel(
     x_p, x_norm_p, label_p, w_p, w_norm_p, saved_p, out_p, x_stride, w_stride, num_rows, num_columns,
     DIM: tl.constexpr, M: tl.constexpr, OUT: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -175,7 +175,7 @@ def affine(statistics, gradient, KIND: tl.constexpr):
     return shift, 2.0 * gradient[3 * KIND + 2].to(tl.float64)
 
 
-@triton.jit(do_not_specialize=["x_stride", "w_stride", "num_rows", "num_columns", "pitch"])
+@triton.jit(do_not_specialize=["num_rows", "num_columns", "pitch"])
 def row_gradient_kernel(
     x_p, x_norm_p, label_p, w_p, w_norm_p, saved_p, statistics_p, gradient_p, value_p, out_p,  # value: (3, pitch)
     x_stride, w_stride, num_rows, num_columns, pitch,
@@ -233,7 +233,7 @@ def add_positives(
     return total
 
 
-@triton.jit(do_not_specialize=["x_stride", "w_stride", "num_rows", "num_columns", "pitch"])
+@triton.jit(do_not_specialize=["num_rows", "num_columns", "pitch"])
 def column_gradient_kernel(
     w_p, w_norm_p, x_p, x_norm_p, label_p, value_p, saved_p, sums_p, out_p,  # sums: of the rows, as scatter_kernel has
     x_stride, w_stride, num_rows, num_columns, pitch,

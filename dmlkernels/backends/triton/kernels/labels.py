@@ -25,6 +25,24 @@ def load_labels(label_p, place, inside, ignore_index):
     return label, inside & (label == ignore_index)
 
 
+@triton.jit
+def check_given(class_p, poison_p, label, counted, num_classes, M: tl.constexpr, N: tl.constexpr):
+    """Write NaN if a label that counts is none of the classes, or if a class is IGNORED."""
+    known = tl.zeros([M], tl.int32)
+    bad = tl.zeros([M], tl.int32)
+    for start in tl.range(0, loop_bound(num_classes), N):
+        other = start + tl.arange(0, N)
+        there = other < num_classes
+        known_class = tl.load(class_p + other, mask=there, other=0).to(tl.int64)
+        same = (label[:, None] == known_class[None, :]) & there[None, :]
+        known = tl.maximum(known, tl.max(same.to(tl.int32), 1))
+        reserved = (known_class == IGNORED) & there
+        bad = tl.maximum(bad, tl.max(reserved.to(tl.int32), 0))
+    bad = tl.maximum(bad, ((known == 0) & counted).to(tl.int32))
+    one = tl.arange(0, 1)
+    tl.store(poison_p + one, tl.full([1], float("nan"), tl.float32), mask=(tl.max(bad, 0) > 0) & (one == 0))
+
+
 @triton.jit(do_not_specialize=["count", "num_classes", "ignore_index"])
 def labels_kernel(
     label_p, class_p, out_p, poison_p, count, num_classes, ignore_index,
@@ -46,19 +64,8 @@ def labels_kernel(
             tl.store(out_p + place, column.to(tl.int64), mask=behind)
     one = tl.arange(0, 1)
     if CLASSES == "given":
-        known = tl.zeros([M], tl.int32)
-        bad = tl.zeros([M], tl.int32)
-        for start in tl.range(0, loop_bound(num_classes), N):
-            other = start + tl.arange(0, N)
-            there = other < num_classes
-            known_class = tl.load(class_p + other, mask=there, other=0).to(tl.int64)
-            same = (label[:, None] == known_class[None, :]) & there[None, :]
-            known = tl.maximum(known, tl.max(same.to(tl.int32), 1))
-            reserved = (known_class == IGNORED) & there
-            bad = tl.maximum(bad, tl.max(reserved.to(tl.int32), 0))
-        bad = tl.maximum(bad, ((known == 0) & inside & (ignored == 0)).to(tl.int32))
-        poisoned = tl.full([1], float("nan"), tl.float32)
-        tl.store(poison_p + one, poisoned, mask=(tl.max(bad, 0) > 0) & (one == 0))
+        if tl.program_id(0) * M < count:  # else only classes are copied here
+            check_given(class_p, poison_p, label, inside & (ignored == 0), num_classes, M, N)
     elif tl.program_id(0) == 0:
         bad = tl.zeros([M], tl.int32)
         for start in tl.range(0, loop_bound(count), M):

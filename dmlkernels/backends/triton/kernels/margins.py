@@ -20,7 +20,7 @@ def counted_block(p, label_p, count, stride, M: tl.constexpr):
     return (p, tl.program_id(0) * 0, row, label != IGNORED, stride), label
 
 
-@triton.jit(do_not_specialize=["count", "stride"])
+@triton.jit(do_not_specialize=["count"])
 def norms_kernel(
     x_p, label_p, out_p, count, stride, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr
 ):  # fmt: skip
@@ -33,7 +33,7 @@ def norms_kernel(
     tl.store(out_p + block[2], norm.to(out_p.dtype.element_ty), mask=block[2] < count)
 
 
-@triton.jit(do_not_specialize=["count", "stride"])
+@triton.jit(do_not_specialize=["count"])
 def norms_slope_kernel(
     x_p, label_p, norm_p, gradient_p, out_p, count, stride, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr
 ):  # fmt: skip
@@ -49,7 +49,7 @@ def norms_slope_kernel(
         store_gradient(out_p, found, block[2], inside, start + tl.arange(0, BLOCK_D), DIM)
 
 
-@triton.jit(do_not_specialize=["count", "num_columns", "x_stride", "w_stride"])
+@triton.jit(do_not_specialize=["count", "num_columns"])
 def positive_cosines_kernel(
     x_p, w_p, label_p, out_p, count, num_columns, x_stride, w_stride,
     DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -59,7 +59,7 @@ def positive_cosines_kernel(
     column = tl.minimum(tl.maximum(label, 0), num_columns - 1)
     positive = (w_p, tl.program_id(0) * 0, column, block[3], w_stride)
     product = tl.zeros([M], tl.float64)
-    x_norm, w_norm = norms_of(block, DIM, M, BLOCK_D), norms_of(positive, DIM, M, BLOCK_D)
+    x_norm, w_norm = norms_of(block, tl.float64, DIM, M, BLOCK_D), norms_of(positive, tl.float64, DIM, M, BLOCK_D)
     for start in tl.range(0, DIM, BLOCK_D):
         x = load_vectors(block, start, tl.float64, DIM, BLOCK_D) * x_norm[:, None]
         w = load_vectors(positive, start, tl.float64, DIM, BLOCK_D) * w_norm[:, None]

@@ -125,7 +125,7 @@ def arrange_kernel(
         mask = inside[:, None] & (d < DIM)[None, :]
         tl.store(vectors_p + place.to(tl.int64)[:, None] * DIM + d[None, :], values, mask=mask)
         squares, shrunk_squares = add_squares(squares, shrunk_squares, values, WIDE)
-    reciprocal = reciprocal_of(squares, shrunk_squares, valid, WIDE)
+    reciprocal = reciprocal_of(squares, shrunk_squares, valid, T, WIDE)
     tl.store(values_p + place, reciprocal.to(T), mask=i < pitch)
     if WEIGHTED:  # points have none
         weight = load_weights(weight_p, i - num_points, inside & (is_point == 0), num_more, T)

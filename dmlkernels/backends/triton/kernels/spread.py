@@ -24,7 +24,7 @@ def cosines_among(
     group, number = tl.program_id(0) * (M // PADDED) + place // PADDED, place % PADDED
     valid = (number < GROUP) & (group < num_classes)
     block = (centers_p, tl.program_id(0) * 0, group * GROUP + number, valid, stride)
-    norm = norms_of(block, DIM, M, BLOCK_D).to(TYPE)
+    norm = norms_of(block, TYPE, DIM, M, BLOCK_D).to(TYPE)
     cosines = tl.zeros([M, M], TYPE)
     for start in tl.range(0, DIM, BLOCK_D):
         unit = load_vectors(block, start, TYPE, DIM, BLOCK_D) * norm[:, None]
@@ -40,7 +40,7 @@ def distances_of(cosines, SLACK: tl.constexpr):
     return tl.sqrt(tl.where(squares < TINY, TINY, squares))
 
 
-@triton.jit(do_not_specialize=["num_classes", "stride"])
+@triton.jit(do_not_specialize=["num_classes"])
 def spread_kernel(
     centers_p, out_p, num_classes, stride, weight,  # out: (programs,) sums
     SLACK: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
@@ -55,7 +55,7 @@ def spread_kernel(
     tl.store(out_p + tl.program_id(0), total * number(weight, 0, TYPE))
 
 
-@triton.jit(do_not_specialize=["num_classes", "stride", "gradient_stride"])
+@triton.jit(do_not_specialize=["num_classes"])
 def spread_slope_kernel(
     centers_p, gradient_p, out_p, num_classes, stride, gradient_stride, weight,  # out: (centres, DIM)
     SLACK: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
