@@ -77,14 +77,18 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
 
 
 def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
-    if arch.vendor != "cuda" or (role != "forward" and not _has_registers(work)):
+    if arch.vendor != "cuda":
         return None
     operands: tuple[str, ...] = ()
     if work.operand.itemsize == 2:
         operands = (str(work.operand).removeprefix("torch."), "half")
     elif work.operand == torch.float32:
         operands = (work.precision,)
-    found = look_up(arch.number, operands, role, work.live_tiles, work.dim)
+    found = None
+    if work.within and role == "rows":
+        found = look_up(arch.number, operands, "points", work.live_tiles, work.dim)
+    if found is None and (role == "forward" or _has_registers(work)):
+        found = look_up(arch.number, operands, role, work.live_tiles, work.dim)
     if found is None:
         return None
     # A short D takes no more of a block than it needs.
@@ -107,6 +111,8 @@ def _forward_fallback(work: Work, arch: Architecture) -> Tiles:
     if arch.vendor == "interpreter":
         return Tiles(16, 16, 16, 16, 4, 1)
     size, light, block_d = work.operand.itemsize, work.live_tiles == 1, _block_d(work, arch)
+    if _uses_warp_groups(work, arch) and size == 4:
+        return Tiles(64, 64 if light else 32, block_d, block_d, 4, 2)
     m = 128 if light and size == 2 else 64
     n = 64 if light and size < 8 else 32
     if _is_crowded(work, arch):
@@ -147,12 +153,24 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
             n = 16
         if work.operand == torch.float16 and work.dim <= block_d:  # its slopes are float32
             m, n = 32, 32
+    if warps == 8 and _uses_warp_groups(work, arch):
+        # Two groups of warps share the columns. With eight each Triton 3.6 compiles wrong code: seen on an H200.
+        n = max(n, 32)
+        if work.precision == "tf32x3" and work.live_tiles <= 2:
+            block_d = min(block_d, 16)
     return Tiles(m, n, block_d, slice_d, warps, 2)
+
+
+def _uses_warp_groups(work: Work, arch: Architecture) -> bool:
+    """Whether products are of four warps each, which Hopper has."""
+    size = work.operand.itemsize
+    return arch.vendor == "cuda" and 90 <= arch.number < 100 and (size == 2 or (size == 4 and work.precision != "ieee"))
 
 
 def _block_d(work: Work, arch: Architecture) -> int:
     size = work.operand.itemsize
-    most = (_HALF_BLOCK_BYTES if size == 2 else _WIDE_BLOCK_BYTES) // size // max(1, work.live_tiles // 2)
+    wide = _WIDE_BLOCK_BYTES * (2 if _uses_warp_groups(work, arch) and work.precision == "tf32" else 1)
+    most = (_HALF_BLOCK_BYTES if size == 2 else wide) // size // max(1, work.live_tiles // 2)
     if work.group > 1 and _is_crowded(work, arch):
         most //= 2
     return max(32 if arch.vendor == "hip" else 16, min(most, max(64, next_power_of_2(work.dim))))
