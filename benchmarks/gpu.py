@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,51 +21,67 @@ from benchmarks.harness.memory import Probe
 from benchmarks.harness.precision import products_in
 from benchmarks.harness.records import Record, provenance, write
 from benchmarks.harness.steps import BOTH, FORWARD
+from benchmarks.harness.warming import Asked, warm
 from benchmarks.measure import PRELOAD, Plan, measure
 from benchmarks.problems.inputs import Case
 from benchmarks.problems.shapes import SHAPES
-from benchmarks.problems.variants import COMPILED, is_ours, variant_names
+from benchmarks.problems.truth import dense_scores, most_dense
+from benchmarks.problems.variants import COMPILED, is_ours, ours, variant_names
 from benchmarks.roofline import measure_device
 from benchmarks.tables import describe
 
 ROOT = Path(__file__).resolve().parents[1]
-_TEST_SECONDS = 150
-_COMPILED = ("cub", "faces128")  # shapes that torch.compile is given; it takes long
 _ORDER = (  # the most telling first, since time may run out
     ("pd", "faces128"), ("normalized_softmax", "faces128"), ("field", "field_sop"), ("proxy_anchor", "faces128"),
-    ("pd", "cub"), ("normalized_softmax", "cub"), ("pd", "sop"), ("normalized_softmax", "faces"), ("pd", "million"),
-    ("normalized_softmax", "million"), ("arcface", "faces"), ("cosface", "faces128"), ("soft_triple", "centers"),
-    ("proxy_anchor", "cub"), ("field", "field1600"), ("symmetric_kl", "faces128"), ("fused", "field_sop"),
-    ("odba", "faces"), ("decidability", "pairs_large"), ("proxy_nca", "sop"),
+    ("normalized_softmax", "faces"), ("normalized_softmax", "cub"), ("pd", "cub"), ("pd", "million"),
+    ("normalized_softmax", "million"), ("arcface", "faces128"), ("soft_triple", "centers"),
+    ("symmetric_kl", "faces128"), ("fused", "field_sop"), ("pd", "sop"), ("normalized_softmax", "sop"),
+    ("proxy_anchor", "cub"), ("field", "field1600"), ("odba", "faces"), ("decidability", "pairs_large"),
+    ("cosface", "faces128"), ("proxy_nca", "sop"),
 )  # fmt: skip
-# As all-bfloat16 training has it, as autocast has it, float32 in tf32 and as it is: dtypes and precision of products.
+_COMPILED, _TYPES_COMPILED = 2, ("autocast", "high")  # cases and types that torch.compile is given; it takes long
+# As autocast has it, float32 in tf32, all-bfloat16 training, and float32 as it is: dtypes and precision of products.
 _TYPES = (
-    ("bfloat16 x bfloat16", "highest"),
     ("bfloat16", "autocast"),
     ("float32", "high"),
+    ("bfloat16 x bfloat16", "highest"),
     ("float32", "highest"),
 )
+_IN_EVERY_TYPE = 5  # cases; those behind them have the first two types
 
 
-def run_tests(folder: Path) -> str:
-    command = [sys.executable, "-m", "tests.gpu", "--out", str(folder.resolve()), "--budget", str(_TEST_SECONDS)]
+def run_tests(folder: Path, seconds: float) -> str:
+    command = [sys.executable, "-m", "tests.gpu", "--out", str(folder.resolve()), "--budget", str(seconds)]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     return "passed" if code == 0 else "FAILED or were stopped"
 
 
-def cases() -> Iterator[tuple[Case, str]]:
+def cases() -> Iterator[Asked]:
     """What is measured, and how products are rounded, see ``products_in``."""
-    for (dtype, precision), (loss, shape) in product(_TYPES, _ORDER):
-        yield Case(loss, SHAPES[shape], "clustered", dtype, "cuda"), precision
+    for place, (loss, shape) in enumerate(_ORDER):
+        for dtype, precision in _TYPES if place < _IN_EVERY_TYPE else _TYPES[:2]:
+            case = Case(loss, SHAPES[shape], "clustered", dtype, "cuda")
+            left_out = (
+                {ours("torch")} if place < _COMPILED and precision in _TYPES_COMPILED else {ours("torch"), COMPILED}
+            )
+            yield case, precision, [name for name in variant_names(case) if name not in left_out]
+
+
+def compilations() -> Iterator[Asked]:
+    """What has to be compiled for them: our kernels, torch.compile's, and float64's where they are the truth."""
+    for case, precision, names in cases():
+        yield case, precision, [name for name in names if is_ours(name) or name == COMPILED]
+        if dense_scores(case) > most_dense(case.device):
+            yield replace(case, dtype="float64"), "highest", [ours("triton")]
 
 
 def measurements(
-    listed: Iterable[tuple[Case, str]], probe: Probe, rates: dict[str, float], deadline: float
+    listed: Iterable[Asked], probe: Probe, rates: dict[str, float], deadline: float
 ) -> Iterator[list[Record]]:
-    """One list for every case and mode; what there was no time for has that as its status."""
-    plan = Plan(budget=0.4, min_rounds=5, max_rounds=100, limit_seconds=60)
-    for (case, precision), mode in product(listed, (BOTH, FORWARD)):
-        names = [name for name in variant_names(case) if name != COMPILED or case.shape.name in _COMPILED]
+    """One list for every case; what there was no time for has that as its status."""
+    plan = Plan(budget=0.3, min_rounds=5, max_rounds=100, limit_seconds=60)
+    mode = BOTH  # benchmarks.kernels says what of it is forward
+    for case, precision, names in listed:
         with products_in(precision, case.device):
             if time.monotonic() > deadline:
                 records = [_left_out(case, mode)]
@@ -118,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
     parser.add_argument("--minutes", type=float, default=7.0, help="start no measurement after this")
+    parser.add_argument("--tests", type=float, default=150.0, help="seconds of tests; 0 for none")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no GPU that torch can use")
@@ -127,8 +144,9 @@ def main() -> None:
     file.unlink(missing_ok=True)
     with (options.out / "environment.txt").open("w") as text:
         subprocess.run([sys.executable, "-m", "dmlkernels"], cwd=ROOT, stdout=text, stderr=text, check=False)
-    tests = run_tests(options.out)
+    tests = run_tests(options.out, options.tests) if options.tests else "not run"
     print(f"tests {tests} ({options.out / 'tests.md'})", flush=True)
+    print(*warm(compilations(), (started + 60 * options.minutes - time.monotonic()) / 3), sep="\n", flush=True)
     rates = measure_device()
     write(file, [{"kind": "roofline", "tests": tests} | rates | provenance("cuda")])
     print(*(f"{name}: {value:.3e}" for name, value in rates.items()), sep="\n", flush=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.harness.clocks import clock_for, host_seconds
 from benchmarks.harness.correctness import complaint
 from benchmarks.harness.memory import Memory, Probe, usable_bytes
+from benchmarks.harness.peak import peak_extra_bytes
 from benchmarks.harness.records import SAMPLES, Record, provenance
 from benchmarks.harness.steps import BOTH, Step
 from benchmarks.harness.timing import Timing, time_interleaved
@@ -61,6 +62,9 @@ def measure(case: Case, mode: str, probe: Probe, plan: Plan | None = None, names
         if result.status == "ok":
             result.step = make_step(case, name, inputs)
             _verify(case, mode, expected, result)
+            if result.status == "ok" and _on_gpu(case) and mode in plan.memory_modes:
+                # torch counts what it allocates there, so this needs no process of its own.
+                result.memory = Memory("ok", peak_extra_bytes(_Run(result.step, mode), case.device))
     expected.clear()
     right = {name: result.step for name, result in results.items() if result.step and result.status == "ok"}
     timings = time_interleaved(
@@ -72,7 +76,7 @@ def measure(case: Case, mode: str, probe: Probe, plan: Plan | None = None, names
     )
     for name, timing in timings.items():
         results[name].timing = timing
-        if torch.device(case.device).type == "cuda":
+        if _on_gpu(case):
             results[name].host_seconds = host_seconds(_Run(right[name], mode))
         results[name].step = None
     return [_record(case, name, mode, result) for name, result in results.items()]
@@ -92,7 +96,7 @@ def _fit(case: Case, name: str, mode: str, probe: Probe, plan: Plan, result: _Re
     if least > usable:
         result.status = "does not fit"
         result.reason = f"needs over {least / 2**30:.1f} GiB, {usable / 2**30:.1f} GiB may be used"
-    elif mode in plan.memory_modes and (name != COMPILED or plan.memory_of_compiled):
+    elif mode in plan.memory_modes and (name != COMPILED or plan.memory_of_compiled) and not _on_gpu(case):
         asked = {"case": case.to_json(), "name": name, "mode": mode}
         memory = probe.peak(
             "benchmarks.problems.variants:probe", asked, case.device, usable_bytes("cpu"), plan.limit_seconds
@@ -107,12 +111,19 @@ def _verify(case: Case, mode: str, expected: list[Tensor], result: _Result) -> N
         with counted() as work:
             actual = result.step.outcome(mode)
         result.flops = work.flops
+    except torch.OutOfMemoryError as error:
+        result.status, result.reason = "does not fit", f"{error}".splitlines()[0][:300]
+        return
     except Exception as error:  # another library's, on a size or device that it does not take
         result.status, result.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return
     wrong = complaint(actual, expected[: len(actual)], TOLERANCES[case.dtypes[0]])
     if wrong:
         result.status, result.reason = "wrong", wrong
+
+
+def _on_gpu(case: Case) -> bool:
+    return torch.device(case.device).type == "cuda"
 
 
 def _record(case: Case, name: str, mode: str, result: _Result) -> Record:
@@ -132,8 +143,7 @@ def _record(case: Case, name: str, mode: str, result: _Result) -> Record:
         "flops_exact": flops.exact(case.loss, case.shape, mode),
     }
     if is_ours(name):
-        on_gpu = torch.device(case.device).type == "cuda"
-        expected = flops.executed(case.loss, case.shape, mode, 2 if on_gpu else 1)
+        expected = flops.executed(case.loss, case.shape, mode, 2 if _on_gpu(case) else 1)
         record["flops_executed"] = result.flops or expected
     if result.timing is not None:
         timing = result.timing

@@ -58,21 +58,21 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(case: Case) -> Inputs:
-    """Make the inputs in the case's dtypes; the atoms have that of the proxies."""
+    """Make the inputs in the case's dtypes, where they stay; the atoms have that of the proxies."""
     shape = case.shape
-    generator = torch.Generator().manual_seed(case.seed)
+    generator = torch.Generator(case.device).manual_seed(case.seed)
     sample_dtype, proxy_dtype = case.dtypes
     wide = torch.float64 if proxy_dtype == torch.float64 else torch.float32
 
     def normal(rows: int) -> Tensor:
         # Drawn in float32 whatever the dtype, so that every dtype gets the same problem.
-        return torch.randn(rows, shape.dim, generator=generator).to(wide)
+        return torch.randn(rows, shape.dim, generator=generator, device=case.device).to(wide)
 
     if shape.proxies:
-        labels = torch.randint(0, shape.classes, (shape.batch,), generator=generator)
+        labels = torch.randint(0, shape.classes, (shape.batch,), generator=generator, device=case.device)
     else:  # four samples of each class, as samplers for pair losses give
-        labels = torch.arange(shape.batch) // 4
-    proxy_labels = torch.arange(shape.proxies) // shape.group
+        labels = torch.arange(shape.batch, device=case.device) // 4
+    proxy_labels = torch.arange(shape.proxies, device=case.device) // shape.group
     anchors = normal(shape.classes if shape.proxies else int(labels[-1]) + 1)
     samples, proxies = normal(shape.batch), normal(shape.proxies)
     if case.pattern != "random":
@@ -86,12 +86,12 @@ def make_inputs(case: Case) -> Inputs:
         proxies = _place(anchors[proxy_labels], F.normalize(proxies), center, progress, noise)
     atoms, second = normal(ATOMS), samples + 0.5 * samples.std() * normal(shape.batch)
     return Inputs(
-        samples.to(case.device, sample_dtype),
-        labels.to(case.device),
-        proxies.to(case.device, proxy_dtype),
-        proxy_labels.to(case.device),
-        atoms.to(case.device, proxy_dtype),
-        second.to(case.device, sample_dtype),
+        samples.to(sample_dtype),
+        labels,
+        proxies.to(proxy_dtype),
+        proxy_labels,
+        atoms.to(proxy_dtype),
+        second.to(sample_dtype),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
@@ -19,7 +19,11 @@ from dmlkernels.backends.triton.saved import FLAG_COLUMNS, FLAG_ROWS
 class Work:
     """Floating-point operations of matrix products; 0 where no kernel was launched, as in closed form."""
 
-    flops: float = 0.0
+    launches: list[float] = field(default_factory=list)  # of each kernel, in order
+
+    @property
+    def flops(self) -> float:
+        return sum(self.launches)
 
 
 @contextmanager
@@ -49,7 +53,7 @@ class _Counted:
     def __getitem__(self, grid: Any) -> Callable[..., None]:
         def launch(*args: Any, **options: Any) -> None:
             self._kernel[grid](*args, **options)
-            self._work.flops += self._count(dict(zip(self._names, args, strict=False)) | options)
+            self._work.launches.append(self._count(dict(zip(self._names, args, strict=False)) | options))
 
         return launch
 

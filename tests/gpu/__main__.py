@@ -20,22 +20,22 @@ from pathlib import Path
 
 import torch
 
-from tests.gpu.first import BROKEN, in_order
+from tests.gpu.first import BROKEN, part_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ("tests/gpu", "tests/triton")
-_MOST_PROCESSES = 8  # most of the time goes to compiling, on the CPU
+_MOST_PROCESSES = 16  # most of the time goes to compiling, on the CPU
 _GRACE = 60  # seconds that a check may take beyond the time that there is
 
 
-def answer_part(part: int, parts: int, folder: Path, deadline: float) -> Path:
+def answer_part(part: int, parts: int, folder: Path, deadline: float, only: str) -> Path:
     """Answer a part of the checks. A process that a check ends, or whose device it breaks, has a successor."""
-    record, names = folder / f"first-{part}.jsonl", [check.name for check in in_order()][part::parts]
+    record, names = folder / f"first-{part}.jsonl", [check.name for check in part_of(f"{part}/{parts}", only)]
     record.write_text("")
     while (answered := len(answers(record))) < len(names):
         left = max(0.0, deadline - time.monotonic())
         command = [sys.executable, "-m", "tests.gpu.first", str(record), "--part", f"{part}/{parts}"]
-        command += ["--seconds", str(left), "--skip", str(answered)]
+        command += ["--seconds", str(left), "--skip", str(answered), "--only", only]
         try:
             status = subprocess.run(command, cwd=ROOT, timeout=left + _GRACE, check=False).returncode
             ended = f"its process ended with status {status}"
@@ -87,6 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gpu-report"), help="folder for the answers and the report")
     parser.add_argument("--budget", type=float, default=3600.0, help="seconds in all")
+    parser.add_argument("--only", default="", help="a regular expression: checks with this in their name, and no suite")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("there is no CUDA or ROCm device here")
@@ -101,12 +102,14 @@ def main() -> int:
     ]
     report.write_text("\n".join(lines) + "\n")
     with ThreadPoolExecutor(_processes()) as pool:
-        ask = partial(answer_part, parts=_processes(), folder=options.out.resolve(), deadline=deadline)
+        ask = partial(
+            answer_part, parts=_processes(), folder=options.out.resolve(), deadline=deadline, only=options.only
+        )
         found = [one for record in pool.map(ask, range(_processes())) for one in answers(record)]
     passed = bool(found) and all(one["answer"] == "ok" for one in found)
     lines += ["", f"## Checks: {sum(one['answer'] == 'ok' for one in found)} of {len(found)} are ok", "", *table(found)]
     report.write_text("\n".join(lines) + "\n")
-    for suite in SUITES if importlib.util.find_spec("pytest") else ():
+    for suite in SUITES if importlib.util.find_spec("pytest") and not options.only else ():
         left = deadline - time.monotonic()
         went, printed = run_suite(suite, left) if left > 0 else ("no time", "")
         passed &= went == "passed"

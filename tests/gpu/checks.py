@@ -9,7 +9,7 @@ from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs
 from dmlkernels.statistics import LogSumExp, Moments
-from tests.conformance.evaluate import Outcome, errors, factor_like, truth
+from tests.conformance.evaluate import Outcome, assert_close, errors, factor_like, truth
 from tests.gpu.common import made, worst_errors
 from tests.losses import Loss
 from tests.problem import Problem, make_problem
@@ -69,6 +69,13 @@ def autocast(loss: Loss, half: torch.dtype) -> None:
     assert found.value <= dense.value + eps / 4, f"value: error {found.value:.1e}, dense {dense.value:.1e}"
     for name, error in found.gradients.items():
         assert error <= dense.gradients[name] + eps, f"{name}: error {error:.1e}, dense {dense.gradients[name]:.1e}"
+
+
+def reference_is_the_same(loss: Loss) -> None:
+    """What everything is compared with can itself be asked on the device."""
+    problem = make_problem("clustered", torch.float64)
+    found, true = _brought_back(evaluate_there(loss.truth, loss, on_device(loss, problem))), truth(loss, problem)
+    assert_close(found, true, problem, 1e-9)
 
 
 def twenty_runs_give_the_same_bits(kind: str, size: str, dtype: torch.dtype, backend: str = "triton") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,8 @@ def in_order() -> Iterator[Check]:
         yield from _accuracy(EPILOGUES, "small", dtype)
     run = partial(checks.closed_form_keeps_collapsed_variances, torch.float32, "high")
     yield Check("closed form", run)
+    for loss in losses.LOSSES:
+        yield Check(f"the reference there, {loss}", partial(checks.reference_is_the_same, loss))
     for loss in USED_MOST:
         yield Check(f"the host never waits, {loss}", partial(checks.host_never_waits, loss))
         yield Check(f"CUDA graph, {loss}", partial(checks.graph_capture_and_replay, loss))
@@ -70,6 +73,12 @@ def _accuracy(kinds: Iterable[str], size: str, dtype: torch.dtype) -> Iterator[C
     return (Check(f"{name}, {size}, {kind}", partial(checks.accuracy, kind, size, dtype)) for kind in kinds)
 
 
+def part_of(part: str, only: str = "") -> list[Check]:
+    """Every nth check from the ith on of those with this in their name; ``part`` is i/n."""
+    first, every = map(int, part.split("/"))
+    return [check for check in in_order() if re.search(only, check.name)][first::every]
+
+
 def run(asked: Iterable[Check], seconds: float, record: Path) -> int:
     """Answer in order until time is up or the device fails; a line of JSON for each answer, also for what was left.
 
@@ -88,7 +97,7 @@ def run(asked: Iterable[Check], seconds: float, record: Path) -> int:
             sys.stdout.flush()
             if answer not in ("ok", "no time"):
                 status = 1
-            if "CUDA error" in answer:
+            if "CUDA error" in answer or "Error [CUDA]" in answer:  # torch's words and Triton's
                 return BROKEN
     return status
 
@@ -110,9 +119,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="start no check after so long")
     parser.add_argument("--part", default="0/1", help="i/n: every nth check from the ith on")
     parser.add_argument("--skip", type=int, default=0, help="checks of the part that have an answer already")
+    parser.add_argument("--only", default="", help="a regular expression: checks with this in their name")
     options = parser.parse_args()
-    first, every = map(int, options.part.split("/"))
-    return run(list(in_order())[first::every][options.skip :], options.seconds, options.record)
+    return run(part_of(options.part, options.only)[options.skip :], options.seconds, options.record)
 
 
 if __name__ == "__main__":
