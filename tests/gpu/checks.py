@@ -42,11 +42,12 @@ def tf32(kind: str, precision: str) -> None:
 
 
 def closed_form_keeps_collapsed_variances(dtype: torch.dtype, precision: str) -> None:
-    """Cosines near 0.95 and their variance, in float64 whatever precision products have elsewhere."""
+    """Cosines near 0.95 of embeddings of this type and float32 proxies, and their variance, in float64 whatever
+    precision products have elsewhere."""
     generator = torch.Generator().manual_seed(0)
     common = torch.randn(64, generator=generator)
     rows = (4.4 * common + torch.randn(2000, 64, generator=generator)).to("cuda", dtype)
-    columns = (4.4 * common + torch.randn(3000, 64, generator=generator)).to("cuda", dtype)
+    columns = (4.4 * common + torch.randn(3000, 64, generator=generator)).cuda()
     pairs = Pairs(Moments(), rows, columns, torch.arange(2000, device="cuda"))
     with matmul_precision(precision):
         assert closed.applies(pairs)

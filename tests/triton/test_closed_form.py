@@ -141,16 +141,27 @@ def test_guard_bands(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.sampled(3)
 @pytest.mark.skipif(interpreted(), reason="compiles")
+@pytest.mark.parametrize("rows", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dim", [100, 512])
 @pytest.mark.parametrize("target", TARGETS)
-def test_compiles(target: str, dim: int) -> None:
+def test_compiles(target: str, dim: int, rows: torch.dtype) -> None:
+    pairs = pairs_of(9, 9, dim, device="meta")
     with compiled(target) as found:
-        both_passes(pairs_of(9, 9, dim, device="meta"), arch=TARGETS[target][1])
+        both_passes(replace(pairs, rows=pairs.rows.to(rows)), arch=TARGETS[target][1])
     kernels = {one.kernel: one for one in found}
     assert set(kernels) == {"prepare_kernel", *KERNELS}
     for name in set(KERNELS) - {"add_scatter_kernel"}:
         assert kernels[name].tensor_core or target == "sm_100", name  # Triton 3.6 has none there for float64
     assert not any(one.spilled_in_loops for one in found) and max(one.spilled for one in found) <= 8
+
+
+def test_columns_of_halves_are_left_to_tiles() -> None:
+    """Triton 3.6 does not compile float64 products of halves."""
+    pairs = pairs_of(4096, 4096, 8)
+    assert closed.applies(pairs)
+    assert closed.applies(replace(pairs, rows=pairs.rows.bfloat16()))
+    assert pairs.columns is not None
+    assert not closed.applies(replace(pairs, rows=pairs.rows.bfloat16(), columns=pairs.columns.bfloat16()))
 
 
 @pytest.mark.skipif(interpreted(), reason="counts")

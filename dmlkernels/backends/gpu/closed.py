@@ -14,21 +14,20 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
 __all__ = ["applies", "backward", "forward", "saved_shape"]
 
-HALF_RATE = 16  # products of halves on tensor cores to one float32 product off them
-
 
 def applies(pairs: Pairs) -> bool:
     """Whether D x D matrices replace the tiles: known from shapes and dtypes, and cheaper by operation count.
 
     Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
-    evaluated in float32, and in float64 for moments; tiles of halves run on tensor cores.
+    evaluated in float32, and in float64 for moments. Columns of halves are left to tiles, which multiply them on tensor
+    cores: the closed form would want a copy of them, since Triton 3.6 does not compile float64 products of halves.
     """
     if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
         return False
     rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
-    rate = HALF_RATE if pairs.rows.dtype == pairs.columns.dtype and pairs.rows.dtype.itemsize == 2 else 1
-    if closed_form.widens(pairs):
-        rate *= _float64_cost(pairs.rows.device)
+    if pairs.columns.dtype.itemsize == 2:
+        return False
+    rate = _float64_cost(pairs.rows.device) if closed_form.widens(pairs) else 1
     return rate * 2 * (rows + columns) * dim < 4 * rows * columns
 
 

@@ -50,7 +50,7 @@ def backward(
     rows, columns = _vectors(pairs)
     values = sums.new_empty(3, pitch_of(pairs.num_rows))
     sizes = (rows.stride(0), columns.stride(0), pairs.num_rows, pairs.num_columns, values.shape[1])
-    of_rows = rows.new_empty(rows.shape) if needs_rows else None
+    of_rows = pairs.rows.new_empty(rows.shape) if needs_rows else None
     row_gradient_kernel[(cdiv(pairs.num_rows, ROWS),)](
         rows, parts.rows, parts.labels, columns, parts.columns, sums,
         forward.statistics.contiguous(), gradient.contiguous(), values, of_rows, *sizes,
@@ -70,8 +70,10 @@ def backward(
 
 
 def _vectors(pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Rows, halves as float32, and columns."""
     assert pairs.columns is not None, "the closed form sums over columns"
-    return unit_stride(pairs.rows), unit_stride(pairs.columns)
+    rows = pairs.rows.float() if pairs.rows.dtype.itemsize == 2 else pairs.rows
+    return unit_stride(rows), unit_stride(pairs.columns)
 
 
 def _scatter(vectors: Tensor, norms: Tensor, values: Tensor | None, out: Tensor, arch: Architecture) -> None:
