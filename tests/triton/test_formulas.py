@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dmlkernels.backends.triton import formulas
+from dmlkernels.backends.triton.formulas import launch
 from dmlkernels.ops import Formula, evaluate
 from dmlkernels.ops import formulas as ops
 from tests.conformance.evaluate import Outcome, errors, ours, truth
@@ -98,7 +99,11 @@ def test_softplus_keeps_small_and_large_values(dtype: torch.dtype) -> None:
         torch.testing.assert_close(gradient[0, 1].double(), wide.sigmoid(), rtol=4 * info.eps, atol=info.tiny)
 
 
-def test_more_rows_than_a_block() -> None:
+@pytest.mark.parametrize("shared_out", [False, True], ids=["one program", "programs"])
+def test_more_rows_than_a_block(shared_out: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shared_out:
+        monkeypatch.setattr(launch, "MOST_ROWS", 1)
+        monkeypatch.setattr(launch, "ROWS_OF_PROGRAM", launch.BLOCK)
     torch.manual_seed(0)
     statistics = torch.randn(2500, 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
     weight = torch.rand(2500, dtype=torch.float64, device=DEVICE)
@@ -111,6 +116,18 @@ def test_more_rows_than_a_block() -> None:
         torch.autograd.grad(value, (statistics, added), torch.full_like(value, 3.0)) for value in (loss, expected)
     )
     torch.testing.assert_close(found, wanted)
+
+
+def test_two_terms_of_rows_that_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy-Anchor's: rows without positives are in the second mean only."""
+    monkeypatch.setattr(launch, "MOST_ROWS", 1)
+    monkeypatch.setattr(launch, "ROWS_OF_PROGRAM", launch.BLOCK)
+    torch.manual_seed(0)
+    statistics = torch.randn(4100, 2, dtype=torch.float64, device=DEVICE)
+    statistics[::3, 0] = -torch.inf
+    loss, _ = evaluate(Formula("anchor", (0.5,)), statistics)
+    pull, push = torch.nn.functional.softplus(statistics + 0.5).unbind(1)
+    torch.testing.assert_close(loss, pull[statistics[:, 0].isfinite()].mean() + push.mean())
 
 
 @pytest.mark.parametrize(

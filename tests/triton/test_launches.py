@@ -29,7 +29,7 @@ MOST = {  # small, large
     "odba": (7, 7),
     "symmetric_kl": (9, 9),
     "fused": (10, 12),
-    "anchor": (10, 10),
+    "anchor": (10, 11),  # so many proxies are shared out among programs
     "softmax": (10, 10),
     "nca": (10, 10),
     "cosface": (10, 10),
@@ -65,9 +65,9 @@ def test_formulas_compile(target: str) -> None:
             _, _, state = formulas.forward(name, options, rows[0], values, added, *rows[2:], poison, True)
             formulas.backward(name, options, *rows, state, poison, True, values is not None)
     assert len(found) == 2 * len(ROW_FORMULAS) + len(FORMS) + 1 + 2  # all forms share the slopes
-    # NVIDIA's sine and cosine set 32 bytes aside for arguments above 1e5: of two formulas, both ways.
+    # NVIDIA's sine and cosine set 32 bytes aside for arguments above 1e5: of two formulas, both ways. One has 8 more.
     spilled = [one.spilled for one in found if one.spilled]
-    assert len(spilled) <= 4 and max(spilled, default=0) <= 32
+    assert len(spilled) <= 4 and max(spilled, default=0) <= 40
 
 
 def test_the_rule() -> None:

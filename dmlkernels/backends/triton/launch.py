@@ -30,11 +30,12 @@ from dmlkernels.backends.triton.work import backward_work, forward_work
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
     """Finished statistics of every row; what is saved is in saved.py."""
     saved = pairs.rows.new_empty(saved_size(pairs), dtype=pairs.dtype)
-    problem = Problem.prepare(pairs, saved)
+    work = forward_work(pairs, arch)
+    problem = Problem.prepare(pairs, saved, work.precision)
     rows, columns = problem.sides()
     epilogue, order, flags = problem.epilogue, problem.saved.order, problem.saved.flags
     neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
-    work, places = forward_work(pairs, arch), problem.row_places
+    places = problem.row_places
     tiles = forward_tiles(work, arch, rows.size)
     blocks = cdiv(places, tiles.M)
     limit = max(MEMORY_FLOOR, rows.vectors.numel() + columns.vectors.numel())

@@ -22,16 +22,16 @@ MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work g
 FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
-def prepare(pairs: Pairs, saved: Saved) -> Tensor | None:
+def prepare(pairs: Pairs, saved: Saved, cut: bool = False) -> Tensor | None:
     """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
-    them the columns that they meet."""
+    them the columns that they meet. ``cut``: norms of what tf32 leaves of float32 vectors, see ``load_scored``."""
     if pairs.within:
-        return _arrange(pairs, saved)
-    prepare_vectors(pairs, saved)
+        return _arrange(pairs, saved, cut)
+    prepare_vectors(pairs, saved, cut)
     return None
 
 
-def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
+def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False) -> None:
     """The same for rows that meet columns."""
     assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
@@ -48,12 +48,12 @@ def prepare_vectors(pairs: Pairs, saved: Saved) -> None:
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.cleared,
         coded(*sizes), rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
-        GIVEN=statistic.num_row_values, WEIGHTED=statistic.reads_weights, GROUP=statistic.group, DIM=pairs.dim,
-        M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
+        GIVEN=statistic.num_row_values, WEIGHTED=statistic.reads_weights, GROUP=statistic.group, CUT=cut,
+        DIM=pairs.dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
 
 
-def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
+def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
     assert pairs.row_labels is not None, "points that meet each other have labels"
     assert len(pairs.row_boundaries) <= 1, "points are of two segments at most"
     assert saved.cleared is not None, "tiles count"
@@ -70,7 +70,8 @@ def _arrange(pairs: Pairs, saved: Saved) -> Tensor:
         saved.order, saved.labels, vectors, saved.columns, saved.cleared,
         pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns),
         saved.cleared.shape[0], pairs.num_rows.bit_length(),
-        WEIGHTED=pairs.statistic.reads_weights, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
+        WEIGHTED=pairs.statistic.reads_weights, CUT=cut, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
+        **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     return vectors
 

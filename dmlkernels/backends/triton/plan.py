@@ -7,6 +7,7 @@ where registers for the fused objective are short.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,7 @@ def copy_tiles(dim: int) -> tuple[int, int]:
     return 32, min(64, next_power_of_2(dim))
 
 
+@lru_cache(maxsize=256)
 def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
     tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
@@ -68,6 +70,7 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     return tiles._replace(N=max(tiles.N, next_power_of_2(work.group)))
 
 
+@lru_cache(maxsize=256)
 def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
     tiles = _from_table(work, arch, "columns" if owns_columns else "rows")
@@ -156,7 +159,7 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     if warps == 8 and _uses_warp_groups(work, arch):
         # Two groups of warps share the columns. With eight each Triton 3.6 compiles wrong code: seen on an H200.
         n = max(n, 32)
-        if work.precision == "tf32x3" and work.live_tiles <= 2:
+        if work.precision == "tf32x3" and work.live_tiles <= 3:
             block_d = min(block_d, 16)
     return Tiles(m, n, block_d, slice_d, warps, 2)
 

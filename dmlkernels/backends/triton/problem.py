@@ -54,13 +54,13 @@ class Problem:
     points: Tensor | None  # (R + C, D) if ``within``, in their order; backward fills them in
 
     @classmethod
-    def prepare(cls, pairs: Pairs, saved: Tensor) -> Problem:
-        """For forward, which fills ``saved``."""
+    def prepare(cls, pairs: Pairs, saved: Tensor, precision: str) -> Problem:
+        """For forward, which fills ``saved``; ``precision`` is that of its scores."""
         statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
         parts = split(pairs, saved)
-        return cls(pairs, parts, layout.prepare(pairs, parts))
+        return cls(pairs, parts, layout.prepare(pairs, parts, precision == "tf32"))
 
     @classmethod
     def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:

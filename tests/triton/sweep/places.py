@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.pairs import Forward, Pairs
-from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton import launch, plan
 from dmlkernels.backends.triton.plan import Architecture, next_power_of_2
 from dmlkernels.backends.triton.saved import FLAG_ROWS
 from dmlkernels.backends.triton.tiles import TABLE, Key, Tiles
@@ -83,9 +83,19 @@ def run(place: Place, pairs: Pairs, forward: Forward, gradient: Tensor, arch: Ar
         return result
 
 
-def in_table(place: Place, tiles: Tiles | None, arch: Architecture) -> AbstractContextManager[Any]:
-    """A context with this row in the table, or as it is."""
-    return mock.patch.dict(TABLE, {} if tiles is None else {place.key(arch.number): tiles})
+@contextmanager
+def in_table(place: Place, tiles: Tiles | None, arch: Architecture) -> Iterator[None]:
+    """Have this row in the table within a block, or leave it as it is."""
+    with mock.patch.dict(TABLE, {} if tiles is None else {place.key(arch.number): tiles}):
+        _forget()
+        yield
+    _forget()
+
+
+def _forget() -> None:
+    """Have tiles looked up anew."""
+    plan.forward_tiles.cache_clear()
+    plan.backward_tiles.cache_clear()
 
 
 def filled(pairs: Pairs, device: str) -> Pairs:

@@ -17,7 +17,8 @@ from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS
 from dmlkernels.backends.triton.layout import split_numbers
 
 BLOCK = 1024  # rows at a time
-ROWS_OF_PROGRAM = 4 * BLOCK  # Proxy-Anchor has a row for every proxy: more than this many are shared out
+MOST_ROWS = 32 * BLOCK  # of one program. Proxy-Anchor has a row for every proxy
+ROWS_OF_PROGRAM = 4 * BLOCK  # where they are shared out
 
 
 def forward(
@@ -37,10 +38,12 @@ def forward(
     num_rows, width = statistics.shape
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
-        programs = min(MOST_PROGRAMS.value, cdiv(num_rows, ROWS_OF_PROGRAM))
+        programs = 1
+        if functions.costs and num_rows > MOST_ROWS:
+            programs = min(MOST_PROGRAMS.value, cdiv(num_rows, ROWS_OF_PROGRAM))
         # What each finds of each term, and behind it a counter of programs.
-        parts_found = None if programs <= 1 else state.new_zeros(2 * functions.terms * MOST_PROGRAMS.value + 1)
-        value_kernel[(max(1, programs),)](
+        parts_found = None if programs == 1 else state.new_zeros(2 * functions.terms * MOST_PROGRAMS.value + 1)
+        value_kernel[(programs,)](
             statistics, values, added, labels, weight, poison, loss, state, parts_found,
             num_rows, 0 if added is None else added.numel(), split_numbers(numbers),
             VALUE=functions.value, TERMS=functions.terms, MEAN=mean, READ=functions.read_of(width), WIDTH=width,

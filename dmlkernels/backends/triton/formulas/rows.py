@@ -218,6 +218,7 @@ class RowFormula(NamedTuple):
     slope: Any
     terms: int = 1
     reads: int | None = 2  # the first so many statistics; None: all
+    costs: bool = True  # enough for very many rows to be shared out among programs, for one launch more
 
     def term_of(self, width: int) -> tuple[int, ...]:
         return tuple(range(width)) if self.terms > 1 else (0,) * width
@@ -234,5 +235,5 @@ ROW_FORMULAS = {
     "turned": RowFormula(value_turned, slope_turned),
     "magnified": RowFormula(value_magnified, slope_magnified),
     "anchor": RowFormula(value_anchor, slope_anchor, terms=2),
-    "last": RowFormula(value_last, slope_last, reads=None),
+    "last": RowFormula(value_last, slope_last, reads=None, costs=False),
 }

@@ -108,7 +108,7 @@ def backward_kernel(
     )
     owned_norm = load_value(owned_values_p, owned_base, owned_local, owned_pitch, 0)
     owned_block = (owned_p, owned_base, owned_local, owned_valid, owned_stride)
-    owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+    owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D, PRECISION) if ONE_BLOCK else 0
     owned_values = load_values(owned_values_p, owned_base, owned_local, owned_pitch, 1, OWNED_K, OWNED_AXIS)
     owned_weight = load_values(owned_values_p, owned_base, owned_local, owned_pitch, WEIGHT, OWNED_WEIGHTS, OWNED_AXIS)
     low, high = 0, 0
@@ -152,7 +152,7 @@ def backward_kernel(
                 streamed_values_p, base, local, streamed_pitch, WEIGHT, STREAMED_WEIGHTS, STREAMED_AXIS
             )
             block = (streamed_p, base, local, valid, streamed_stride)
-            streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D) if ONE_BLOCK else 0
+            streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION) if ONE_BLOCK else 0
             if OWNS_ROWS:
                 products = product_tile(
                     owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
@@ -212,7 +212,7 @@ def backward_kernel(
                 )  # fmt: skip
             target = streamed
             if not ONE_BLOCK:
-                target = load_scored(block, norm, d, STREAMED_UNITS, TYPE, DIM, SLICE)
+                target = load_scored(block, norm, d, STREAMED_UNITS, TYPE, DIM, SLICE, PRECISION)
             factor = (slope if STREAMED_UNITS else slope * tl.expand_dims(norm, STREAMED_AXIS)).to(SECOND)
             if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
                 with_units = products if OWNED_UNITS else products * tl.expand_dims(owned_norm, OWNED_AXIS)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.triton.kernels.functions import cut_to_tf32, rounded_to_tf32
+
 NORM_FLOOR_RECIPROCAL = tl.constexpr(1e12)
 
 
@@ -128,14 +130,25 @@ def load_vectors(block, start, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: t
     return tl.load(first_p + local.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0.0).to(TYPE)
 
 
+@triton.constexpr_function
+def cuts(operand, precision):
+    """Whether tensor cores take only the first bits of such vectors."""
+    return operand == tl.float32 and precision == "tf32"
+
+
 @triton.jit
 def load_scored(
-    block, norm, start, NORMALISED: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr
-):
-    """A block's vectors as they are multiplied."""
+    block, norm, start, NORMALISED: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A block's vectors as they are multiplied. Tensor cores cut numbers to tf32, which makes all of them smaller: the
+    norms are those of what is left, and what is normalised before is rounded."""
     vectors = load_vectors(block, start, TYPE, DIM, BLOCK_D)
     if NORMALISED:
-        vectors = vectors * norm.to(TYPE)[:, None]
+        if cuts(TYPE, PRECISION):
+            vectors = rounded_to_tf32(cut_to_tf32(vectors) * norm[:, None])
+        else:
+            vectors = vectors * norm.to(TYPE)[:, None]
     return vectors
 
 
@@ -167,8 +180,8 @@ def product_tile(
         products = tl.dot(rows, tl.trans(columns), products, input_precision=PRECISION, out_dtype=SUM)
     else:
         for start in tl.range(0, DIM, BLOCK_D):
-            a = load_scored(row_block, row_norm, start, ROW_UNITS, TYPE, DIM, BLOCK_D)
-            b = load_scored(column_block, column_norm, start, COLUMN_UNITS, TYPE, DIM, BLOCK_D)
+            a = load_scored(row_block, row_norm, start, ROW_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
+            b = load_scored(column_block, column_norm, start, COLUMN_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
             products = tl.dot(a, tl.trans(b), products, input_precision=PRECISION, out_dtype=SUM)
     return products
 

@@ -107,7 +107,7 @@ def forward_kernel(
     x_base, x_local, x_label, x_valid = locate(x_label_p, begin, num_rows, M, 1, VIEWS)
     x_norm = load_value(x_values_p, x_base, x_local, x_pitch, 0)
     x_block = (x_p, x_base, x_local, x_valid, x_stride)
-    x = load_scored(x_block, x_norm, 0, NORMALISED, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+    x = load_scored(x_block, x_norm, 0, NORMALISED, TYPE, DIM, BLOCK_D, PRECISION) if DIM <= BLOCK_D else 0
     values = load_values(x_values_p, x_base, x_local, x_pitch, 1, VALUES.rows, 1)
     row_part = row_segment(row, borders)
     straddles_rows = row_segment(begin, borders) != row_segment(begin + M - 1, borders)

@@ -41,6 +41,19 @@ def sigmoid(x):
 
 
 @triton.jit
+def cut_to_tf32(x):
+    """float32 as tensor cores take it for tf32: without its last 13 bits."""
+    return (x.to(tl.int32, bitcast=True) & -0x2000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def rounded_to_tf32(x):
+    """The nearest number that tensor cores take whole."""
+    bits = (x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
+    return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+
+
+@triton.jit
 def always(x):
     """A mask that holds everywhere."""
     return tl.full(x.shape, 1, tl.int1)

@@ -26,7 +26,7 @@ def norms_kernel(
 ):  # fmt: skip
     """L2 norms; 0 of ignored rows."""
     block, _ = counted_block(x_p, label_p, count, stride, M)
-    total, shrunk_total, WIDE = squares_of(block, DIM, M, BLOCK_D)
+    total, shrunk_total, WIDE = squares_of(block, False, DIM, M, BLOCK_D)
     norm = tl.sqrt(total)
     if WIDE:
         norm = tl.where(norm == float("inf"), tl.sqrt(shrunk_total) / SHRINK, norm)

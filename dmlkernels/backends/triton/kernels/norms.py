@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label, load_vectors
+from dmlkernels.backends.triton.kernels.functions import cut_to_tf32
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 SHRINK = tl.constexpr(2.0**-650)
@@ -54,28 +55,32 @@ def reciprocal_of(total, shrunk_total, valid, T: tl.constexpr, WIDE: tl.constexp
 
 
 @triton.jit
-def squares_of(block, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
-    """What ``add_squares`` gives of a block's vectors, and its WIDE."""
+def squares_of(block, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
+    """What ``add_squares`` gives of a block's vectors, and its WIDE. CUT: of what tf32 leaves of them."""
     T: tl.constexpr = block[0].dtype.element_ty
     WIDE: tl.constexpr = tl.float64 == T
     total, shrunk_total = tl.zeros([M], tl.float64), tl.zeros([M], tl.float64)
     for start in tl.range(0, DIM, BLOCK_D):
         vectors = load_vectors(block, start, T, DIM, BLOCK_D)
+        if CUT and tl.float32 == T:
+            vectors = cut_to_tf32(vectors)
         total, shrunk_total = add_squares(total, shrunk_total, vectors, WIDE)
     return total, shrunk_total, WIDE
 
 
 @triton.jit
-def norms_of(block, T: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr):
+def norms_of(
+    block, T: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr, CUT: tl.constexpr = False
+):
     """Reciprocal norms of a block's vectors, float64 with the digits of T, 0 where not valid."""
-    total, shrunk_total, WIDE = squares_of(block, DIM, M, BLOCK_D)
+    total, shrunk_total, WIDE = squares_of(block, CUT, DIM, M, BLOCK_D)
     return reciprocal_of(total, shrunk_total, block[3], T, WIDE)
 
 
 @triton.jit
 def store_norms(
     p, label_p, out_p, index, count, labelled, pitch, stride,
-    GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any."""
     valid = index < count
@@ -83,7 +88,7 @@ def store_norms(
         label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
         valid = valid & (label != ignored_label(label_p.dtype.element_ty))
     T: tl.constexpr = out_p.dtype.element_ty
-    reciprocal = norms_of((p, tl.program_id(0) * 0, index, valid, stride), T, DIM, M, BLOCK_D)
+    reciprocal = norms_of((p, tl.program_id(0) * 0, index, valid, stride), T, DIM, M, BLOCK_D, CUT)
     tl.store(out_p + index, reciprocal.to(T), mask=index < pitch)
 
 
@@ -118,8 +123,8 @@ def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
     x_out_p, w_out_p, small_p, words_p,  # as in Saved
     sizes, x_stride, w_stride, given_strides,
-    GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr,
+    M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
     rows, their pitch, columns, their pitch, columns to a label, words of flags."""
@@ -130,7 +135,7 @@ def prepare_kernel(
         clear(words_p, num_words, 1024)
     if tl.program_id(0) < blocks:
         row = tl.program_id(0) * M + tl.arange(0, M)
-        store_norms(x_p, x_label_p, x_out_p, row, num_rows, labelled, x_pitch, x_stride, 1, DIM, M, BLOCK_D)
+        store_norms(x_p, x_label_p, x_out_p, row, num_rows, labelled, x_pitch, x_stride, 1, CUT, DIM, M, BLOCK_D)
         for k in tl.static_range(GIVEN):
             value = tl.load(given_p + row * given_strides[0] + k * given_strides[1], mask=row < num_rows, other=0.0)
             tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
@@ -140,7 +145,7 @@ def prepare_kernel(
     else:
         column = (tl.program_id(0) - blocks) * M + tl.arange(0, M)
         store_norms(
-            w_p, w_label_p, w_out_p, column, num_columns, num_columns, w_pitch, w_stride, GROUP, DIM, M, BLOCK_D
+            w_p, w_label_p, w_out_p, column, num_columns, num_columns, w_pitch, w_stride, GROUP, CUT, DIM, M, BLOCK_D
         )
         if WEIGHTED:
             weight = load_weights(weight_p, column, column < num_columns, num_columns, T)

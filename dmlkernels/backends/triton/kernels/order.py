@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
+from dmlkernels.backends.triton.kernels.functions import cut_to_tf32
 from dmlkernels.backends.triton.kernels.norms import add_squares, clear, load_weights, reciprocal_of
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
@@ -88,7 +89,8 @@ def arrange_kernel(
     label_p, more_p, sorted_p, sorted_from_p, x_p, w_p, weight_p,  # labels of points, of columns; of points, sorted
     order_p, small_p, vectors_p, values_p, words_p,
     num_points, num_more, border, pitch, strides, num_words, steps,
-    WEIGHTED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
+    WEIGHTED: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Order, small labels, copies of the vectors in that order, reciprocal norms and weights: see Saved. Few points are
     counted, and their labels need not be sorted."""
@@ -124,6 +126,8 @@ def arrange_kernel(
         values = load_point(x_p, w_p, source, num_points, total, d, strides, OUT, DIM)
         mask = inside[:, None] & (d < DIM)[None, :]
         tl.store(vectors_p + place.to(tl.int64)[:, None] * DIM + d[None, :], values, mask=mask)
+        if CUT and tl.float32 == OUT:
+            values = cut_to_tf32(values)
         squares, shrunk_squares = add_squares(squares, shrunk_squares, values, WIDE)
     reciprocal = reciprocal_of(squares, shrunk_squares, valid, T, WIDE)
     tl.store(values_p + place, reciprocal.to(T), mask=i < pitch)
