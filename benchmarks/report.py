@@ -49,6 +49,7 @@ def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool
         sections = (
             ("The device, measured", markdown.device(found)),
             ("Share of what the device can do", markdown.roofline(found)),
+            ("Where the time of a step goes", markdown.kernels(found)),
             ("Forward and backward", markdown.ratios(found, BOTH)),
             ("Forward", markdown.ratios(found, FORWARD)),
             ("Slower than a baseline, beyond the spread of both", ("", "", *markdown.slower(found, BOTH))),

@@ -1,4 +1,4 @@
-"""What a GPU can do at best: measured, not read from a data sheet. Never run here."""
+"""What a GPU can do at best: measured, not read from a data sheet."""
 
 from __future__ import annotations
 

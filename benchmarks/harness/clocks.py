@@ -1,4 +1,4 @@
-"""How long one run takes: the wall on a CPU, events with a cold L2 cache on a GPU (the latter never run here)."""
+"""How long one run takes: the wall on a CPU, events with a cold L2 cache on a GPU."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def liger(inputs: Inputs) -> Callable[[], Tensor]:
 
 
 def cut_cross_entropy(inputs: Inputs) -> Callable[[], Tensor]:
-    """Apple's cut cross-entropy; on a GPU only, in bfloat16 as it wants, never run here."""
+    """Apple's cut cross-entropy; on a GPU only, in bfloat16 as it wants."""
     from cut_cross_entropy import linear_cross_entropy as cce
 
     def call() -> Tensor:

@@ -12,6 +12,7 @@ from benchmarks.problems.shapes import SHAPES, Shape
 from benchmarks.problems.variants import CHUNKED, COMPILED, CUT, LIGER, PLAIN_TORCH, PML, REFERENCE, is_ours
 from benchmarks.tables import seconds, size, type_of
 
+_TELLING = 0.02  # of a step, for a kernel to be listed
 _USED_NOW = (REFERENCE, PLAIN_TORCH, PML)
 PRODUCT_TYPES = ("bfloat16", "tf32", "float32")
 HIGHLIGHTS = (  # loss, shape and embeddings: the README's rows
@@ -23,6 +24,12 @@ HIGHLIGHTS = (  # loss, shape and embeddings: the README's rows
     ("soft_triple", "centers_faces", "random"),
     ("field", "field1600", "random"),
     ("field", "field_sop", "random"),
+)
+GPU_HIGHLIGHTS = (
+    *HIGHLIGHTS,
+    ("pd", "faces128", "clustered"),
+    ("normalized_softmax", "faces128", "clustered"),
+    ("field", "field_sop", "clustered"),
 )
 BASELINES = (REFERENCE, COMPILED, PLAIN_TORCH, PML, CHUNKED, LIGER, CUT)
 
@@ -80,16 +87,19 @@ def ratios(records: Sequence[Record], mode: str) -> Iterator[str]:
 
 
 def highlights(records: Sequence[Record]) -> Iterator[str]:
-    """The few cases of ``HIGHLIGHTS``, beside what a reader may be using now."""
+    """A few cases of one kind of device, beside what a reader may be using now."""
     rows = []
-    timed = {(found[0]["loss"], found[0]["shape"]["name"], found[0]["pattern"]): found
-             for found in measurements(records) if found[0]["mode"] == BOTH}  # fmt: skip
-    for case in HIGHLIGHTS:
-        members = {record["variant"]: record for record in timed.get(case, [])}
-        mine = next((record for record in members.values() if record["default"]), None)
-        if mine is not None:
-            loss, shape, _ = _case(mine)
-            rows.append([loss, shape, _absolute(mine), *(_ratio(members.get(name), mine) for name in _USED_NOW)])
+    timed = [found for found in measurements(records) if found[0]["mode"] == BOTH]
+    on_gpu = any(record["device_type"] == "cuda" for record in records)
+    for loss, shape, pattern in GPU_HIGHLIGHTS if on_gpu else HIGHLIGHTS:
+        for found in timed:
+            if (found[0]["loss"], found[0]["shape"]["name"], found[0]["pattern"]) != (loss, shape, pattern):
+                continue
+            members = {record["variant"]: record for record in found}
+            mine = next((record for record in found if record["default"]), None)
+            if mine is not None:
+                cells = (_ratio(members.get(name), mine) for name in _USED_NOW)
+                rows.append([*_case(mine)[:2], _absolute(mine), *cells])
     return table(["loss", "shape B x C x D", "ours takes", *_USED_NOW], rows)
 
 
@@ -200,6 +210,20 @@ def roofline(records: Sequence[Record]) -> Iterator[str]:
         rows.append([*_case(record), record["mode"], name, *times, rate, *shares])
     header = ["loss", "shape", "embeddings", "mode", "backend", "median", "host queues it in", "TFLOP/s executed"]
     return table([*header, "of the matmul rate", "of the bandwidth, by least traffic"], rows)
+
+
+def kernels(records: Sequence[Record]) -> Iterator[str]:
+    """What the kernels of a step take on a GPU, without the gaps between them; of forward and backward also which share
+    of the matmul rate their products reach."""
+    rows = []
+    for record in (record for record in records if record["kind"] == "kernels"):
+        parts = []
+        for one in record["kernels"]:
+            share = f" ({one['share_of_matmul']:.0%})" if one.get("share_of_matmul", 0) > 0.005 else ""
+            if one["seconds"] >= _TELLING * record["total_s"]:
+                parts.append(f"{one['kernel'].removesuffix('_kernel')} {seconds(one['seconds'])}{share}")
+        rows.append([*_case(record)[:2], seconds(record["total_s"]), ", ".join(parts)])
+    return table(["loss", "shape", "all kernels", "of these"], rows)
 
 
 def slower(records: Sequence[Record], mode: str) -> Iterator[str]:

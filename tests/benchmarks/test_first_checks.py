@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 from dmlkernels.statistics import CATALOGUE
 from tests.gpu import __main__ as command
 from tests.gpu import first
-from tests.gpu.first import BROKEN, Check, in_order, run
+from tests.gpu.first import BROKEN, Check, in_order, part_of, run
 from tests.triton.common import KINDS
 
 
@@ -64,7 +64,7 @@ def test_a_process_that_dies_has_a_successor(tmp_path: Path, monkeypatch: pytest
     names = ["breaks", "dies", "hangs", "good"]
 
     def started(asked: list[str], timeout: float, **_: Any) -> subprocess.CompletedProcess[str]:
-        record, skip = Path(asked[3]), int(asked[-1])
+        record, skip = Path(asked[3]), int(asked[asked.index("--skip") + 1])
         if names[skip] == "hangs":
             raise subprocess.TimeoutExpired(asked, timeout)
         if names[skip] == "dies":
@@ -74,12 +74,18 @@ def test_a_process_that_dies_has_a_successor(tmp_path: Path, monkeypatch: pytest
             lines.write("\n")
         return subprocess.CompletedProcess(asked, 0 if skip else BROKEN)
 
-    monkeypatch.setattr(command, "in_order", lambda: [Check(name, nothing) for name in names])
+    monkeypatch.setattr(command, "part_of", lambda part, only: [Check(name, nothing) for name in names])
     monkeypatch.setattr(subprocess, "run", started)
-    found = command.answers(command.answer_part(0, 1, tmp_path, time.monotonic() + 60))
+    found = command.answers(command.answer_part(0, 1, tmp_path, time.monotonic() + 60, ""))
     assert [(one["check"], one["answer"]) for one in found] == [
         ("breaks", "CUDA error"), ("dies", "its process ended with status -11"), ("hangs", "hangs"), ("good", "ok"),
     ]  # fmt: skip
+
+
+def test_checks_are_chosen_by_name() -> None:
+    chosen = [check.name for check in part_of("0/1", "tf32.*(field|fused)")]
+    assert chosen == ["tf32, field", "tf32, fused"]
+    assert [check.name for check in part_of("1/2", "tf32.*(field|fused)")] == chosen[1:]
 
 
 def test_the_parts_are_all(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The native CUDA engine on the device: the emulated engine's tests, and what only a device shows.
-
-Written without a GPU: these tests have not run yet.
-"""
+"""The native CUDA engine on the device: the emulated engine's tests, and what only a device shows."""
 
 from __future__ import annotations
 
