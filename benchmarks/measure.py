@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.harness.clocks import clock_for, host_seconds
+from benchmarks.harness.clocks import clock_for, device_seconds, host_seconds
 from benchmarks.harness.correctness import complaint
 from benchmarks.harness.memory import Memory, Probe, usable_bytes
 from benchmarks.harness.peak import peak_extra_bytes
@@ -46,6 +46,7 @@ class _Result:
     memory: Memory | None = None
     step: Step | None = None
     host_seconds: float | None = None
+    device_seconds: float | None = None
     flops: float = 0.0  # of the kernels that ran, 0 where they were not counted
     timing: Timing | None = None
 
@@ -78,6 +79,7 @@ def measure(case: Case, mode: str, probe: Probe, plan: Plan | None = None, names
         results[name].timing = timing
         if _on_gpu(case):
             results[name].host_seconds = host_seconds(_Run(right[name], mode))
+            results[name].device_seconds = device_seconds(_Run(right[name], mode))
         results[name].step = None
     return [_record(case, name, mode, result) for name, result in results.items()]
 
@@ -150,6 +152,7 @@ def _record(case: Case, name: str, mode: str, result: _Result) -> Record:
         record |= {
             "median_s": timing.median,
             "host_s": result.host_seconds,
+            "device_s": result.device_seconds,
             "iqr_s": timing.spread,
             "quartiles_s": timing.quartiles,
             "rounds": len(timing.seconds),

@@ -51,6 +51,7 @@ def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool
             ("Share of what the device can do", markdown.roofline(found)),
             ("Where the time of a step goes", markdown.kernels(found)),
             ("Forward and backward", markdown.ratios(found, BOTH)),
+            ("Forward and backward, kernels alone", markdown.ratios(found, BOTH, "device_s")),
             ("Forward", markdown.ratios(found, FORWARD)),
             ("Slower than a baseline, beyond the spread of both", ("", "", *markdown.slower(found, BOTH))),
             ("Native engine, torch backend and dense reference, forward and backward", markdown.engines(found)),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 _FLUSH_BYTES = 256 * 2**20  # more than any L2 cache of today
 
@@ -42,6 +44,33 @@ class CudaClock:
         stop.record()
         stop.synchronize()
         return start.elapsed_time(stop) / 1e3
+
+
+class KernelClock:
+    """For one kernel of a run on a GPU, by its name, as the profiler times it: without what the host takes."""
+
+    def __init__(self, kernel: str) -> None:
+        self._kernel = kernel
+        self._flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
+
+    def time(self, run: Callable[[], object]) -> float:
+        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+            self._flush.zero_()
+            run()
+            torch.cuda.synchronize()
+        return sum(event.time_range.elapsed_us() for event in profiled.events() if event.name == self._kernel) / 1e6
+
+
+def device_seconds(run: Callable[[], object], rounds: int = 5) -> float:
+    """What all kernels and copies of a run take on a GPU, without the gaps between them: a step takes no less however
+    fast the host is, and no more where the host is ahead of the GPU."""
+    run()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        for _ in range(rounds):
+            run()
+        torch.cuda.synchronize()
+    events = (event for event in profiled.events() if event.device_type == DeviceType.CUDA)
+    return sum(event.time_range.elapsed_us() for event in events) / rounds / 1e6
 
 
 def host_seconds(run: Callable[[], object], rounds: int = 20) -> float:

@@ -70,17 +70,18 @@ def measurements(records: Sequence[Record]) -> list[list[Record]]:
     return [best[key] for key in sorted(best, key=lambda key: order[key])]
 
 
-def ratios(records: Sequence[Record], mode: str) -> Iterator[str]:
-    """Ours beside every baseline: how many times slower and larger each is. Below 1 the baseline is better."""
+def ratios(records: Sequence[Record], mode: str, time: str = "median_s") -> Iterator[str]:
+    """Ours beside every baseline: how many times slower and larger each is. Below 1 the baseline is better. ``time`` is
+    that of the step, or "device_s": of its kernels alone."""
     chosen = [found for found in measurements(records) if found[0]["mode"] == mode]
     present = [name for name in BASELINES if any(record["variant"] == name for found in chosen for record in found)]
     rows = []
     for found in chosen:
         members, key = {record["variant"]: record for record in found}, _case(found[0])
         mine = next((record for record in members.values() if record["default"]), None)
-        if mine is None:
+        if mine is None or (time != "median_s" and mine.get(time) is None):
             continue
-        cells = [_absolute(mine)] + [_ratio(members.get(name), mine) for name in present]
+        cells = [_absolute(mine, time)] + [_ratio(members.get(name), mine, time) for name in present]
         rows.append([*key, mine["variant"].removeprefix("ours, "), *cells])
     header = ["loss", "shape B x C x D", "embeddings", "backend", "ours", *present]
     return table(header, rows)
@@ -249,20 +250,20 @@ def _case(record: Record) -> tuple[str, str, str]:
     return record["loss"], label if kind == "float32" else f"{label}, {kind}", record["pattern"]
 
 
-def _absolute(record: Record) -> str:
+def _absolute(record: Record, time: str = "median_s") -> str:
     if "median_s" not in record:
         return f"{record['status']}"
-    parts = [] if record["device_type"] == "cpu" else [seconds(record["median_s"])]  # of a shared CPU it says little
+    parts = [] if record["device_type"] == "cpu" else [seconds(record[time])]  # of a shared CPU it says little
     parts += [] if record["extra_bytes"] is None else [size(record["extra_bytes"])]
     return ", ".join(parts)
 
 
-def _ratio(record: Record | None, mine: Record) -> str:
+def _ratio(record: Record | None, mine: Record, time: str = "median_s") -> str:
     if record is None:
         return ""
-    if "median_s" not in record or "median_s" not in mine:
+    if record.get(time) is None or mine.get(time) is None:
         return record["status"]
-    shown = f"{record['median_s'] / mine['median_s']:.2f}"
+    shown = f"{record[time] / mine[time]:.2f}"
     if record["extra_bytes"] is not None and mine["extra_bytes"]:
         shown += f" / {record['extra_bytes'] / mine['extra_bytes']:.1f}"
     return shown

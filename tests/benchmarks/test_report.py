@@ -49,6 +49,25 @@ def test_ratios_are_against_ours_and_missing_ones_say_why() -> None:
     assert row == "| pd | 128 x 100 x 512 | random | torch | 1 MiB | 4.00 / 3.0 | does not fit |"
 
 
+def test_kernels_alone_have_a_table_where_they_were_timed() -> None:
+    gpu = {"device_type": "cuda", "device": "a GPU"}
+    records = [
+        record("ours, torch", 0.01, device_s=0.002, **gpu),
+        record("reference", 0.04, device_s=0.01, **gpu),
+        record("plain PyTorch", None, status="wrong", **gpu),
+    ]
+    *_, row = markdown.ratios(records, BOTH, "device_s")
+    assert row == "| pd | 128 x 100 x 512 | random | torch | 2 ms, 1 MiB | 5.00 / 1.0 | wrong |"
+    assert len(list(markdown.ratios([record("ours, torch", 0.01)], BOTH, "device_s"))) == 2
+
+
+def test_kernels_of_a_step_are_listed_with_their_shares() -> None:
+    parts = [("prepare_kernel", 1e-5, None), ("forward_kernel", 8e-5, 0.27), ("tiny_kernel", 1e-6, None)]
+    kernels = [{"kernel": n, "seconds": s} | ({"share_of_matmul": x} if x else {}) for n, s, x in parts]
+    *_, row = markdown.kernels([record("", None, kind="kernels", kernels=kernels, total_s=9.1e-5)])
+    assert row == "| pd | 128 x 100 x 512 | 91 µs | prepare 10 µs, forward 80 µs (27%) |"
+
+
 def test_a_wrong_variant_has_no_number_in_the_tables() -> None:
     records = [record("ours, torch", 0.01), record("reference", None, status="wrong", reason="loss: relative error")]
     *_, row = markdown.ratios(records, BOTH)

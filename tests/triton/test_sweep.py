@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 from dmlkernels.backends.triton.plan import Architecture, Work, backward_tiles, forward_tiles
 from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS
 from dmlkernels.backends.triton.tiles import TABLE, Key, Tiles
+from tests.triton.predict.__main__ import TYPES
 from tests.triton.sweep.places import Place, candidates, filled, in_table, places
 from tests.triton.sweep.screen import best_predicted, screen
 from tests.triton.sweep.timing import proposed, timed
@@ -51,6 +52,17 @@ def test_a_row_in_the_table_is_what_is_launched(role: str, type_: str, operand: 
         found = forward_tiles(work, arch, 1024) if role == "forward" else backward_tiles(work, arch, role == "columns")
         assert found == tiles
     assert before == TABLE
+
+
+@pytest.mark.parametrize("role", ["forward", "rows"])
+@pytest.mark.parametrize(("type_", "precision"), [("bf16", "ieee"), ("tf32", "tf32x3")])
+def test_a_row_of_points_is_what_is_launched(role: str, type_: str, precision: str) -> None:
+    arch = Architecture("cuda", 90)
+    work = Work(512, TYPES[type_][0], live_tiles=4, precision=precision, within=True)
+    tiles = Tiles(64, 32, 64, 256, 8, 1)
+    with in_table(Place(4, type_, 512, role), tiles, arch):
+        found = forward_tiles(work, arch, 1024) if role == "forward" else backward_tiles(work, arch)
+    assert found == tiles
 
 
 def test_candidates_that_spill_are_left_out_and_the_best_predicted_kept() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness.clocks import CudaClock
+from benchmarks.harness.clocks import KernelClock
 from benchmarks.harness.records import Record, provenance, write
 from benchmarks.roofline import measure_device
 from dmlkernels.backends.triton.run import architecture
@@ -43,7 +43,7 @@ def main() -> None:
     if target not in MACHINES:
         raise SystemExit(f"{target}: no model of it, expected one of {', '.join(MACHINES)}")
     device = "cpu" if options.predicted else "cuda"
-    rates, clock = ({}, None) if device == "cpu" else (measure_device(), CudaClock())
+    rates = {} if device == "cpu" else measure_device()
     deadline = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.jobs, mp_context=torch.multiprocessing.get_context("spawn")) as pool:
         for place in places():
@@ -51,7 +51,7 @@ def main() -> None:
                 _show(f"out of time before {place}")
                 return
             predicted = best_predicted(place, target, options.keep, pool.map)
-            timings = {} if clock is None else measure(place, predicted, arch, clock)
+            timings = {} if device == "cpu" else measure(place, predicted, arch, KernelClock(place.kernel))
             records = _records(place, predicted, timings, rates)
             _show(str(place), *map(_line, records))
             row = proposed(place, arch.number, timings) if timings else None

@@ -25,6 +25,11 @@ KINDS = {1: "logsumexp", 2: "moments", 3: "field", 4: "fused"}  # for each weigh
 OPERANDS = {"bf16": "bfloat16", "fp16": "float16", "tf32": "tf32"}
 
 
+_ORDER = (
+    ("bf16", 128), ("bf16", 512), ("tf32", 128), ("tf32", 512), ("bf16", 256), ("fp16", 128), ("fp16", 512),
+)  # fmt: skip
+
+
 class Place(NamedTuple):
     """What a row is looked for: weight of the epilogue, type, D, and kernel."""
 
@@ -33,11 +38,23 @@ class Place(NamedTuple):
     dim: int
     role: str  # "forward", "rows" or "columns"
 
+    @property
+    def of_points(self) -> bool:
+        """Whether it is looked for with rows that meet each other, and scores that are exact."""
+        return self.weight >= 3
+
+    @property
+    def kernel(self) -> str:
+        """Name of what is timed."""
+        return "forward_kernel" if self.role == "forward" else "backward_kernel"
+
     def key(self, number: int) -> Key:
-        return Key(number, OPERANDS[self.type_], self.role, self.weight, self.dim)
+        operand = "tf32x3" if self.of_points and self.type_ == "tf32" else OPERANDS[self.type_]
+        role = "points" if self.of_points and self.role == "rows" else self.role
+        return Key(number, operand, role, self.weight, self.dim)
 
     def pairs(self) -> Pairs:
-        return make_pairs(KINDS[self.weight], TYPES[self.type_][0], self.dim, *(POINTS if self.weight >= 3 else SHAPE))
+        return make_pairs(KINDS[self.weight], TYPES[self.type_][0], self.dim, *(POINTS if self.of_points else SHAPE))
 
     def flop(self, pairs: Pairs) -> float:
         """That is needed once."""
@@ -47,16 +64,17 @@ class Place(NamedTuple):
 
 def places() -> Iterator[Place]:
     """The most telling first, since time may run out."""
-    for type_, dim in (("bf16", 128), ("bf16", 512), ("tf32", 128), ("bf16", 256), ("fp16", 128), ("fp16", 512)):
+    for type_, dim in _ORDER:
         for weight, role in product(KINDS, ("forward", "rows", "columns")):
-            if weight < 3 or role != "columns":  # a backward kernel takes both ends of a pair of points
-                yield Place(weight, type_, dim, role)
+            place = Place(weight, type_, dim, role)
+            if not (place.of_points and role == "columns"):  # a backward kernel takes both ends of a pair of points
+                yield place
 
 
 def candidates(place: Place) -> list[Tiles]:
     """All that are worth compiling."""
     whole = next_power_of_2(place.dim)
-    blocks = sorted({whole, min(whole, 128)})
+    blocks = sorted({whole, min(whole, 128), 64})
     if place.role == "forward":
         return [
             Tiles(m, n, block_d, block_d, warps, stages)
@@ -65,9 +83,9 @@ def candidates(place: Place) -> list[Tiles]:
     return [
         Tiles(FLAG_ROWS, n, block_d, slice_d, warps, stages)
         for n, block_d, slice_d, warps, stages in product(
-            (16, 32, 64), blocks, {whole, min(whole, 256)}, (4, 8), (1, 2)
+            (16, 32, 64), blocks, {whole, min(whole, 256), min(whole, 128)}, (4, 8), (1, 2, 3)
         )
-        if slice_d >= block_d
+        if slice_d >= block_d and (n > 16 or warps == 4)  # see plan.py: eight columns a group of warps are wrong
     ]
 
 

@@ -44,7 +44,7 @@ def timed(runs: Mapping[Tiles | None, Callable[[], Tensor]], clock: Clock) -> Ti
         tiles: one for tiles, one in runs.items() if (one().float() - expected).norm() <= AGREEMENT * expected.norm()
     }
     names = {str(tiles): tiles for tiles in right}
-    timings = time_interleaved({name: right[tiles] for name, tiles in names.items()}, budget=2.0, clock=clock)
+    timings = time_interleaved({name: right[tiles] for name, tiles in names.items()}, max_rounds=15, clock=clock)
     return {names[name]: timing for name, timing in timings.items()}
 
 
