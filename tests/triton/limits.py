@@ -18,7 +18,7 @@ PARKED = 16
 PARKED_FUSED_DOUBLES = 224  # in all; float64 is for checks, and this backward holds more than there are registers
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
 PARKED_CENTERS = 32  # with classes of more than 16 centers
-OUTSIDE_LOOPS = 96  # stored and loaded once
+OUTSIDE_LOOPS = 144  # stored and loaded once
 OUTSIDE_LONG_LOOPS = 320  # by backward kernels that take a whole vector of up to 512 numbers at a time
 MAIN = ("forward_kernel", "backward_kernel")
 

@@ -157,10 +157,10 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         if work.operand == torch.float16 and work.dim <= block_d:  # its slopes are float32
             m, n = 32, 32
     if warps == 8 and _uses_warp_groups(work, arch):
-        # Two groups of warps share the columns. With eight each Triton 3.6 compiles wrong code: seen on an H200.
+        # Where two groups of warps sum up 16 products, Triton 3.6 compiles wrong code: seen on an H200 for tf32x3.
+        if size == 4 and work.precision == "tf32x3":
+            return Tiles(64, 16, 32, min(slice_d, 64 if work.live_tiles > 3 else 128), 4, 2)
         n = max(n, 32)
-        if work.precision == "tf32x3" and work.live_tiles <= 3:
-            block_d = min(block_d, 16)
     return Tiles(m, n, block_d, slice_d, warps, 2)
 
 

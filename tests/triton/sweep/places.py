@@ -85,7 +85,7 @@ def candidates(place: Place) -> list[Tiles]:
         for n, block_d, slice_d, warps, stages in product(
             (16, 32, 64), blocks, {whole, min(whole, 256), min(whole, 128)}, (4, 8), (1, 2, 3)
         )
-        if slice_d >= block_d and (n > 16 or warps == 4)  # see plan.py: eight columns a group of warps are wrong
+        if slice_d >= block_d and (n > 16 or warps == 4)  # see plan.py: 16 products of two groups of warps are wrong
     ]
 
 
