@@ -91,7 +91,7 @@ def main() -> None:
         print(f"wrote {source / 'report.md'} and {len(pictures)} pictures")
         return
     images = ROOT / "docs" / "images"
-    pictures = [path for kind, found in _by_device(records).items() for path in draw(found, images, kind)]
+    pictures = list(draw(_by_device(records).get("cpu", []), images, "cpu"))  # of several types on a GPU none says much
     shown = [f"images/{path.name}" for path in pictures if "highlights" not in path.name]
     for page, lines in ((options.readme, summary(records)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
         page.write_text(between_markers(page.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
