@@ -1,7 +1,7 @@
 """Tiles, as data: what was found good for an architecture, an operand type, a D and a kind of epilogue.
 
-Those of sm_90 were timed on an H200 (``python -m tests.triton.sweep``), those of other architectures are predicted
-(``python -m tests.triton.predict``). What no row is for gets what ``plan`` computes.
+Most of sm_90's were chosen by timing candidates on an H200 (``python -m tests.triton.sweep`` does that), the others by
+what ``python -m tests.triton.predict`` says of them. What no row is for gets what ``plan`` computes.
 """
 
 from __future__ import annotations
