@@ -52,6 +52,7 @@ def in_order() -> Iterator[Check]:
         yield Check(f"autocast to bfloat16, {loss}", partial(checks.autocast, loss, torch.bfloat16))
     for kind in EPILOGUES:
         yield Check(f"tf32, {kind}", partial(checks.tf32, kind, "high"))
+    yield Check("tf32 leaves no bias", checks.tf32_leaves_no_bias)
     yield Check("two million columns", partial(checks.two_million_columns, torch.bfloat16))
     for loss in USED_MOST:
         yield Check(f"one graph of torch.compile, {loss}", partial(checks.compiles_into_one_graph, loss))
