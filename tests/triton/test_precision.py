@@ -3,6 +3,7 @@ tf32, and half products under autocast against dense autocast."""
 
 from __future__ import annotations
 
+from itertools import product as product_of
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.epilogues.field import FIELD
 from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32, rounded_to_tf32
-from dmlkernels.backends.triton.plan import Architecture, Work
+from dmlkernels.backends.triton.plan import Architecture, Work, backward_tiles, forward_tiles
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 from tests.losses import FIELD as FIELD_LOSS
 from tests.losses import FUSED as FUSED_LOSS
@@ -154,3 +155,16 @@ def test_half_embeddings_beside_float32_proxies_take_tensor_cores(loss: Loss, mo
     with matmul_precision("highest"):
         count(lambda: loss(given))
     assert asked == {"tf32x3"}
+
+
+@pytest.mark.parametrize("precision", ["tf32", "tf32x3"])
+def test_no_two_groups_of_warps_sum_up_sixteen_products(precision: str) -> None:
+    """Triton 3.6 compiles that to wrong code on Hopper: found on an H200, where the field read out of range."""
+    for dim, live, group, given, within, views in product_of(
+        (16, 64, 100, 128, 208, 512), (1, 2, 3, 4), (1, 4), (False, True), (False, True), (1, 2)
+    ):
+        work = Work(dim, torch.float32, live, group, precision, given, within, views)
+        for tiles in (
+            forward_tiles(work, HOPPER, 1024), backward_tiles(work, HOPPER), backward_tiles(work, HOPPER, True),
+        ):  # fmt: skip
+            assert tiles.num_warps == 4 or min(tiles.N, tiles.BLOCK_D) >= 32, (work, tiles)
