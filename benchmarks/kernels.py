@@ -15,10 +15,9 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu import rate_name
+from benchmarks.harness.clocks import FLUSH_BYTES, device_events
 from benchmarks.harness.precision import products_in
 from benchmarks.harness.records import Record, provenance, write
 from benchmarks.harness.steps import BOTH, Step
@@ -30,7 +29,6 @@ from benchmarks.problems.work import counted
 from benchmarks.roofline import measure_device
 
 _ROUNDS = 15
-_FLUSH_BYTES = 256 * 2**20
 _CASES = (
     ("normalized_softmax", "faces128"), ("pd", "faces128"), ("field", "field_sop"), ("symmetric_kl", "faces128"),
     ("fused", "field_sop"), ("odba", "faces128"), ("proxy_anchor", "faces128"), ("normalized_softmax", "faces"),
@@ -42,17 +40,15 @@ _TYPES = (("bfloat16 x bfloat16", "highest"), ("bfloat16", "autocast"), ("float3
 
 def kernels(step: Step, rounds: int = _ROUNDS) -> list[tuple[str, float]]:
     """Names and median seconds of what a step launches, in order, each step with a cold L2 cache."""
-    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
-    for _ in range(3):
+    flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
+
+    def run() -> None:
+        flush.zero_()
         step.run(BOTH)
-    torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        for _ in range(rounds):
-            flush.zero_()
-            step.run(BOTH)
-        torch.cuda.synchronize()
-    events = [event for event in profiled.events() if event.device_type == DeviceType.CUDA]
-    events.sort(key=lambda event: event.time_range.start)
+
+    for _ in range(3):
+        run()
+    events = device_events(run, rounds)
     each, odd = divmod(len(events), rounds)
     if odd or not each:
         raise RuntimeError(f"{len(events)} events of {rounds} equal steps")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-_FLUSH_BYTES = 256 * 2**20  # more than any L2 cache of today
+FLUSH_BYTES = 256 * 2**20  # more than any L2 cache of today
 
 
 class Clock(Protocol):
@@ -32,7 +32,7 @@ class CudaClock:
     """For work on a GPU: between two events, with the L2 cache overwritten before the first."""
 
     def __init__(self) -> None:
-        self._flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
+        self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
 
     def time(self, run: Callable[[], object]) -> float:
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -51,26 +51,29 @@ class KernelClock:
 
     def __init__(self, kernel: str) -> None:
         self._kernel = kernel
-        self._flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
+        self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
 
     def time(self, run: Callable[[], object]) -> float:
-        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            self._flush.zero_()
+        self._flush.zero_()
+        return sum(event.time_range.elapsed_us() for event in device_events(run) if event.name == self._kernel) / 1e6
+
+
+def device_events(run: Callable[[], object], rounds: int = 1) -> list[Any]:
+    """What a GPU did in so many runs, in order, as the profiler saw it: kernels, copies and fills."""
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        for _ in range(rounds):
             run()
-            torch.cuda.synchronize()
-        return sum(event.time_range.elapsed_us() for event in profiled.events() if event.name == self._kernel) / 1e6
+        torch.cuda.synchronize()
+    found = [event for event in profiled.events() if event.device_type == DeviceType.CUDA]
+    return sorted(found, key=lambda event: event.time_range.start)
 
 
 def device_seconds(run: Callable[[], object], rounds: int = 5) -> float:
     """What all kernels and copies of a run take on a GPU, without the gaps between them: a step takes no less however
     fast the host is, and no more where the host is ahead of the GPU."""
     run()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        for _ in range(rounds):
-            run()
-        torch.cuda.synchronize()
-    events = (event for event in profiled.events() if event.device_type == DeviceType.CUDA)
-    return sum(event.time_range.elapsed_us() for event in events) / rounds / 1e6
+    return sum(event.time_range.elapsed_us() for event in device_events(run, rounds)) / rounds / 1e6
 
 
 def host_seconds(run: Callable[[], object], rounds: int = 20) -> float:

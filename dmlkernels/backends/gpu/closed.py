@@ -24,9 +24,9 @@ def applies(pairs: Pairs) -> bool:
     """
     if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
         return False
-    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
     if pairs.columns.dtype.itemsize == 2:
         return False
+    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
     rate = _float64_cost(pairs.rows.device) if closed_form.widens(pairs) else 1
     return rate * 2 * (rows + columns) * dim < 4 * rows * columns
 

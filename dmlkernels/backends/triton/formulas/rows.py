@@ -19,8 +19,7 @@ from dmlkernels.backends.triton.formulas.angles import (
     value_magnified,
     value_turned,
 )
-from dmlkernels.backends.triton.kernels.forward import arrives_last
-from dmlkernels.backends.triton.kernels.functions import always, sigmoid, softplus
+from dmlkernels.backends.triton.kernels.functions import always, arrives_last, sigmoid, softplus
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 from dmlkernels.backends.triton.kernels.values import load_row

@@ -21,6 +21,7 @@ from dmlkernels.backends.triton.kernels.blocks import (
     sum_type,
 )
 from dmlkernels.backends.triton.kernels.flags import set_flags
+from dmlkernels.backends.triton.kernels.functions import arrives_last
 from dmlkernels.backends.triton.kernels.masks import (
     WINDOW,
     column_segment,
@@ -59,13 +60,6 @@ def result_place(order_p, row, num_rows, WIDTH: tl.constexpr, VIEWS: tl.constexp
         return place % half * (2 * WIDTH) + place // half, 2
     else:
         return place * WIDTH, 1
-
-
-@triton.jit
-def arrives_last(counter_p, count):
-    """Whether so many programs have counted here, this one as the last: it then reads what the others wrote before."""
-    tl.debug_barrier()  # all warps have written before one of them counts
-    return tl.atomic_add(counter_p, 1, sem="acq_rel") == count - 1
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""Functions that Triton does not have in every mode, to full precision."""
+"""Functions that Triton does not have, or not in every mode and to full precision."""
 
 from __future__ import annotations
 
@@ -57,3 +57,10 @@ def rounded_to_tf32(x):
 def always(x):
     """A mask that holds everywhere."""
     return tl.full(x.shape, 1, tl.int1)
+
+
+@triton.jit
+def arrives_last(counter_p, count):
+    """Whether so many programs have counted here, this one as the last: it then reads what the others wrote before."""
+    tl.debug_barrier()  # all warps have written before one of them counts
+    return tl.atomic_add(counter_p, 1, sem="acq_rel") == count - 1
