@@ -16,7 +16,7 @@ from dmlkernels.backends.triton import closed_form, layout
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture
 from dmlkernels.statistics import IGNORED, Moments
-from tests.conformance.evaluate import assert_close, errors, ours, truth
+from tests.conformance.evaluate import Errors, assert_close, errors, ours, truth
 from tests.conformance.test_converged import converged
 from tests.losses import BRANCHES, PD, Loss
 from tests.problem import NAMED, make_problem
@@ -60,15 +60,19 @@ def test_every_form(loss: Loss) -> None:
 @pytest.mark.parametrize("noise", [1.0, 1e-2, 1e-4])
 @pytest.mark.parametrize("spread", [1.0, 1e-2])
 def test_converged(noise: float, spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within twice the error of tiles, beside the rounding of the result."""
-    problem = converged(0, 12, 16, 40, noise, spread=spread).cast(torch.float32)
-    true, found = truth(PD, problem), []
-    for form in (True, False):
-        monkeypatch.setattr(closed, "applies", lambda pairs, form=form: form)
-        found.append(errors(ours(PD, problem, "triton"), true, problem))
-    assert found[0].value <= 2 * found[1].value + 1e-7
-    for name, error in found[0].gradients.items():
-        assert error <= 2 * found[1].gradients[name] + 4 * torch.finfo(torch.float32).eps, name
+    """Within twice the error of tiles, beside the rounding of the result; of several problems, since of one the error
+    of either may be small by chance."""
+    found: dict[bool, list[Errors]] = {True: [], False: []}
+    for seed in range(4):
+        problem = converged(seed, 12, 16, 40, noise, spread=spread).cast(torch.float32)
+        true = truth(PD, problem)
+        for form, so_far in found.items():
+            monkeypatch.setattr(closed, "applies", lambda pairs, form=form: form)
+            so_far.append(errors(ours(PD, problem, "triton"), true, problem))
+    assert max(error.value for error in found[True]) <= 2 * max(error.value for error in found[False]) + 1e-7
+    for name in found[True][0].gradients:
+        ours_worst, of_tiles = (max(error.gradients[name] for error in found[form]) for form in (True, False))
+        assert ours_worst <= 2 * of_tiles + 4 * torch.finfo(torch.float32).eps, name
 
 
 def pairs_of(rows: int, columns: int, dim: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Pairs:
