@@ -25,7 +25,7 @@ def operands(rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor | Non
     That is autocast's own rule for a product of the two. Where both are float32 none was asked for: whatever made them
     so, such as a normalisation at the end of a network, runs in float32 under autocast for a reason.
     """
-    if columns is None or not is_mixed(rows.dtype, columns.dtype) or not _is_under_autocast(rows.device.type):
+    if columns is None or not is_mixed(rows.dtype, columns.dtype) or not is_under_autocast(rows.device.type):
         return rows, columns
     half = rows.dtype if rows.dtype.itemsize == 2 else columns.dtype
     return rows.to(half), columns.to(half)
@@ -36,5 +36,6 @@ def is_mixed(rows: torch.dtype, columns: torch.dtype) -> bool:
     return (rows.itemsize, columns.itemsize) in ((2, 4), (4, 2))
 
 
-def _is_under_autocast(device_type: str) -> bool:
+def is_under_autocast(device_type: str) -> bool:
+    """Whether autocast is on for devices of this kind."""
     return has_autocast(device_type) and torch.is_autocast_enabled(device_type)

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from dmlkernels.statistics import Statistic
+
+
+class Shape(NamedTuple):
+    """All of ``Pairs`` but their values. What is launched for them follows from it, and is remembered by it."""
+
+    statistic: Statistic
+    num_rows: int
+    num_columns: int
+    dim: int
+    row_type: torch.dtype
+    column_type: torch.dtype | None  # None: there are no columns
+    dtype: torch.dtype
+    has_row_labels: bool
+    has_column_labels: bool
+    within: bool
+    mixed: bool
+    row_boundaries: tuple[int, ...]
+    column_boundaries: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,16 @@ class Pairs:
         """Accumulation dtype: float32, or float64 if an operand is float64."""
         dtype = torch.promote_types(self.rows.dtype, torch.float32)
         return dtype if self.columns is None else torch.promote_types(dtype, self.columns.dtype)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """All but the values."""
+        return Shape(
+            self.statistic, self.num_rows, self.num_columns, self.dim,
+            self.rows.dtype, None if self.columns is None else self.columns.dtype, self.dtype,
+            self.row_labels is not None, self.column_labels is not None,
+            self.within, self.mixed, self.row_boundaries, self.column_boundaries,
+        )  # fmt: skip
 
     def weights(self, start: int, stop: int) -> Tensor | None:  # (stop - start,)
         """Weights of some columns in the accumulation dtype; None for a statistic that reads none."""

@@ -31,6 +31,16 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FIELD = (3.0, 0.9, 1.2, 1e-2, 1.0)  # radii that many pairs are within and many are not
 
 
+def forget_schedules() -> None:
+    """Have what is launched found out anew, after a change of what it follows from."""
+    from dmlkernels.backends.triton import plan, schedule
+
+    for function in (
+        plan.forward_tiles, plan.backward_tiles, schedule.forward_schedule, schedule.backward_schedule,
+    ):  # fmt: skip
+        function.cache_clear()
+
+
 class Outcome(NamedTuple):
     statistics: Tensor
     rows: Tensor | None

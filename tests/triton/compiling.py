@@ -23,6 +23,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
+from dmlkernels.backends.triton import launcher
 from dmlkernels.backends.triton.plan import Architecture
 
 TARGETS = {
@@ -81,11 +82,11 @@ def launched(target: str) -> Iterator[list[tuple[str, Any, dict[str, Any], tuple
     previous = driver._active
     driver.set_active(_NoDevice(TARGETS[target][0]))
     try:
-        with mock.patch.object(JITFunction, "run", only_compile):
+        with mock.patch.object(JITFunction, "run", only_compile), mock.patch.object(launcher, "_remembers", False):
             yield results
     finally:
         driver._active = previous
-        for name in list(_jit_functions()):
+        for name in list(jit_functions()):
             name.device_caches.clear()
 
 
@@ -98,7 +99,8 @@ def compiled(target: str) -> Iterator[list[Compiled]]:
         results += [describe(name, target, kernel) for name, kernel, *_ in found]
 
 
-def _jit_functions() -> Iterator[JITFunction]:
+def jit_functions() -> Iterator[JITFunction]:
+    """All kernels, and the functions that they call."""
     from dmlkernels.backends.triton import formulas, kernels
 
     for package in (formulas, kernels):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -51,8 +53,21 @@ def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def many_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three programs stream each block's counterpart, however small it is."""
-    from dmlkernels.backends.triton import launch
+def scheduled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Any], None]]:
+    """Replace, by name, a function that schedules follow from, until the end of the test."""
+    from dmlkernels.backends.triton import schedule
+    from tests.triton.common import forget_schedules
 
-    monkeypatch.setattr(launch, "num_splits", lambda *args: 3)
+    def replace(name: str, function: Callable[..., Any]) -> None:
+        monkeypatch.setattr(schedule, name, function)
+        forget_schedules()
+
+    yield replace
+    monkeypatch.undo()
+    forget_schedules()
+
+
+@pytest.fixture
+def many_splits(scheduled: Callable[[str, Any], None]) -> None:
+    """Three programs stream each block's counterpart, however small it is."""
+    scheduled("num_splits", lambda *args: 3)

@@ -26,7 +26,7 @@ from triton.runtime.jit import JITFunction
 from dmlkernels.backends import registry
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.registry import Availability
-from dmlkernels.backends.triton import run
+from dmlkernels.backends.triton import launcher, run
 from dmlkernels.backends.triton.plan import Architecture
 from dmlkernels.ops import formulas, labels, labels_at_once, margins, pairs, spread
 
@@ -102,6 +102,7 @@ def pretended_gpu(launched: Callable[[str], None], arch: Architecture | None = N
         def replace(owner: Any, name: str, value: Any) -> None:
             stack.enter_context(mock.patch.object(owner, name, value))
 
+        replace(launcher, "_remembers", False)
         replace(JITFunction, "run", lambda self, *args, grid, warmup, **options: launched(self.__name__))
         replace(registry, "_availability", lambda name, device_type=None: Availability(name == "triton"))
         replace(registry, "_preferred", lambda device_type: iter(["triton"]))

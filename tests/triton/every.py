@@ -78,8 +78,7 @@ class Configuration(NamedTuple):
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
         operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
         pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
-        with matmul_precision(self.precision):
-            forward, backward = forward_work(pairs, arch), backward_work(pairs, arch)
+        forward, backward = (work(pairs.shape, arch, self.precision) for work in (forward_work, backward_work))
         scoring = forward_tiles(forward, arch, pairs.num_rows)._replace(SLICE=0)
         return {scoring, backward_tiles(backward, arch, False), backward_tiles(backward, arch, True)}
 

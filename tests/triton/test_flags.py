@@ -29,7 +29,7 @@ def _classes_apart(statistic: Statistic, dtype: torch.dtype = torch.float32) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_flags_are_those_of_the_classes(dtype: torch.dtype) -> None:
     pairs = _classes_apart(Field(*NEAR), dtype)
-    flags = split(pairs, backends.get("triton").forward(pairs).saved).flags
+    flags = split(pairs.shape, backends.get("triton").forward(pairs).saved).flags
     assert flags is not None
     cells = FLAG_ROWS // FLAG_COLUMNS
     assert flags[:2].tolist() == [2**cells - 1, (2**cells - 1) << cells]
@@ -65,7 +65,7 @@ def test_the_same_bits_without(kind: str) -> None:
     backend = backends.get("triton")
     forward, gradient = backend.forward(pairs), upstream(pairs).float()
     every = Forward(forward.statistics, forward.saved.clone())
-    flags = split(pairs, every.saved).flags
+    flags = split(pairs.shape, every.saved).flags
     assert flags is not None
     flags.fill_(-1)
     needs_columns = pairs.columns is not None

@@ -94,7 +94,7 @@ def test_labels_compile(target: str) -> None:
             Pairs(Fused(*FIELD), points, points, row_labels, row_labels, within=True),
             Pairs(LogSumExp(1.0, 1.0), points, points, row_labels),
         ):
-            layout.prepare(pairs, split(pairs, points.new_empty(saved_size(pairs))))
+            layout.prepare(pairs, split(pairs.shape, points.new_empty(saved_size(pairs.shape))))
     assert len(found) == 7 and not any(one.spilled for one in found)
 
 

@@ -124,17 +124,15 @@ def test_mixed_operands_run_on_tensor_cores() -> None:
     assert mixed and is_mixed(torch.float32, torch.float16)
     assert not any(is_mixed(one, one) for one in (torch.bfloat16, torch.float32, torch.float64))
     assert not is_mixed(torch.float32, torch.float64) and not is_mixed(torch.bfloat16, torch.float16)
-    with matmul_precision("highest"):
-        assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32x3"
-        assert second_precision(LOGSUMEXP, torch.float32, HOPPER, mixed) == "tf32x3"
-        assert first_precision(LOGSUMEXP, HOPPER, False) == "tf32x3"
-        assert first_precision(LOGSUMEXP, Architecture("cuda", 100), mixed) == "tf32x3"
-        assert first_precision(LOGSUMEXP, Architecture("cuda", 100), False) == "ieee"
-        assert first_precision(LOGSUMEXP, Architecture("cuda", 80), mixed) == "ieee"
-        assert first_precision(LOGSUMEXP, Architecture("cuda", 89), mixed) == "ieee"
-    with matmul_precision("high"):
-        assert first_precision(LOGSUMEXP, HOPPER, mixed) == "tf32"
-        assert first_precision(FIELD, HOPPER, mixed) == "tf32x3"
+    assert first_precision(LOGSUMEXP, HOPPER, mixed, "highest") == "tf32x3"
+    assert second_precision(LOGSUMEXP, torch.float32, HOPPER, mixed, "highest") == "tf32x3"
+    assert first_precision(LOGSUMEXP, HOPPER, False, "highest") == "tf32x3"
+    assert first_precision(LOGSUMEXP, Architecture("cuda", 100), mixed, "highest") == "tf32x3"
+    assert first_precision(LOGSUMEXP, Architecture("cuda", 100), False, "highest") == "ieee"
+    assert first_precision(LOGSUMEXP, Architecture("cuda", 80), mixed, "highest") == "ieee"
+    assert first_precision(LOGSUMEXP, Architecture("cuda", 89), mixed, "highest") == "ieee"
+    assert first_precision(LOGSUMEXP, HOPPER, mixed, "high") == "tf32"
+    assert first_precision(FIELD, HOPPER, mixed, "high") == "tf32x3"
 
 
 @pytest.mark.skipif(interpreted(), reason="counts")
@@ -142,13 +140,13 @@ def test_mixed_operands_run_on_tensor_cores() -> None:
 def test_half_embeddings_beside_float32_proxies_take_tensor_cores(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are joined, and so are float32 all."""
     asked = set()
-    for name in ("forward_work", "backward_work"):
+    for name in ("forward_schedule", "backward_schedule"):
         compute = getattr(launch, name)
 
-        def recorded(*args: Any, compute: Any = compute) -> Work:
-            work: Work = compute(*args)
-            asked.add(work.precision)
-            return work
+        def recorded(*args: Any, compute: Any = compute) -> Any:
+            schedule = compute(*args)
+            asked.add(getattr(schedule, "kernel", schedule).constants["PRECISION"])
+            return schedule
 
         monkeypatch.setattr(launch, name, recorded)
     given = make_problem(SMALL, torch.bfloat16, torch.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -96,12 +96,10 @@ def _products_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dim", [13, 50])
 @pytest.mark.parametrize("shares", [1, 3])
 def test_to_the_last_bit(
-    highest: Highest, dtype: torch.dtype, dim: int, shares: int, monkeypatch: pytest.MonkeyPatch
+    highest: Highest, dtype: torch.dtype, dim: int, shares: int, scheduled: Callable[[str, Any], None]
 ) -> None:
     """Each row's highest score is met again, whoever owns the tile: gradients are those of the highest pairs."""
-    from dmlkernels.backends.triton import launch
-
-    monkeypatch.setattr(launch, "num_splits", lambda *args: shares)
+    scheduled("num_splits", lambda *args: shares)
     maker = Maker(34, 36, dim, dtype)
     rows, columns = (maker.normal(count, dim) for count in (34, 36))
     found = outcome("triton", Pairs(highest, rows, columns), torch.ones(34, 1, dtype=torch.float64, device=DEVICE))

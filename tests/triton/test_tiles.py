@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.tiles import Tiles
 from dmlkernels.statistics import IGNORED, Divergence, Field, Fused, LogSumExp, Moments, Statistic
 from tests.triton.common import DEVICE, FIELD, Maker, assert_agrees
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("tiles_only", "_tiles")
 
 
 @pytest.fixture
-def _tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "forward_tiles", lambda *args: FORWARD)
-    monkeypatch.setattr(launch, "backward_tiles", lambda *args: BACKWARD)
+def _tiles(scheduled: Callable[[str, Any], None]) -> None:
+    scheduled("forward_tiles", lambda *args: FORWARD)
+    scheduled("backward_tiles", lambda *args: BACKWARD)
 
 
 def _labels(pattern: str, count: int, classes: int) -> Tensor:

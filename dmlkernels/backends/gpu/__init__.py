@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from dmlkernels.backends import blocked
-from dmlkernels.backends.autocast import without_autocast
+from dmlkernels.backends.autocast import is_under_autocast, without_autocast
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Pairs, Solver
 from dmlkernels.statistics import Moments
@@ -26,9 +26,18 @@ def solver(pairs: Pairs, kernels: Solver, fits: bool, closed_moments: Solver = c
     return closed_moments if isinstance(pairs.statistic, Moments) else closed
 
 
-@contextmanager
-def on_device(device: torch.device) -> Iterator[None]:
+def on_device(device: torch.device) -> AbstractContextManager[None]:
     """Run on this device without autocast, which would round statistics."""
+    if is_under_autocast(device.type) or (device.type == "cuda" and device.index != torch.cuda.current_device()):
+        return _moved_to(device)
+    return _HERE  # what most steps have: the contexts take longer than a launch
+
+
+@contextmanager
+def _moved_to(device: torch.device) -> Iterator[None]:
     current: AbstractContextManager[None] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with current, without_autocast(device.type):
         yield
+
+
+_HERE = nullcontext()

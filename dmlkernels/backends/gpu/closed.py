@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
         return closed_form.backward(pairs, forward, gradient, needs_rows, needs_columns, normalise)
 
 
+@lru_cache
 def _float64_cost(device: torch.device) -> int:
     """Products in float32 that take the time of one in float64: 2 where devices are made for it, else 64."""
     if device.type != "cuda" or not torch.cuda.is_available():

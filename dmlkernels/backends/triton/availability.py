@@ -17,12 +17,13 @@ def unavailable_reason(device_type: str | None = None) -> str | None:
     if interpreted():
         return "TRITON_INTERPRET=1: kernels are interpreted, on CPU tensors only" if device_type == "cuda" else None
     if device_type == "cuda" or (device_type is None and torch.cuda.is_available()):
-        return _unusable_gpu()
+        return _unusable_gpu(torch.cuda.current_device())
     if device_type is None:
         return "there is no CUDA or ROCm device (on a CPU kernels run interpreted, with TRITON_INTERPRET=1)"
     return f"its kernels run on CUDA and ROCm tensors, not on {device_type} ones"
 
 
+@lru_cache  # Triton reads the environment each time
 def interpreted() -> bool:
     """Whether kernels are interpreted: TRITON_INTERPRET=1 was set before they were imported."""
     import triton
@@ -42,7 +43,8 @@ def _unusable_installation() -> str | None:
     return None
 
 
-def _unusable_gpu() -> str | None:
-    if torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+@lru_cache
+def _unusable_gpu(index: int) -> str | None:
+    if torch.version.hip is None and torch.cuda.get_device_capability(index) < (8, 0):
         return "the device is older than compute capability 8.0"
     return None

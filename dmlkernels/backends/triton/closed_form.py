@@ -18,7 +18,7 @@ from dmlkernels.backends.triton.kernels.closed_form import (
     row_gradient_kernel,
     scatter_kernel,
 )
-from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
+from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.plan import Architecture, next_power_of_2
 from dmlkernels.backends.triton.saved import closed_size, pitch_of, split_closed
 
@@ -28,16 +28,17 @@ ROWS, COLUMNS, VECTORS = 16, 32, 32  # of a tile: rows, columns, and vectors tha
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
     """Finished statistics of every row."""
-    saved = pairs.rows.new_empty(closed_size(pairs), dtype=pairs.dtype)
-    parts, sums = split_closed(pairs, saved)
+    saved = pairs.rows.new_empty(closed_size(pairs.shape), dtype=pairs.dtype)
+    parts, sums = split_closed(pairs.shape, saved)
     layout.prepare_vectors(pairs, parts)
     rows, columns = _vectors(pairs)
     _scatter(columns, parts.columns, None, sums, arch)
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
-    moments_kernel[(cdiv(pairs.num_rows, ROWS),)](
+    launch(
+        moments_kernel, (cdiv(pairs.num_rows, ROWS),),
         rows, parts.rows, parts.labels, columns, parts.columns, sums, statistics,
         rows.stride(0), columns.stride(0), pairs.num_rows, pairs.num_columns,
-        DIM=pairs.dim, **_row_tiles(pairs.dim, arch), **FUSED_MULTIPLY_ADD,
+        DIM=pairs.dim, **_row_tiles(pairs.dim, arch),
     )  # fmt: skip
     return Forward(statistics, saved)
 
@@ -46,25 +47,27 @@ def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, arch: Architecture
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    parts, sums = split_closed(pairs, forward.saved.contiguous())
+    parts, sums = split_closed(pairs.shape, forward.saved.contiguous())
     rows, columns = _vectors(pairs)
     values = sums.new_empty(3, pitch_of(pairs.num_rows))
     sizes = (rows.stride(0), columns.stride(0), pairs.num_rows, pairs.num_columns, values.shape[1])
     of_rows = pairs.rows.new_empty(rows.shape) if needs_rows else None
-    row_gradient_kernel[(cdiv(pairs.num_rows, ROWS),)](
+    launch(
+        row_gradient_kernel, (cdiv(pairs.num_rows, ROWS),),
         rows, parts.rows, parts.labels, columns, parts.columns, sums,
         forward.statistics.contiguous(), gradient.contiguous(), values, of_rows, *sizes,
-        DIM=pairs.dim, **_row_tiles(pairs.dim, arch), **FUSED_MULTIPLY_ADD,
+        DIM=pairs.dim, **_row_tiles(pairs.dim, arch),
     )  # fmt: skip
     of_columns = columns.new_empty(columns.shape) if needs_columns else None
     if of_columns is not None:
         assert parts.rows is not None
         row_sums = torch.empty_like(sums)
         _scatter(rows, parts.rows, values, row_sums, arch)
-        column_gradient_kernel[(cdiv(pairs.num_columns, COLUMNS),)](
+        launch(
+            column_gradient_kernel, (cdiv(pairs.num_columns, COLUMNS),),
             columns, parts.columns, rows, parts.rows, parts.labels, values, sums, row_sums, of_columns, *sizes,
             DIM=pairs.dim, M=COLUMNS, N=32, OUT=_block(pairs.dim, 128), BLOCK_D=_block(pairs.dim, 32),
-            num_warps=8, num_stages=STAGES, **FUSED_MULTIPLY_ADD,
+            num_warps=8, num_stages=STAGES,
         )  # fmt: skip
     return Gradients(of_rows, of_columns)
 
@@ -84,15 +87,17 @@ def _scatter(vectors: Tensor, norms: Tensor, values: Tensor | None, out: Tensor,
     limit = max(MEMORY_FLOOR, vectors.numel())
     splits = num_splits(blocks * (blocks + 1) // 2, count, VECTORS, arch.multiprocessors, out.numel(), limit)
     partial = out.new_empty(splits, dim + 1, dim)
-    scatter_kernel[(blocks, blocks, splits)](
+    launch(
+        scatter_kernel, (blocks, blocks, splits),
         vectors, norms, values, partial, count, vectors.stride(0), norms.shape[1],
-        DIM=dim, N=VECTORS, BLOCK_D=block_d, num_warps=8, num_stages=STAGES, **FUSED_MULTIPLY_ADD,
+        DIM=dim, N=VECTORS, BLOCK_D=block_d, num_warps=8, num_stages=STAGES,
     )  # fmt: skip
     add_block = _block(dim, 32)
     blocks = cdiv(dim, add_block)
-    add_scatter_kernel[(blocks, blocks)](
+    launch(
+        add_scatter_kernel, (blocks, blocks),
         partial, vectors, norms, out, count, splits,
-        CENTRED=values is None, DIM=dim, BLOCK_D=add_block, **FUSED_MULTIPLY_ADD,
+        CENTRED=values is None, DIM=dim, BLOCK_D=add_block,
     )  # fmt: skip
 
 

@@ -26,13 +26,15 @@ def resolve(
 ) -> tuple[Tensor, Tensor]:  # (B,), or (B + C,) with the classes behind if joined; ()
     """Labels as int64 with IGNORED for ``ignore_index``, and NaN if one is no class or IGNORED is a class, else 0."""
     from dmlkernels.backends.triton.kernels.labels import labels_kernel
+    from dmlkernels.backends.triton.launcher import launch
 
     count = labels.shape[0]
     out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
     given = classes is not None
     poison = (labels.new_zeros if given else labels.new_empty)((), dtype=torch.float32)
     block, compared = (16, 1024) if given else (1024, 128)
-    labels_kernel[(cdiv(out.shape[0], block),)](
+    launch(
+        labels_kernel, (cdiv(out.shape[0], block),),
         labels.contiguous(), classes, out, poison, count, num_classes, ignore_index,
         CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=compared,
         num_warps=8 if given else 4,

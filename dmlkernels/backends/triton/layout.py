@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.pairs import Pairs, Shape
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
-from dmlkernels.backends.triton.plan import copy_tiles, norm_tiles
+from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
 MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work grows as their square
-FUSED_MULTIPLY_ADD = {"enable_fp_fusion": True}  # the default up to Triton 3.9, which wants it said
 
 
 def prepare(pairs: Pairs, saved: Saved, cut: bool = False) -> Tensor | None:
@@ -35,22 +36,33 @@ def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False) -> None:
     """The same for rows that meet columns."""
     assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
-    statistic, given = pairs.statistic, pairs.row_values
-    column_labels = pairs.column_labels if statistic.reads_labels else None
-    m, block_d = norm_tiles(pairs.dim)
+    given, column_labels = pairs.row_values, pairs.column_labels if pairs.statistic.reads_labels else None
     num_words = 0 if saved.cleared is None else saved.cleared.shape[0]
-    x_pitch, w_pitch = saved.rows.shape[1], saved.columns.shape[1]
-    sizes = (
-        pairs.num_rows, rows.shape[0], x_pitch, columns.shape[0], w_pitch, columns.shape[0] // statistic.group,
-        num_words,
-    )  # fmt: skip
-    prepare_kernel[(cdiv(x_pitch, m) + cdiv(w_pitch, m),)](
+    grid, sizes, constants = _preparation(pairs.shape, saved.rows.shape[1], saved.columns.shape[1], num_words)
+    launch(
+        prepare_kernel, grid,
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
-        saved.rows, saved.columns, saved.labels, saved.cleared,
-        coded(*sizes), rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(),
-        GIVEN=statistic.num_row_values, WEIGHTED=statistic.reads_weights, GROUP=statistic.group, CUT=cut,
-        DIM=pairs.dim, M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
+        saved.rows, saved.columns, saved.labels, saved.cleared, sizes,
+        rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(), CUT=cut, **constants,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _preparation(
+    shape: Shape, x_pitch: int, w_pitch: int, num_words: int
+) -> tuple[tuple[int], tuple[int, ...], dict[str, Any]]:
+    """Grid, sizes and constants of the launch."""
+    statistic = shape.statistic
+    m, block_d = norm_tiles(shape.dim)
+    sizes = coded(
+        shape.num_rows, shape.num_rows * statistic.views, x_pitch, shape.num_columns, w_pitch,
+        shape.num_columns // statistic.group, num_words,
+    )  # fmt: skip
+    constants = {
+        "GIVEN": statistic.num_row_values, "WEIGHTED": statistic.reads_weights, "GROUP": statistic.group,
+        "DIM": shape.dim, "M": m, "BLOCK_D": block_d,
+    }  # fmt: skip
+    return (cdiv(x_pitch, m) + cdiv(w_pitch, m),), sizes, constants
 
 
 def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
@@ -65,20 +77,20 @@ def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
     rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
     m, block_d = copy_tiles(pairs.dim)
     pitch = saved.columns.shape[1]
-    arrange_kernel[(cdiv(pitch, m),)](
+    launch(
+        arrange_kernel, (cdiv(pitch, m),),
         labels, more, labels_in_order, order, rows, columns, _weights(pairs),
         saved.order, saved.labels, vectors, saved.columns, saved.cleared,
-        pairs.num_rows, pairs.num_columns, borders(pairs)[0], pitch, point_strides(rows, columns),
+        pairs.num_rows, pairs.num_columns, borders(pairs.shape)[0], pitch, point_strides(rows, columns),
         saved.cleared.shape[0], pairs.num_rows.bit_length(),
         WEIGHTED=pairs.statistic.reads_weights, CUT=cut, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
-        **FUSED_MULTIPLY_ADD,
     )  # fmt: skip
     return vectors
 
 
 def empty_points(pairs: Pairs) -> Tensor:
     """Memory of points and of the columns that they meet."""
-    return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=operand_of(pairs))
+    return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=operand_of(pairs.shape))
 
 
 def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:
@@ -102,9 +114,9 @@ def _weights(pairs: Pairs) -> Tensor | None:
     return pairs.column_weights.contiguous()
 
 
-def borders(pairs: Pairs) -> tuple[int, int, int]:
+def borders(shape: Shape) -> tuple[int, int, int]:
     """Where the second part of the rows and the two later parts of the columns begin: Pairs says how they count."""
-    row = pairs.row_boundaries[0] if pairs.row_boundaries else NOWHERE
-    if pairs.within:
-        return row, row, pairs.num_rows
-    return row, 0, pairs.column_boundaries[0] if pairs.column_boundaries else NOWHERE
+    row = shape.row_boundaries[0] if shape.row_boundaries else NOWHERE
+    if shape.within:
+        return row, row, shape.num_rows
+    return row, 0, shape.column_boundaries[0] if shape.column_boundaries else NOWHERE

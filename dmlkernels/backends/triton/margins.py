@@ -60,13 +60,14 @@ def positive_cosines(vectors: Tensor, columns: Tensor, labels: Tensor) -> Tensor
 
 def _by_rows(kernel: Any, vectors: Tensor, *args: Any) -> None:
     """Launch a kernel whose programs each take a few vectors."""
-    from dmlkernels.backends.triton.layout import FUSED_MULTIPLY_ADD
+    from dmlkernels.backends.triton.launcher import launch
 
     m, block_d = norm_tiles(vectors.shape[1])
     m = max(1, m // 2)  # of two vectors at a time
     with on_device(vectors.device):
-        kernel[(cdiv(vectors.shape[0], m),)](
-            *args, DIM=vectors.shape[1], M=m, BLOCK_D=block_d, **FUSED_MULTIPLY_ADD,
+        launch(
+            kernel, (cdiv(vectors.shape[0], m),),
+            *args, DIM=vectors.shape[1], M=m, BLOCK_D=block_d,
         )  # fmt: skip
 
 
@@ -82,11 +83,13 @@ def norm_quality(
 ) -> tuple[Tensor, Tensor]:  # (B,), (2,) float64
     """AdaFace's quality of each sample, and the mean and standard deviation that it is from."""
     from dmlkernels.backends.triton.kernels.margins import quality_kernel
+    from dmlkernels.backends.triton.launcher import launch
     from dmlkernels.backends.triton.layout import split_numbers
 
     quality, found = torch.empty_like(norms), norms.new_empty(2, dtype=torch.float64)
     with on_device(norms.device):
-        quality_kernel[(1,)](
+        launch(
+            quality_kernel, (1,),
             norms, labels, mean, std, quality, found, norms.shape[0], split_numbers(numbers),
             MEAN_GIVEN=mean_given, STD_GIVEN=std_given, UPDATE=update, BLOCK=_BLOCK,
         )  # fmt: skip
@@ -103,11 +106,13 @@ def curricular_values(
 ) -> tuple[Tensor, Tensor]:  # (B, 3), (1,) float64
     """Scale, threshold and hardness of each sample, and the hardness, moved if ``update``."""
     from dmlkernels.backends.triton.kernels.margins import curricular_kernel
+    from dmlkernels.backends.triton.launcher import launch
     from dmlkernels.backends.triton.layout import split_numbers
 
     values, found = cosines.new_empty(cosines.shape[0], 3), cosines.new_empty(1, dtype=torch.float64)
     with on_device(cosines.device):
-        curricular_kernel[(1,)](
+        launch(
+            curricular_kernel, (1,),
             cosines, labels, poison, hardness, values, found, cosines.shape[0], split_numbers(numbers),
             UPDATE=update, BLOCK=_BLOCK,
         )  # fmt: skip

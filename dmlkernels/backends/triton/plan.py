@@ -15,6 +15,7 @@ import torch
 from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS
 from dmlkernels.backends.triton.tiles import Tiles, look_up
 
+REMEMBERED = 256  # shapes of a problem, and what follows from each
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
@@ -61,7 +62,7 @@ def copy_tiles(dim: int) -> tuple[int, int]:
     return 32, min(64, next_power_of_2(dim))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=REMEMBERED)
 def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
     tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
@@ -70,7 +71,7 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     return tiles._replace(N=max(tiles.N, next_power_of_2(work.group)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=REMEMBERED)
 def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
     tiles = _from_table(work, arch, "columns" if owns_columns else "rows")

@@ -13,14 +13,14 @@ _FAST = {"cuda": "tf32", "hip": "bf16x3", "interpreter": "ieee"}
 _EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 
 
-def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool) -> str:
-    """Of the scores.
+def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool, matmul: str) -> str:
+    """Of the scores; ``matmul`` is what is set, as ``matmul_precision`` says.
 
     Three products of tf32 keep 21 bits of every factor and run on tensor cores: as good as float32 sums are
     (tests/triton/test_precision.py). They stand in for a product of float32 where that was timed, on sm_90: off tensor
     cores it took six times as long there. And where halves meet float32, which is ``mixed``.
     """
-    if _wants_float32():
+    if matmul == "highest":
         # Before sm_90 three products take more registers than there are (PD-Loss at D = 128 spills in its loop).
         three = arch.number // 10 == 9 or (mixed and arch.number // 10 != 8)
         return _EXACT[arch.vendor] if three else "ieee"
@@ -29,15 +29,11 @@ def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool) -> str:
     return (_EXACT if exact else _FAST)[arch.vendor]
 
 
-def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture, mixed: bool) -> str:
+def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture, mixed: bool, matmul: str) -> str:
     """Of scores and gradient in backward. For float16 the gradient alone: its slopes are float32, see slope_type."""
     if operand == torch.float16:
         return _FAST[arch.vendor]
-    return first_precision(epilogue, arch, mixed)
-
-
-def _wants_float32() -> bool:
-    return matmul_precision() == "highest"
+    return first_precision(epilogue, arch, mixed, matmul)
 
 
 def matmul_precision() -> str:

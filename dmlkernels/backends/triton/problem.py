@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.pairs import Forward, Pairs
+from dmlkernels.backends.pairs import Forward, Pairs, Shape
 from dmlkernels.backends.triton import layout
-from dmlkernels.backends.triton.epilogues import Epilogue, epilogue_of
-from dmlkernels.backends.triton.kernels.blocks import Layout
+from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
-from dmlkernels.backends.triton.plan import copy_tiles
+from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles
 from dmlkernels.backends.triton.saved import Saved, split
+from dmlkernels.backends.triton.schedule import hyper_of
 
 
 class Vectors(NamedTuple):
@@ -59,42 +60,30 @@ class Problem:
         statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
-        parts = split(pairs, saved)
+        parts = split(pairs.shape, saved)
         return cls(pairs, parts, layout.prepare(pairs, parts, precision == "tf32"))
 
     @classmethod
     def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:
         """For backward; and the values that it reads of each row, after the norms."""
         points = layout.empty_points(pairs) if pairs.within else None
-        problem = cls(pairs, split(pairs, forward.saved.contiguous()), points)
+        problem = cls(pairs, split(pairs.shape, forward.saved.contiguous()), points)
         return problem, problem._values(forward.statistics.contiguous(), gradient)
 
     def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
         """One launch for everything that is a function of a row; points are also copied, in their order."""
-        pairs, epilogue = self.pairs, self.epilogue
-        given, weighted = pairs.statistic.num_row_values, pairs.within and epilogue.weighted
+        pairs = self.pairs
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
-        values = kept.new_empty(1 + given + epilogue.num_values + weighted, kept.shape[1])
+        grid, height, constants = _values_launch(pairs.shape, kept.shape[1])
+        values = kept.new_empty(height, kept.shape[1])
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
-        m, block_d = copy_tiles(pairs.dim) if pairs.within else (128, 1)
-        total = pairs.num_rows + pairs.num_columns
-        values_kernel[(cdiv(kept.shape[1] - pairs.num_rows * (pairs.statistic.views - 1), m),)](
+        launch(
+            values_kernel, grid,
             statistics, gradient, kept, self.saved.order, *((rows, columns) if pairs.within else (None, None)), values,
-            self.points, pairs.num_rows, total, kept.shape[1], layout.point_strides(rows, columns), self.hyper,
-            FROM=epilogue.values, WIDTH=pairs.statistic.width, COUNT=epilogue.num_values, GIVEN=given,
-            WEIGHTED=weighted, VIEWS=pairs.statistic.views, DIM=pairs.dim, M=m, BLOCK_D=block_d,
-            **layout.FUSED_MULTIPLY_ADD,
+            self.points, pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1],
+            layout.point_strides(rows, columns), hyper_of(pairs.shape), **constants,
         )  # fmt: skip
         return values
-
-    @property
-    def epilogue(self) -> Epilogue:
-        return epilogue_of(self.pairs.statistic)
-
-    @cached_property
-    def hyper(self) -> tuple[float, ...]:
-        """Numbers of the statistic."""
-        return layout.split_numbers(tuple(self.epilogue.hyper(self.pairs.statistic)))
 
     @cached_property
     def vectors(self) -> tuple[Tensor, Tensor]:
@@ -103,18 +92,6 @@ class Problem:
             return self.points[: self.pairs.num_rows], self.points
         assert self.pairs.columns is not None
         return unit_stride(self.pairs.rows.flatten(0, -2)), unit_stride(self.pairs.columns)
-
-    @property
-    def group(self) -> int:
-        return self.pairs.statistic.group
-
-    @property
-    def views(self) -> int:
-        return self.pairs.statistic.views
-
-    @property
-    def borders(self) -> tuple[int, int, int]:
-        return layout.borders(self.pairs)
 
     def sides(self, row_values: Tensor | None = None) -> tuple[Vectors, Vectors]:
         """Rows and columns with their values; ``row_values`` are those of backward."""
@@ -140,17 +117,17 @@ class Problem:
             values, labels = self.saved.columns.roll(-num_rows, 1), labels.clone()
         return Vectors(self.points[num_rows:], values, labels)
 
-    @property
-    def layout(self) -> Layout:
-        """What the kernels know of it when they are compiled."""
-        epilogue = self.epilogue
-        return Layout(
-            self.group, self.views, self.pairs.within, self.pairs.statistic.reads_labels, epilogue.segmented,
-            epilogue.same_scores,
-        )  # fmt: skip
 
-    @property
-    def row_places(self) -> int:
-        """Places of rows in tiles: views are taken eight rows at a time."""
-        rows = self.pairs.num_rows * self.views
-        return rows if self.views == 1 else -(-rows // 16) * 16
+@lru_cache(maxsize=REMEMBERED)
+def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, dict[str, Any]]:
+    """Grid of the launch, how many values there are, and its constants."""
+    statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
+    weighted = shape.within and epilogue.weighted
+    m, block_d = copy_tiles(shape.dim) if shape.within else (128, 1)
+    constants = {
+        "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
+        "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
+        "M": m, "BLOCK_D": block_d,
+    }  # fmt: skip
+    height = 1 + statistic.num_row_values + epilogue.num_values + weighted
+    return (cdiv(pitch - shape.num_rows * (statistic.views - 1), m),), height, constants

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.gpu.splits import multiprocessors
-from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Solver
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape, Solver
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import closed_size, saved_size
@@ -23,11 +23,11 @@ from dmlkernels.statistics import CATALOGUE
 class _Launches(Solver):
     """A module of launches, compiled for the device of the pairs or interpreted; imported when it is needed."""
 
-    def __init__(self, name: str, saved_size: Callable[[Pairs], int]) -> None:
+    def __init__(self, name: str, saved_size: Callable[[Shape], int]) -> None:
         self._name, self._saved_size = f"dmlkernels.backends.triton.{name}", saved_size
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
-        return (self._saved_size(pairs),)
+        return (self._saved_size(pairs.shape),)
 
     def forward(self, pairs: Pairs) -> Forward:
         found: Forward = import_module(self._name).forward(pairs, architecture(pairs.rows.device))

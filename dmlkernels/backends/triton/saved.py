@@ -4,13 +4,14 @@ and for a sparse statistic which tiles act. Programs of forward count in it, too
 
 from __future__ import annotations
 
-from itertools import accumulate
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.pairs import Shape
+from dmlkernels.backends.triton.plan import REMEMBERED
 
 PADDING = 128  # zeros behind norms and other values of vectors, so that a whole tile of them can be read
 WIDE = torch.float64  # of the closed form
@@ -23,8 +24,8 @@ class Saved(NamedTuple):
 
     rows: Tensor | None  # (1 + row values, pitch): reciprocal norms and what the caller gave; None if ``within``
     columns: Tensor  # (1 or 2, pitch): reciprocal norms, and weights if any; of rows and columns if ``within``
-    labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32
-    order: Tensor | None  # (R,) int32, of points that meet each other: where each of the sorted ones came from
+    labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32, and more behind them
+    order: Tensor | None  # likewise (R,), of points that meet each other: where each of the sorted ones came from
     flags: Tensor | None  # int32
     counters: Tensor | None = None  # int32, of each block of rows, for forward alone: how many splits are done
     cleared: Tensor | None = None  # flags and counters, which are zeros before forward
@@ -36,73 +37,81 @@ def pitch_of(count: int) -> int:
     return _rounded(count) + PADDING
 
 
-def _num_flags(pairs: Pairs) -> int:
-    """Words of flags."""
-    columns = pairs.num_columns + (pairs.num_rows if pairs.within else 0)
-    return -(-pairs.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS) if pairs.statistic.sparse else 0
+def saved_size(shape: Shape) -> int:
+    """Numbers of what ``split`` takes apart. Of symbols, too, for the compiler."""
+    rows, columns, *words = _sizes(shape)
+    return rows + columns + -(-4 * sum(map(_rounded, words)) // shape.dtype.itemsize)
 
 
-def saved_size(pairs: Pairs) -> int:
-    """Numbers of what ``split`` takes apart."""
-    rows, columns, *words = _sizes(pairs)
-    return rows + columns + -(-4 * sum(map(_rounded, words)) // pairs.dtype.itemsize)
-
-
-def split(pairs: Pairs, saved: Tensor) -> Saved:
+def split(shape: Shape, saved: Tensor) -> Saved:
     """Take the tensor apart."""
-    rows, columns, *counts = _sizes(pairs)
-    words = saved[rows + columns :].view(torch.int32)
-    starts = list(accumulate(map(_rounded, counts), initial=0))
-    of_labels, of_order, of_flags, counters = (
-        words[start : start + count] if count else None for start, count in zip(starts, counts, strict=False)
-    )
+    numbers, words, num_flags = _places(shape)
+    rows, columns, rest = saved.split_with_sizes(numbers)
+    labels, order, cleared = rest.view(torch.int32).split_with_sizes(words)
+    flags, counters = cleared.split_with_sizes(num_flags) if num_flags[0] else (None, cleared)
     return Saved(
-        saved[:rows].view(1 + pairs.statistic.num_row_values, -1) if rows else None,
-        saved[rows : rows + columns].view(1 + pairs.statistic.reads_weights, -1),
-        of_labels,
-        of_order,
-        of_flags,
+        rows.view(1 + shape.statistic.num_row_values, -1) if numbers[0] else None,
+        columns.view(1 + shape.statistic.reads_weights, -1),
+        labels if words[0] else None,
+        order if words[1] else None,
+        flags,
         counters,
-        words[starts[2] : starts[4]],
+        cleared,
     )
 
 
-def has_small_labels(pairs: Pairs) -> bool:
+def has_small_labels(shape: Shape) -> bool:
     """Whether rows have labels that can be told apart in 32 bits: numbers of columns, or ranks among points."""
-    given = pairs.statistic.reads_labels and pairs.column_labels is not None
-    return pairs.within or (pairs.row_labels is not None and not given)
+    given = shape.statistic.reads_labels and shape.has_column_labels
+    return shape.within or (shape.has_row_labels and not given)
 
 
-def _sizes(pairs: Pairs) -> tuple[int, int, int, int, int, int]:
+@lru_cache(maxsize=REMEMBERED)
+def _places(shape: Shape) -> tuple[list[int], list[int], list[int]]:
+    """Numbers of rows, of columns and of the rest; words of labels, of order and of what is cleared; and of that, of
+    flags and of counters."""
+    rows, columns, *words = _sizes(shape)
+    labels, order, flags, counters = map(_rounded, words)
+    rest = saved_size(shape) - rows - columns
+    return [rows, columns, rest], [labels, order, flags + counters], [flags, counters]
+
+
+def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int]:
     """Of rows, columns, labels, order, flags, counters."""
-    statistic, count = pairs.statistic, pairs.num_rows
-    labels = count if has_small_labels(pairs) else 0
+    statistic, count = shape.statistic, shape.num_rows
+    labels = count if has_small_labels(shape) else 0
     blocks = -(-count * statistic.views // COUNTED_ROWS)
-    if pairs.within:
-        points = count + pairs.num_columns
-        return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, _num_flags(pairs), blocks
+    if shape.within:
+        points = count + shape.num_columns
+        return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, _num_flags(shape), blocks
     rows = (1 + statistic.num_row_values) * pitch_of(count * statistic.views)
-    return rows, (1 + statistic.reads_weights) * pitch_of(pairs.num_columns), labels, 0, _num_flags(pairs), blocks
+    return rows, (1 + statistic.reads_weights) * pitch_of(shape.num_columns), labels, 0, _num_flags(shape), blocks
+
+
+def _num_flags(shape: Shape) -> int:
+    """Words of flags."""
+    columns = shape.num_columns + (shape.num_rows if shape.within else 0)
+    return -(-shape.num_rows // FLAG_ROWS) * -(-columns // WORD_COLUMNS) if shape.statistic.sparse else 0
 
 
 def _rounded(count: int) -> int:
     return -(-count // 128) * 128
 
 
-def closed_size(pairs: Pairs) -> int:
+def closed_size(shape: Shape) -> int:
     """Numbers of what ``split_closed`` takes apart."""
-    return sum(_closed_sizes(pairs)) * WIDE.itemsize // pairs.dtype.itemsize
+    return sum(_closed_sizes(shape)) * WIDE.itemsize // shape.dtype.itemsize
 
 
-def split_closed(pairs: Pairs, saved: Tensor) -> tuple[Saved, Tensor]:
+def split_closed(shape: Shape, saved: Tensor) -> tuple[Saved, Tensor]:
     """Take what the closed form keeps apart, all float64 but small labels: the parts above, and the mean of the unit
     columns above the matrix of their products, (D + 1, D)."""
-    rows, columns, labels, sums = saved.view(WIDE).split(_closed_sizes(pairs))
-    parts = Saved(rows[None], columns[None], labels.view(torch.int32)[: pairs.num_rows], None, None)
-    return parts, sums.view(pairs.dim + 1, pairs.dim)
+    rows, columns, labels, sums = saved.view(WIDE).split(_closed_sizes(shape))
+    parts = Saved(rows[None], columns[None], labels.view(torch.int32)[: shape.num_rows], None, None)
+    return parts, sums.view(shape.dim + 1, shape.dim)
 
 
-def _closed_sizes(pairs: Pairs) -> tuple[int, int, int, int]:
+def _closed_sizes(shape: Shape) -> tuple[int, int, int, int]:
     """Of rows, columns, labels and sums."""
-    rows = pitch_of(pairs.num_rows)
-    return rows, pitch_of(pairs.num_columns), rows // 2, (pairs.dim + 1) * pairs.dim
+    rows = pitch_of(shape.num_rows)
+    return rows, pitch_of(shape.num_columns), rows // 2, (shape.dim + 1) * shape.dim

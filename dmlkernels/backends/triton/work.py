@@ -5,37 +5,37 @@ from __future__ import annotations
 import torch
 
 from dmlkernels.backends.autocast import is_mixed
-from dmlkernels.backends.pairs import Pairs
+from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Architecture, Work
 from dmlkernels.backends.triton.precision import first_precision, second_precision
 
 
-def operand_of(pairs: Pairs) -> torch.dtype:
+def operand_of(shape: Shape) -> torch.dtype:
     """Type that vectors are multiplied in; points are joined in it."""
-    same = pairs.columns is None or pairs.columns.dtype == pairs.rows.dtype
-    return pairs.rows.dtype if same else pairs.dtype
+    return shape.row_type if shape.column_type in (None, shape.row_type) else shape.dtype
 
 
-def forward_work(pairs: Pairs, arch: Architecture) -> Work:
-    """Of the scores."""
-    return _work(pairs, first_precision(epilogue_of(pairs.statistic), arch, _is_mixed(pairs)))
+def forward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
+    """Of the scores; ``matmul`` as in ``precision``."""
+    return _work(shape, first_precision(epilogue_of(shape.statistic), arch, _is_mixed(shape), matmul))
 
 
-def backward_work(pairs: Pairs, arch: Architecture) -> Work:
+def backward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores and of either gradient."""
-    return _work(pairs, second_precision(epilogue_of(pairs.statistic), operand_of(pairs), arch, _is_mixed(pairs)))
+    epilogue, operand = epilogue_of(shape.statistic), operand_of(shape)
+    return _work(shape, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
 
 
-def _work(pairs: Pairs, precision: str) -> Work:
-    statistic = pairs.statistic
-    given = statistic.reads_labels and pairs.column_labels is not None
+def _work(shape: Shape, precision: str) -> Work:
+    statistic = shape.statistic
+    given = statistic.reads_labels and shape.has_column_labels
     return Work(
-        pairs.dim, operand_of(pairs), epilogue_of(statistic).live_tiles, statistic.group, precision,
-        given, pairs.within, statistic.views,
+        shape.dim, operand_of(shape), epilogue_of(statistic).live_tiles, statistic.group, precision,
+        given, shape.within, statistic.views,
     )  # fmt: skip
 
 
-def _is_mixed(pairs: Pairs) -> bool:
+def _is_mixed(shape: Shape) -> bool:
     """Whether halves meet float32, be it in points that are float32 together."""
-    return pairs.mixed or (pairs.columns is not None and is_mixed(pairs.rows.dtype, pairs.columns.dtype))
+    return shape.mixed or (shape.column_type is not None and is_mixed(shape.row_type, shape.column_type))

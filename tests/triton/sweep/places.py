@@ -14,10 +14,11 @@ from torch import Tensor
 
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.pairs import Forward, Pairs
-from dmlkernels.backends.triton import launch, plan
+from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.plan import Architecture, next_power_of_2
 from dmlkernels.backends.triton.saved import FLAG_ROWS
 from dmlkernels.backends.triton.tiles import TABLE, Key, Tiles
+from tests.triton.common import forget_schedules
 from tests.triton.launches import make_pairs
 from tests.triton.predict.__main__ import POINTS, SHAPE, TYPES
 
@@ -105,15 +106,9 @@ def run(place: Place, pairs: Pairs, forward: Forward, gradient: Tensor, arch: Ar
 def in_table(place: Place, tiles: Tiles | None, arch: Architecture) -> Iterator[None]:
     """Have this row in the table within a block, or leave it as it is."""
     with mock.patch.dict(TABLE, {} if tiles is None else {place.key(arch.number): tiles}):
-        _forget()
+        forget_schedules()
         yield
-    _forget()
-
-
-def _forget() -> None:
-    """Have tiles looked up anew."""
-    plan.forward_tiles.cache_clear()
-    plan.backward_tiles.cache_clear()
+    forget_schedules()
 
 
 def filled(pairs: Pairs, device: str) -> Pairs:

@@ -23,7 +23,7 @@ def screen(place: Place, tiles: Tiles | None, target: str) -> Prediction | None:
     torch.set_num_threads(1)
     arch, pairs = TARGETS[target][1], place.pairs()
     statistics = pairs.rows.new_empty(pairs.num_rows, pairs.statistic.width, dtype=pairs.dtype)
-    forward = Forward(statistics, statistics.new_empty(saved_size(pairs)))
+    forward = Forward(statistics, statistics.new_empty(saved_size(pairs.shape)))
     with in_table(place, tiles, arch), launched(target) as found:
         try:
             run(place, pairs, forward, statistics, arch)

@@ -14,6 +14,7 @@ from dmlkernels.backends.triton.formulas.decidability import (
     decidability_slope_kernel,
 )
 from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, slope_kernel, value_kernel
+from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.layout import split_numbers
 
 BLOCK = 1024  # rows at a time
@@ -43,7 +44,8 @@ def forward(
             programs = min(MOST_PROGRAMS.value, cdiv(num_rows, ROWS_OF_PROGRAM))
         # What each finds of each term, and behind it a counter of programs.
         parts_found = None if programs == 1 else state.new_zeros(2 * functions.terms * MOST_PROGRAMS.value + 1)
-        value_kernel[(programs,)](
+        launch(
+            value_kernel, (programs,),
             statistics, values, added, labels, weight, poison, loss, state, parts_found,
             num_rows, 0 if added is None else added.numel(), split_numbers(numbers),
             VALUE=functions.value, TERMS=functions.terms, MEAN=mean, READ=functions.read_of(width), WIDTH=width,
@@ -52,7 +54,8 @@ def forward(
     else:
         assert added is None, "nothing is added to a formula of moments"
         form, joined = _decidability(formula, numbers)
-        decidability_kernel[(1,)](
+        launch(
+            decidability_kernel, (1,),
             statistics, labels, poison, loss, parts, state, num_rows, split_numbers(numbers),
             FORM=form, FUSED=joined, MEAN=mean, WIDTH=width, BLOCK=BLOCK,
         )  # fmt: skip
@@ -77,7 +80,8 @@ def backward(
     grid = (cdiv(num_rows, BLOCK),)
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
-        slope_kernel[grid](
+        launch(
+            slope_kernel, grid,
             statistics, values, labels, weight, state, gradient, out, of_values if needs_values else None, num_rows,
             split_numbers(numbers), SLOPE=functions.slope, TERM=functions.term_of(width + _width(values)),
             READ=functions.read_of(width), WIDTH=width, GIVEN=_width(values), BLOCK=BLOCK,
@@ -85,9 +89,10 @@ def backward(
     else:
         _, joined = _decidability(formula, numbers)
         samples = int(numbers[SAMPLES.value]) if joined else 0
-        decidability_slope_kernel[grid](
-            statistics, state, gradient, out, num_rows, samples, FUSED=joined, WIDTH=width, BLOCK=BLOCK
-        )
+        launch(
+            decidability_slope_kernel, grid,
+            statistics, state, gradient, out, num_rows, samples, FUSED=joined, WIDTH=width, BLOCK=BLOCK,
+        )  # fmt: skip
     return out, of_values
 
 

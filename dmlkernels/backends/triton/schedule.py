@@ -1,0 +1,126 @@
+"""What is launched for pairs of one shape, found out once: a training has few shapes, and many steps.
+
+A pure function of the shape, the device and the precision that is set, so it is remembered. Nothing of it is memory.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
+from dmlkernels.backends.pairs import Shape
+from dmlkernels.backends.triton.epilogues import epilogue_of
+from dmlkernels.backends.triton.kernels.backward import COLUMNS
+from dmlkernels.backends.triton.kernels.blocks import Layout, Values
+from dmlkernels.backends.triton.kernels.scalars import coded
+from dmlkernels.backends.triton.layout import borders, split_numbers
+from dmlkernels.backends.triton.plan import REMEMBERED, Architecture, backward_tiles, forward_tiles, next_power_of_2
+from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS, saved_size
+from dmlkernels.backends.triton.work import backward_work, forward_work
+
+
+class Plan(NamedTuple):
+    """A launch of the forward kernel, or of the backward kernel for one side."""
+
+    grid: tuple[int, ...]  # the last axis is of splits
+    sizes: tuple[int, int]  # vectors that programs own, and that they stream
+    partial: tuple[int, int, int] | None  # shape of what splits find; None if there is one
+    borders: tuple[int, ...]
+    hyper: tuple[float, ...]  # numbers of the statistic
+    constants: dict[str, Any]
+
+
+class Forward(NamedTuple):
+    """Forward's launch, and what goes before it."""
+
+    saved_size: int
+    precision: str
+    kernel: Plan
+
+
+@lru_cache(maxsize=REMEMBERED)
+def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Forward:
+    """Of the forward kernel; ``matmul`` is the precision of products of float32 that is set."""
+    statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
+    rows, columns = _sizes(shape)
+    work = forward_work(shape, arch, matmul)
+    tiles = forward_tiles(work, arch, rows)
+    neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
+    blocks = cdiv(_row_places(shape), tiles.M)
+    limit = max(MEMORY_FLOOR, (rows + columns) * shape.dim)
+    count = num_splits(blocks, columns, tiles.N, arch.multiprocessors, rows * len(neutral), limit)
+    constants = {
+        "FOLD": epilogue.fold, "MASK": epilogue.mask, "FINISH": epilogue.finish, "READY": epilogue.ready,
+        "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
+        "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape),
+        "PRECISION": work.precision, "DIM": shape.dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
+        **tiles.options(),
+    }  # fmt: skip
+    partial = None if count == 1 else (count, rows, len(neutral))
+    plan = Plan((blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), constants)
+    return Forward(saved_size(shape), work.precision, plan)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) -> Plan:
+    """Of the backward kernel for one side: ROWS, COLUMNS, or BOTH if rows are columns, too."""
+    statistic, epilogue, dim = shape.statistic, epilogue_of(shape.statistic), shape.dim
+    owned, streamed = _sizes(shape)
+    of_borders, places, has_flags = borders(shape), _row_places(shape), statistic.sparse
+    if side == COLUMNS:
+        if shape.within:  # only those that are not rows, too
+            owned, streamed = shape.num_columns, shape.num_rows
+            row, first, second = of_borders
+            of_borders = (row, first - shape.num_rows, second - shape.num_rows)
+            has_flags = False
+        else:
+            owned, streamed = streamed, owned
+        places = owned // statistic.group * next_power_of_2(statistic.group)
+    work = backward_work(shape, arch, matmul)
+    tiles = backward_tiles(work, arch, side == COLUMNS)
+    if has_flags:
+        row_tile, column_tile = (tiles.N, tiles.M) if side == COLUMNS else (tiles.M, tiles.N)
+        assert row_tile <= FLAG_ROWS and column_tile <= WORD_COLUMNS, "a tile asks for one word of flags"
+    blocks, slices = cdiv(places, tiles.M), cdiv(dim, tiles.SLICE)
+    limit = max(MEMORY_FLOOR, (owned + streamed) * dim)
+    count = num_splits(blocks * slices, streamed, tiles.N, arch.multiprocessors, owned * dim, limit)
+    given = statistic.num_row_values
+    num_values = given + epilogue.num_values
+    num_plain = num_values if epilogue.num_plain is None else given + epilogue.num_plain
+    constants = {
+        "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
+        "LAYOUT": _layout(shape), "SIDE": side, "PARTIAL": count > 1, "PRECISION": work.precision, "DIM": dim,
+        "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D, "SLICE": tiles.SLICE,
+        **tiles.options(),
+    }  # fmt: skip
+    partial = None if count == 1 else (count, owned, dim)
+    return Plan((blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), constants)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def hyper_of(shape: Shape) -> tuple[float, ...]:
+    """Numbers of the statistic, as kernels take them."""
+    return split_numbers(tuple(epilogue_of(shape.statistic).hyper(shape.statistic)))
+
+
+def _sizes(shape: Shape) -> tuple[int, int]:
+    """Vectors that are rows, and those that they meet."""
+    if shape.within:
+        return shape.num_rows, shape.num_rows + shape.num_columns
+    return shape.num_rows * shape.statistic.views, shape.num_columns
+
+
+def _row_places(shape: Shape) -> int:
+    """Places of rows in tiles: views are taken eight rows at a time."""
+    rows = shape.num_rows * shape.statistic.views
+    return rows if shape.statistic.views == 1 else -(-rows // 16) * 16
+
+
+def _layout(shape: Shape) -> Layout:
+    """What the kernels know of the vectors when they are compiled."""
+    statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
+    return Layout(
+        statistic.group, statistic.views, shape.within, statistic.reads_labels, epilogue.segmented,
+        epilogue.same_scores,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Launches that are remembered are those that Triton would make."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from dmlkernels.backends.triton import labels, launcher
+from dmlkernels.backends.triton.availability import interpreted
+from tests.losses import LOSSES, Loss
+from tests.triton.host_time import make_problem, without_driver
+
+pytestmark = pytest.mark.skipif(interpreted(), reason="nothing is compiled")
+Told = tuple[Any, ...]
+
+
+def described(value: Any) -> Any:
+    """What an argument is, but for where a tensor lies."""
+    return (value.shape, value.stride(), value.dtype) if isinstance(value, Tensor) else value
+
+
+def launches(loss: Loss, remembers: bool) -> list[Told]:
+    """What the driver is told in the third step, by when all is compiled."""
+    told: list[Told] = []
+
+    def note(compiled: str, x: int, y: int, z: int, stream: int, function: None, packed: None, *rest: Any) -> None:
+        told.append((compiled, (x, y, z), stream, function, packed, [described(value) for value in rest[3:]]))
+
+    given = make_problem()
+    with without_driver(note), mock.patch.object(launcher, "_remembers", remembers):
+        for _ in range(3):
+            told.clear()
+            loss(given).backward()
+    return told
+
+
+@pytest.mark.usefixtures("tiles_only")
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_the_driver_is_told_what_triton_tells_it(loss: Loss) -> None:
+    ours, tritons = launches(loss, True), launches(loss, False)
+    assert len(ours) > 3
+    assert ours == tritons
+
+
+def test_arguments_of_another_kind_are_compiled_for() -> None:
+    """Unaligned labels, of which one count is 1, and back."""
+    aligned, unaligned = torch.arange(9)[:8], torch.arange(9)[1:]
+    asked = [(aligned, 20), (unaligned, 20), (aligned[:1], 20), (aligned.int(), 20), (aligned, 20), (unaligned, 20)]
+
+    def compiled(remembers: bool) -> list[str]:
+        told: list[str] = []
+        with (
+            without_driver(lambda name, *rest: told.append(name)),
+            mock.patch.object(launcher, "_remembers", remembers),
+        ):
+            for _ in range(2):
+                for given, classes in asked:
+                    labels.resolve(given, None, classes, -100, False)
+        return told
+
+    ours = compiled(True)
+    assert ours == compiled(False)
+    assert len(set(ours)) == 3, "the number of labels is not compiled for"
+
+
+def test_other_constants_are_compiled_for() -> None:
+    told: list[str] = []
+    given = torch.arange(8)
+    with without_driver(lambda name, *rest: told.append(name)):
+        for joined in (False, True, False, True):
+            labels.resolve(given, None, 20, -100, joined)
+    assert told[0] == told[2] != told[1] == told[3]
