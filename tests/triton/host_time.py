@@ -43,6 +43,16 @@ DRIVER = SimpleNamespace(
 )  # fmt: skip
 
 
+class _Kernel(CompiledKernel):
+    """As if compiled; ``run`` is told what the driver would be."""
+
+    def __init__(self, run: Callable[..., None]) -> None:
+        self.module, self.function, self.packed_metadata, self.name, self.src, self._run = *(None,) * 3, "", None, run
+
+    def _init_handles(self) -> None:
+        """Load nothing."""
+
+
 @contextmanager
 def without_driver(launched: Callable[..., None] = lambda *args: None) -> Iterator[None]:
     """Have CPU tensors take a GPU's way in a block, up to the driver: ``launched`` gets a name of what Triton would
@@ -50,10 +60,7 @@ def without_driver(launched: Callable[..., None] = lambda *args: None) -> Iterat
 
     def compile_nothing(self: JITFunction[Any], key: str, signature: Any, device: int, *args: Any) -> CompiledKernel:
         _ = self.cache_key  # finds the globals that each launch compares
-        kernel: CompiledKernel = object.__new__(CompiledKernel)
-        run = partial(launched, f"{self.__name__} {key}")
-        vars(kernel).update(module=object(), function=None, packed_metadata=None, name="", src=None, _run=run)
-        self.device_caches[device][0][key] = kernel
+        kernel = self.device_caches[device][0][key] = _Kernel(partial(launched, f"{self.__name__} {key}"))
         return kernel
 
     with ExitStack() as stack:
