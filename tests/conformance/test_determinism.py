@@ -35,6 +35,7 @@ def sizable() -> Problem:
     return large_problem(1024, 200, 36, torch.float32)
 
 
+@pytest.mark.sampled(2)
 @every_loss
 def test_repeatable(loss: Loss, backend: str) -> None:
     problem = sizable()
@@ -45,6 +46,7 @@ def test_repeatable(loss: Loss, backend: str) -> None:
         assert equal(ours(loss, problem, backend), first)
 
 
+@pytest.mark.sampled(2)
 @every_loss
 def test_the_same_from_several_python_threads(loss: Loss, backend: str) -> None:
     problem = sizable()

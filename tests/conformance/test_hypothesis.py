@@ -40,6 +40,7 @@ def cut(rows: int, elements: int, closed_form: bool) -> Iterator[None]:
         yield
 
 
+@pytest.mark.sampled(2)
 @every_loss
 @bounded
 @given(cases(vast=True), seeds, st.integers(1, 30), st.integers(1, 400), st.booleans())
@@ -63,6 +64,7 @@ def test_fields_of_any_decay(loss: Loss, backend: str, case: Case, seed: int, op
     assert_close(ours(drawn, problem, backend), truth(drawn, problem), problem, tolerance)
 
 
+@pytest.mark.sampled(2)
 @every_loss
 @bounded
 @given(cases(), seeds, st.sampled_from([torch.float16, torch.bfloat16, torch.float32]), st.booleans())
@@ -99,6 +101,7 @@ def same(loss: Loss, problem: Problem, backend: str, changed: Problem) -> tuple[
     return before, after
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if not loss.reads_norms], ids=str)
 @bounded
 @given(cases(), seeds)
@@ -114,6 +117,7 @@ def test_length_of_rows_does_not_matter(loss: Loss, backend: str, case: Case, se
     assert_close(after._replace(gradients=rescaled), before, problem, tolerance_of(loss, problem))
 
 
+@pytest.mark.sampled(2)
 @every_loss
 @bounded
 @given(cases(), seeds)

@@ -21,6 +21,7 @@ def bytes_of(*tensors: Tensor) -> int:
     return sum(storages.values())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("loss", EVERY, ids=str)
 def test_bytes_saved_for_backward(loss: Loss, backend: str, dtype: torch.dtype) -> None:

@@ -108,12 +108,13 @@ def test_compiles_into_one_graph(loss: Loss, backend: str, fresh_compiler: None)
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, backend, "aot_eager"), backend)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("loss", BRANCHES, ids=str)
 def test_branches_compile_into_one_graph(loss: Loss, fresh_compiler: None) -> None:
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, "torch", "aot_eager"), "torch")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", [PD, FUSED, SOFT_TRIPLE], ids=str)
 def test_compiles_for_any_shape_at_once(loss: Loss, fresh_compiler: None) -> None:
     backend = "torch"  # the compiler sees the same ops with any
@@ -133,13 +134,6 @@ def test_compiles_with_an_option_that_varies(backend: str, fresh_compiler: None)
 
 def test_inductor(backend: str, fresh_compiler: None) -> None:
     equal(SOFTMAX, make_problem("plain", torch.float32), compiled(SOFTMAX, backend, "inductor"), backend)
-
-
-@every_loss
-def test_no_graph_break(loss: Loss, fresh_compiler: None) -> None:
-    problem = make_problem("plain", torch.float32)
-    found = torch._dynamo.explain(lambda: loss(problem, "torch"))()
-    assert found.graph_break_count == 0 and found.graph_count == 1
 
 
 @every_branch

@@ -37,7 +37,7 @@ _PAIRS = [(loss, case) for loss in LOSSES for case in CASES if is_determined(los
 _HALF_PAIRS = [(loss, case) for loss, case in _PAIRS if case.fits_half and loss in WAYS]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("loss", "case"), _PAIRS, ids=str)
 def test_float32(loss: Loss, case: Case, backend: str) -> None:
     problem = make_problem(case, torch.float32)

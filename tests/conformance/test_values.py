@@ -44,7 +44,7 @@ def test_every_branch(loss: Loss, case: Case, backend: str) -> None:
     check(loss, case, backend)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @_pairs(WAYS, CASES)
 def test_small_tiles(loss: Loss, case: Case, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_small(monkeypatch, case)
@@ -52,7 +52,7 @@ def test_small_tiles(loss: Loss, case: Case, backend: str, monkeypatch: pytest.M
     check(loss, case, backend)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @_pairs(tuple(loss for loss in EVERY if loss.quadratic), CASES)
 @pytest.mark.parametrize("small", [False, True], ids=["whole", "small_blocks"])
 def test_closed_form(loss: Loss, case: Case, backend: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:

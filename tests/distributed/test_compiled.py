@@ -70,6 +70,7 @@ def compare(place: Place, names: list[str], parts: str, layout: str, compiler: s
     return wrong
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting[:3])))
 def test_one_graph_has_the_bits_of_many(world: World, setting: tuple[int, str, str, list[str]]) -> None:
     size, parts, layout, names = setting

@@ -66,6 +66,7 @@ def _applies(loss: Loss, case: str, setting: Setting) -> bool:
     return loss.applies(NAMED[case])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting[:3])))
 def test_ranks_agree_with_one_process(world: World, setting: Setting, pytestconfig: pytest.Config) -> None:
     """What ranks exchange does not depend on the backend: one case of each setting takes torch, the other native.

@@ -21,6 +21,7 @@ def counted(place: Place, step: Step) -> dict[str, list[Call]]:
     return {name: count(name, step, place.rank, place.group, mesh) for name in names}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("ranks", "sharded", "replicas"),
     [*((ranks, sharded, 1) for ranks in (1, 2, 3, 4) for sharded in (False, True)), (4, True, 2)],

@@ -162,7 +162,7 @@ def train_together(place: Place, name: str) -> tuple[Tensor, list[Tensor]]:
     return values, [weight.detach() for weight in weights]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("setup", [setup for setup in SETUPS if not setup.bfloat16], ids=lambda setup: setup.name)
 def test_training_ends_where_one_process_does(world: World, setup: Setup, size: int) -> None:
@@ -179,6 +179,7 @@ def joined(weights: list[Tensor]) -> Tensor:
     return torch.cat([weight.detach().flatten().double() for weight in weights])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("setup", [setup for setup in SETUPS if setup.bfloat16], ids=lambda setup: setup.name)
 def test_ranks_round_no_worse_than_one_process(world: World, setup: Setup, size: int) -> None:

@@ -32,7 +32,7 @@ def assert_same_rows_are_bad(ours: Tensor, theirs: Tensor) -> None:
     assert torch.equal(ours.isnan().any(1), theirs.isnan().any(1))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @each_problem
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_equals_torch(name: str, size: tuple[int, int, int]) -> None:
@@ -40,7 +40,7 @@ def test_equals_torch(name: str, size: tuple[int, int, int]) -> None:
     assert_same(run(problem, "native"), run(problem, "torch"), 1e-11)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @each_problem
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_float32_is_as_good_as_torch(name: str, size: tuple[int, int, int]) -> None:
@@ -73,7 +73,7 @@ def test_half_inputs(name: str, dtype: torch.dtype) -> None:
     assert_same([x.float() for x in ours[1:]], [x.float() for x in theirs[1:]], 2 * torch.finfo(dtype).eps)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @each_problem
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_repeats_bit_for_bit(name: str, count: int, threads: int) -> None:

@@ -42,6 +42,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("config", CONFIGS)
 def test_recipe_runs_end_to_end(data: Folder, tmp_path: Path, config: str) -> None:
     layout = config.rpartition("_")[2]

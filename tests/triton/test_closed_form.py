@@ -143,7 +143,7 @@ def test_guard_bands(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(stand_in.launches > 0 for stand_in in stand_ins)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.skipif(interpreted(), reason="compiles")
 @pytest.mark.parametrize("rows", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dim", [100, 512])

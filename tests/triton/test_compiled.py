@@ -40,6 +40,7 @@ def test_odd_vectors(target: str) -> None:
     assert all(one.shared <= SHARED[target] for one in found)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["row_logsumexp", "divergence", "field", "fused"])
 def test_a_last_partial_batch_compiles_nothing(kind: str) -> None:
     """Its kernels are those of the batches before, whatever its length is divisible by."""

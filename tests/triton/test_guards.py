@@ -66,7 +66,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     return stand_ins
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("tiles_only")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", KINDS)

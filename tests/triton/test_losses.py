@@ -27,6 +27,7 @@ def test_float64(loss: Loss, case: Case) -> None:
     assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
 
 
+@pytest.mark.sampled(2)
 @_pairs((*SHARING, *BRANCHES), tuple(NAMED[name] for name in BRANCH_CASES))
 def test_branches(loss: Loss, case: Case) -> None:
     """With the closed form where it is cheaper."""

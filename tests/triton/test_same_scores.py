@@ -112,6 +112,7 @@ def test_to_the_last_bit(
         torch.testing.assert_close(ours.double(), exact, rtol=0, atol=8 * torch.finfo(dtype).eps)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("detach_targets", [False, True], ids=["exact", "detached"])
 @pytest.mark.parametrize("dim", [16, 24, 64])
 @pytest.mark.parametrize(("temperature", "distance"), [(0.02, 1e-4), (0.02, 1e-3), (0.05, 1e-2)])

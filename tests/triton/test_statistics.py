@@ -17,12 +17,14 @@ every_statistic = pytest.mark.parametrize("kind", KINDS)
 pytestmark = pytest.mark.usefixtures("tiles_only")
 
 
+@pytest.mark.sampled(2)
 @every_statistic
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_agrees_with_torch(kind: str, dtype: torch.dtype) -> None:
     assert_agrees(every_kind(Maker(dtype=dtype))[kind], TOLERANCE[dtype])
 
 
+@pytest.mark.sampled(2)
 @every_statistic
 def test_shares_merge(kind: str, many_splits: None) -> None:
     """Columns, and in backward either side, split over several programs."""
@@ -72,6 +74,7 @@ def test_classes_of_many_centers(centers: int) -> None:
     assert_agrees(Maker(9, 3 * centers, 20, torch.float32).to_columns(SoftTriple(20.0, 0.1, float(centers))), 2e-5)
 
 
+@pytest.mark.sampled(2)
 @every_statistic
 def test_repeats_bit_for_bit(kind: str, many_splits: None) -> None:
     pairs = every_kind(Maker(21, 40, 9, torch.float32))[kind]
@@ -80,6 +83,7 @@ def test_repeats_bit_for_bit(kind: str, many_splits: None) -> None:
         assert (one is None and other is None) or torch.equal(one, other)
 
 
+@pytest.mark.sampled(2)
 @every_statistic
 def test_a_nan_is_passed_on(kind: str) -> None:
     """A row that is not finite spoils its own statistics and gradient, and never looks plausible."""
@@ -92,6 +96,7 @@ def test_a_nan_is_passed_on(kind: str) -> None:
         assert found.rows is not None and found.rows[..., 0, :].isnan().any()
 
 
+@pytest.mark.sampled(2)
 @every_statistic
 def test_ignored_rows_may_hold_anything(kind: str) -> None:
     pairs = every_kind(Maker(dtype=torch.float32))[kind]

@@ -54,7 +54,7 @@ def same(first: Outcome, second: Outcome) -> bool:
     return all((x is None and y is None) or x.view(torch.uint8).equal(y.view(torch.uint8)) for x, y in pairs)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_kind
 @each_type
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -62,7 +62,7 @@ def test_one_launch(kind: str, size: tuple[int, int, int], dtype: torch.dtype) -
     assert_agrees(every_kind(Maker(*size, dtype=dtype))[kind])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_kind
 @each_type
 @pytest.mark.parametrize("size", SIZES[1:], ids=str)
@@ -78,7 +78,7 @@ def test_splits(kind: str, dtype: torch.dtype, many_splits: None) -> None:
     assert_agrees(every_kind(Maker(66, 131, 40, dtype))[kind])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @each_kind
 @each_type
 def test_order_of_threads_does_not_matter(kind: str, dtype: torch.dtype, engine: ModuleType) -> None:
@@ -91,6 +91,7 @@ def test_order_of_threads_does_not_matter(kind: str, dtype: torch.dtype, engine:
     assert same(found[0], found[1]) and same(found[0], found[2])
 
 
+@pytest.mark.sampled(2)
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_order_does_not_matter_to_shares(kind: str, dtype: torch.dtype, engine: ModuleType, many_splits: None) -> None:
@@ -109,6 +110,7 @@ def test_mixed_types_are_computed_in_the_wider(kind: str) -> None:
     assert_agrees(replace(pairs, rows=pairs.rows.float()))
 
 
+@pytest.mark.sampled(2)
 @each_kind
 @each_type
 def test_any_layout(kind: str, dtype: torch.dtype) -> None:
