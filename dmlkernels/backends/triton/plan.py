@@ -41,6 +41,11 @@ class Work(NamedTuple):
     within: bool = False
     views: int = 1
 
+    @property
+    def cuts(self) -> bool:
+        """Whether tensor cores take only the first bits of every number: see ``load_scored``."""
+        return self.precision == "tf32" and self.operand == torch.float32
+
 
 def next_power_of_2(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
@@ -67,7 +72,9 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
     tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
     if owned <= 64 and tiles.M == 128:  # half as many rows, by half as many warps
-        tiles = tiles._replace(M=64, num_warps=tiles.num_warps // 2, registers=0)
+        # Float32 goes through registers to tensor cores, and each thread has to take twice as much of it there.
+        n = min(tiles.N, 64) if work.operand.itemsize == 4 else tiles.N
+        tiles = tiles._replace(M=64, N=n, num_warps=tiles.num_warps // 2, registers=0)
     return tiles._replace(N=max(tiles.N, next_power_of_2(work.group)))
 
 
@@ -76,6 +83,8 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
     tiles = _from_table(work, arch, "columns" if owns_columns else "rows")
     tiles = tiles or _backward_fallback(work, arch, owns_columns)
+    if work.dim <= tiles.BLOCK_D:  # whole vectors are multiplied, so that is what is summed up
+        tiles = tiles._replace(SLICE=tiles.BLOCK_D)
     group = next_power_of_2(work.group)
     return tiles._replace(M=max(tiles.M, group)) if owns_columns else tiles._replace(N=max(tiles.N, group))
 
@@ -152,6 +161,8 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
             m, n, warps = 32, 32, 4
         elif arch.number >= 100 or work.live_tiles == 4:
             warps = 8
+    if owns_columns and size == 4 and work.live_tiles >= 3 and arch.number < 90 and work.dim <= block_d:
+        m = 32
     if size == 2 and work.live_tiles == 2 and arch.number < 90:
         if work.within and slice_d > block_d:
             n = 16
