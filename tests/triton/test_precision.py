@@ -3,6 +3,8 @@ tf32, and half products under autocast against dense autocast."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product as product_of
 from typing import Any
 
@@ -18,17 +20,18 @@ import triton.language as tl
 
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.autocast import is_mixed
-from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton import launch, precision
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.epilogues.field import FIELD
 from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32, rounded_to_tf32
 from dmlkernels.backends.triton.plan import Architecture, Work, backward_tiles, forward_tiles
 from dmlkernels.backends.triton.precision import first_precision, second_precision
+from dmlkernels.statistics import LogSumExp
 from tests.losses import FIELD as FIELD_LOSS
 from tests.losses import FUSED as FUSED_LOSS
 from tests.losses import SOFTMAX, Loss
-from tests.triton.common import DEVICE
+from tests.triton.common import DEVICE, Maker, outcome, upstream, widen
 from tests.triton.counted import SMALL, make_problem
 from tests.triton.counting import count
 
@@ -117,6 +120,51 @@ def test_numbers_that_are_cut_leave_no_bias() -> None:
     ours = loss(tf32(cut(x) / cut(x).norm(dim=1, keepdim=True)), cut(w), cut(w).norm(dim=1))
     assert abs(naive - true) > 2e-3 * true
     assert abs(ours - true) < 3e-4 * true
+
+
+@pytest.fixture
+def _cut(scheduled: Callable[[str, Any], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The interpreter multiplies exactly, but vectors are cut as if by tensor cores."""
+    monkeypatch.setitem(precision._FAST, "interpreter", "tf32")
+    scheduled("num_splits", lambda *args: 1)
+    with matmul_precision("high"):
+        yield
+
+
+@pytest.mark.skipif(not interpreted(), reason="runs a kernel")
+@pytest.mark.usefixtures("_cut", "tiles_only")
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("dim", [16, 40])
+def test_gradients_of_cut_vectors_have_nothing_along_them(
+    splits: int, dim: int, scheduled: Callable[[str, Any], None]
+) -> None:
+    """Of vectors that lose as much as numbers can. In several slices what is taken off is of unit vectors as they are
+    multiplied, which are rounded."""
+    scheduled("num_splits", lambda *args: splits)
+    maker = Maker(20, 70, dim, torch.float32)
+    pairs = maker.to_columns(LogSumExp(3.0, 3.0))
+    lossy = (pairs.rows.view(torch.int32) | 0x1FFF).view(torch.float32)
+    pairs = replace(pairs, rows=lossy)
+    found = outcome("triton", pairs, upstream(pairs))
+    for gradient, vectors in ((found.rows, pairs.rows), (found.columns, pairs.columns)):
+        assert gradient is not None and vectors is not None
+        gradient, vectors = gradient.double(), cut(vectors).double()
+        along = (gradient * vectors).sum(1).abs()
+        tolerance = 2e-4 if dim > 16 and splits == 1 else 4e-6
+        assert (along <= tolerance * gradient.norm(dim=1) * vectors.norm(dim=1)).all()
+
+
+@pytest.mark.skipif(not interpreted(), reason="runs a kernel")
+@pytest.mark.usefixtures("_cut", "tiles_only")
+def test_float32_beside_float64_is_not_cut() -> None:
+    """Its products are of float64."""
+    pairs = Maker(20, 30, 24, torch.float64).to_columns(LogSumExp(3.0, 3.0))
+    assert pairs.columns is not None
+    pairs = replace(pairs, columns=pairs.columns.float())
+    found, true = (
+        outcome(name, given, upstream(pairs)) for name, given in (("triton", pairs), ("torch", widen(pairs)))
+    )
+    torch.testing.assert_close(found.statistics, true.statistics, rtol=1e-12, atol=0)
 
 
 def test_mixed_operands_run_on_tensor_cores() -> None:

@@ -25,7 +25,7 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     schedule = forward_schedule(pairs.shape, arch, matmul_precision())
     plan = schedule.kernel
     saved = pairs.rows.new_empty(schedule.saved_size, dtype=pairs.dtype)
-    problem = Problem.prepare(pairs, saved, schedule.precision)
+    problem = Problem.prepare(pairs, saved, plan.cut)
     rows, columns = problem.sides()
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
     launch(
@@ -66,6 +66,7 @@ class _Gradient(NamedTuple):
     owned: Vectors
     out: Tensor
     partial: Tensor | None
+    cut: bool  # the norms are of cut vectors
 
 
 def _gradient(
@@ -79,7 +80,7 @@ def _gradient(
         owned.labels, streamed.labels, order, flags, *plan.sizes, strides(owned, streamed), plan.borders,
         plan.hyper, **plan.constants,
     )  # fmt: skip
-    return _Gradient(owned, out, partial)
+    return _Gradient(owned, out, partial, plan.cut)
 
 
 def _combine(problem: Problem, of_rows: _Gradient | None, of_columns: _Gradient | None) -> None:
@@ -100,5 +101,6 @@ def _combine(problem: Problem, of_rows: _Gradient | None, of_columns: _Gradient 
     launch(
         combine_kernel, (sum(cdiv(count, m) for count, _, _ in sizes),),
         *tensors, problem.saved.order, *(coded(*of_side) for of_side in sizes),
-        GROUP=statistic.group, VIEWS=statistic.views, DIM=problem.pairs.dim, M=m, BLOCK_D=block_d,
+        CUT=any(one.cut for one in sides if one), GROUP=statistic.group, VIEWS=statistic.views, DIM=problem.pairs.dim,
+        M=m, BLOCK_D=block_d,
     )  # fmt: skip

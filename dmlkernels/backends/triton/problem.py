@@ -55,13 +55,13 @@ class Problem:
     points: Tensor | None  # (R + C, D) if ``within``, in their order; backward fills them in
 
     @classmethod
-    def prepare(cls, pairs: Pairs, saved: Tensor, precision: str) -> Problem:
-        """For forward, which fills ``saved``; ``precision`` is that of its scores."""
+    def prepare(cls, pairs: Pairs, saved: Tensor, cut: bool) -> Problem:
+        """For forward, which fills ``saved``, with norms of vectors cut to tf32 if ``cut``."""
         statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
         parts = split(pairs.shape, saved)
-        return cls(pairs, parts, layout.prepare(pairs, parts, precision == "tf32"))
+        return cls(pairs, parts, layout.prepare(pairs, parts, cut))
 
     @classmethod
     def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:

@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     partial: tuple[int, int, int] | None  # shape of what splits find; None if there is one
     borders: tuple[int, ...]
     hyper: tuple[float, ...]  # numbers of the statistic
+    cut: bool  # as in Work.cuts
     constants: dict[str, Any]
 
 
@@ -35,7 +36,6 @@ class Forward(NamedTuple):
     """Forward's launch, and what goes before it."""
 
     saved_size: int
-    precision: str
     kernel: Plan
 
 
@@ -58,8 +58,10 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Forward:
         **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
-    plan = Plan((blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), constants)
-    return Forward(saved_size(shape), work.precision, plan)
+    plan = Plan(
+        (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, constants
+    )
+    return Forward(saved_size(shape), plan)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -95,7 +97,9 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
         **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, owned, dim)
-    return Plan((blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), constants)
+    return Plan(
+        (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, constants
+    )
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -7,11 +7,12 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import (
     compute_type,
+    cuts,
     in_order,
     load_scored,
+    load_units,
     load_value,
     load_values,
-    load_vectors,
     locate,
     normalises,
     padded_group,
@@ -229,8 +230,7 @@ def backward_kernel(
         splits_p = out_p + tl.program_id(2).to(tl.int64) * num_owned * DIM
         store_gradient(splits_p, total, owned_index, inside, columns, DIM)
     else:
-        raw = load_vectors(owned_block, d, SUM, DIM, SLICE)
-        units = raw * owned_norm[:, None]
+        units = load_units(owned_block, owned_norm, d, cuts(TYPE, PRECISION), SUM, DIM, SLICE)
         along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
         gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)
         store_gradient(out_p, gradient, in_order(order_p, owned_index, inside), inside, columns, DIM)

@@ -153,6 +153,17 @@ def load_scored(
 
 
 @triton.jit
+def load_units(
+    block, norm, start, CUT: tl.constexpr, TYPE: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr
+):  # fmt: skip
+    """A block's unit vectors. CUT: the norms are of what tf32 leaves of the vectors."""
+    vectors = load_vectors(block, start, TYPE, DIM, BLOCK_D)
+    if CUT:
+        vectors = cut_to_tf32(vectors)
+    return vectors * norm[:, None]
+
+
+@triton.jit
 def load_value(p, base, local, pitch, K: tl.constexpr):
     """Row K of (k, pitch) values. They are padded, so that nothing is masked: see ``padded``."""
     return tl.load(p + K * pitch.to(tl.int64) + base + local)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.kernels.blocks import NORM_FLOOR_RECIPROCAL, ignored_label, in_order, load_vectors
+from dmlkernels.backends.triton.kernels.blocks import (
+    NORM_FLOOR_RECIPROCAL,
+    ignored_label,
+    in_order,
+    load_units,
+    load_vectors,
+)
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 
@@ -38,7 +44,8 @@ def add_splits(
 @triton.jit
 def combine(
     block, splits_p, owned_p, owned_norm_p, owned_label_p, order_p, out_p, num_owned, owned_stride, num_splits,
-    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    CUT: tl.constexpr, GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Add the splits of a gradient of a block of unit vectors, always in the same order, and take it through the
     norm."""
@@ -56,12 +63,12 @@ def combine(
     bracket = tl.zeros([M], SUM)
     for start in tl.range(0, DIM, BLOCK_D):
         total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
-        unit = load_vectors(owned, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        unit = load_units(owned, norm, start, CUT, SUM, DIM, BLOCK_D)
         bracket += tl.sum(total * unit, 1)
     to = in_order(order_p, row, inside)
     for start in tl.range(0, DIM, BLOCK_D):
         total = add_splits(splits_p, row, valid, num_owned, num_splits, start, DIM, M, BLOCK_D)
-        unit = load_vectors(owned, start, SUM, DIM, BLOCK_D) * norm[:, None]
+        unit = load_units(owned, norm, start, CUT, SUM, DIM, BLOCK_D)
         gradient = through_norm(total, bracket, unit, norm)
         store_gradient(out_p, gradient, to, inside, start + tl.arange(0, BLOCK_D), DIM)
 
@@ -71,7 +78,8 @@ def combine_kernel(
     x_splits_p, x_p, x_norm_p, x_label_p, x_out_p,  # of rows; splits are None where there is nothing to do
     w_splits_p, w_p, w_norm_p, w_label_p, w_out_p,  # of columns
     order_p, x_sizes, w_sizes,  # order: of rows; sizes: vectors, their stride, splits
-    GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    CUT: tl.constexpr, GROUP: tl.constexpr, VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Splits of rows and columns in one launch; the first programs take the rows."""
     x_sizes, w_sizes = decoded(x_sizes), decoded(w_sizes)
@@ -81,10 +89,10 @@ def combine_kernel(
         if x_splits_p is not None:
             combine(
                 block, x_splits_p, x_p, x_norm_p, x_label_p, order_p, x_out_p, x_sizes[0], x_sizes[1], x_sizes[2],
-                1, VIEWS, DIM, M, BLOCK_D,
+                CUT, 1, VIEWS, DIM, M, BLOCK_D,
             )  # fmt: skip
     elif w_splits_p is not None:
         combine(
             block - blocks, w_splits_p, w_p, w_norm_p, w_label_p, None, w_out_p, w_sizes[0], w_sizes[1], w_sizes[2],
-            GROUP, 1, DIM, M, BLOCK_D,
+            CUT, GROUP, 1, DIM, M, BLOCK_D,
         )  # fmt: skip
