@@ -17,6 +17,7 @@ from dmlkernels.backends.triton.tiles import Tiles, look_up
 
 REMEMBERED = 256  # shapes of a problem, and what follows from each
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
+MOST_IN_REGISTERS = 16  # columns of a label beside whole vectors
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
 
@@ -85,6 +86,8 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
     tiles = tiles or _backward_fallback(work, arch, owns_columns)
     if work.dim <= tiles.BLOCK_D:  # whole vectors are multiplied, so that is what is summed up
         tiles = tiles._replace(SLICE=tiles.BLOCK_D)
+    if owns_columns and work.given and work.operand == torch.float16:  # its slopes are float32
+        tiles = tiles._replace(N=min(tiles.N, 32))
     group = next_power_of_2(work.group)
     return tiles._replace(M=max(tiles.M, group)) if owns_columns else tiles._replace(N=max(tiles.N, group))
 
@@ -97,7 +100,9 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
         operands = (str(work.operand).removeprefix("torch."), "half")
     elif work.operand == torch.float32:
         operands = (work.precision,)
-    found = None
+    found, many = None, work.given and work.live_tiles >= 3
+    if many and work.dim > 128:
+        return None
     if work.within and role == "rows":
         found = look_up(arch.number, operands, "points", work.live_tiles, work.dim)
     if found is None and (role == "forward" or _has_registers(work)):
@@ -108,7 +113,7 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
     dim = max(64, next_power_of_2(work.dim))
     found = found._replace(BLOCK_D=min(found.BLOCK_D, dim), SLICE=min(found.SLICE, dim))
     # No limit where there is more to keep: given labels beside many tiles, or backward the mask of what is beyond D.
-    many = (work.given and work.live_tiles >= 3) or (role != "forward" and work.dim % found.BLOCK_D != 0)
+    many = many or (role != "forward" and work.dim % found.BLOCK_D != 0)
     return found._replace(registers=0) if many else found
 
 
@@ -117,6 +122,8 @@ def _has_registers(work: Work) -> bool:
     simple = not (work.given or work.within or work.views > 1)
     if work.operand == torch.float32:
         return simple
+    if work.group > MOST_IN_REGISTERS and work.dim > 64:
+        return False
     return work.dim <= 128 or (work.group <= 4 and (simple or work.dim <= 256))
 
 
@@ -171,7 +178,8 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     if warps == 8 and _uses_warp_groups(work, arch):
         # Where two groups of warps sum up 16 products, Triton 3.6 compiles wrong code: seen on an H200 for tf32x3.
         if size == 4 and work.precision == "tf32x3":
-            return Tiles(64, 16, 32, min(slice_d, 64 if work.live_tiles > 3 else 128), 4, 2)
+            crowded = work.live_tiles > 3 or work.group > MOST_IN_REGISTERS
+            return Tiles(64, 16, 32, min(slice_d, 64 if crowded else 128), 4, 2)
         n = max(n, 32)
     return Tiles(m, n, block_d, slice_d, warps, 2)
 
@@ -186,7 +194,7 @@ def _block_d(work: Work, arch: Architecture) -> int:
     size = work.operand.itemsize
     wide = _WIDE_BLOCK_BYTES * (2 if _uses_warp_groups(work, arch) and work.precision == "tf32" else 1)
     most = (_HALF_BLOCK_BYTES if size == 2 else wide) // size // max(1, work.live_tiles // 2)
-    if work.group > 1 and _is_crowded(work, arch):
+    if (work.group > 1 and _is_crowded(work, arch)) or (size == 2 and work.group > MOST_IN_REGISTERS):
         most //= 2
     return max(32 if arch.vendor == "hip" else 16, min(most, max(64, next_power_of_2(work.dim))))
 
