@@ -18,7 +18,7 @@ FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": 
 PARKED = 16
 PARKED_FUSED_DOUBLES = 240  # in all; float64 is for checks, and this backward holds more than there are registers
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
-PARKED_LONG_HALF = 4  # one number of float16 on sm_90 with 512 of them
+PARKED_LONG_HALF = 8  # a number or two of halves: on sm_90 of float16 with 512 of them, on sm_80 with more than 128
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 144  # stored and loaded once
 OUTSIDE_LONG_LOOPS = 320  # by backward kernels that take a whole vector of up to 512 numbers at a time, or doubles
@@ -34,6 +34,8 @@ def allowed_spill(configuration: Configuration, one: Compiled) -> int:
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED
     if configuration.operands == "float16" and configuration.dim == 512 and one.target == "sm_90":
+        return PARKED_LONG_HALF
+    if configuration.operands in ("bfloat16", "float16") and configuration.dim > 128 and one.target == "sm_80":
         return PARKED_LONG_HALF
     if configuration.operands == "bfloat16" and one.target == "sm_90":
         return PARKED

@@ -159,8 +159,16 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
         wide = work.operand == torch.float16  # its slopes are float32
         n = 32 if work.dim > block_d and (wide or work.given) else 64
     if owns_columns and size == 2 and (light or arch.number >= 90):
-        # The rows of a tile: with 64 no warps score the same ones, but on sm_100 a long D then spills.
-        n = 32 if arch.number >= 100 and work.dim > block_d else max(n, 64)
+        # The rows of a tile. With 64 no warps score the same ones, but registers spill: on sm_100 of a long D, on sm_80
+        # beside given labels of one, and of slopes in float32.
+        is_long = work.dim > block_d
+        if arch.number >= 100:
+            spills = is_long
+        else:
+            spills = arch.number < 90 and (
+                (work.given and is_long) or (work.dim > 64 and work.operand == torch.float16)
+            )
+        n = 32 if spills else max(n, 64)
     warps = 8 if m == 64 and work.dim > block_d else 4
     # Below, registers would spill.
     if owns_columns and size == 2 and work.live_tiles >= 3:
