@@ -31,6 +31,13 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
+def triton_version() -> tuple[int, ...]:
+    """Major and minor version of the Triton that is here."""
+    import triton
+
+    return tuple(int(part) for part in triton.__version__.split(".")[:2])
+
+
 @lru_cache
 def _unusable_installation() -> str | None:
     try:
@@ -38,7 +45,7 @@ def _unusable_installation() -> str | None:
     except ImportError as error:
         return f"the triton package is not in this installation ({error})"
 
-    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < MINIMUM_TRITON:
+    if triton_version() < MINIMUM_TRITON:
         return f"triton {triton.__version__} is too old: at least {'.'.join(map(str, MINIMUM_TRITON))} is needed"
     return None
 
