@@ -63,11 +63,12 @@ def backward(
         assert parts.rows is not None
         row_sums = torch.empty_like(sums)
         _scatter(rows, parts.rows, values, row_sums, arch)
+        crowded = arch.number >= 100 and pairs.dim > 128  # of registers
         launch(
             column_gradient_kernel, (cdiv(pairs.num_columns, COLUMNS),),
             columns, parts.columns, rows, parts.rows, parts.labels, values, sums, row_sums, of_columns, *sizes,
-            DIM=pairs.dim, M=COLUMNS, N=32, OUT=_block(pairs.dim, 128), BLOCK_D=_block(pairs.dim, 32),
-            num_warps=8, num_stages=STAGES,
+            DIM=pairs.dim, M=COLUMNS, N=32, OUT=_block(pairs.dim, 64 if crowded else 128),
+            BLOCK_D=_block(pairs.dim, 32), num_warps=8, num_stages=STAGES,
         )  # fmt: skip
     return Gradients(of_rows, of_columns)
 
