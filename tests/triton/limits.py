@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 SHARED = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}  # bytes a block
 HALF_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "tcgen05", "gfx942": "v_mfma"}
 FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": "v_mfma"}
-# Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all; on sm_90
-# so it does in the tiles of bfloat16 that were timed, for circle loss and others of a long slope.
+# Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
 PARKED = 16
 PARKED_FUSED_DOUBLES = 240  # in all; float64 is for checks, and this backward holds more than there are registers
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
-PARKED_LONG_HALF = 8  # a number or two of halves: on sm_90 of float16 with 512 of them, on sm_80 with more than 128
+# A few numbers of halves, in tiles that are good for other statistics: target, operands, statistic and D.
+PARKED_HALF = {
+    ("sm_90", "bfloat16", "circle", 128): 12,
+    ("sm_90", "bfloat16", "row_logsumexp", 128): 16,
+    ("sm_90", "float16", "square", 512): 4,
+    ("sm_80", "bfloat16", "divergence", 208): 8,
+}
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 144  # stored and loaded once
-OUTSIDE_LONG_LOOPS = 320  # by backward kernels that take a whole vector of up to 512 numbers at a time, or doubles
+OUTSIDE_LONG_LOOPS = 320  # by backward kernels of whole vectors of up to 512 numbers, and of doubles that hold most
 MAIN = ("forward_kernel", "backward_kernel")
 
 
@@ -33,13 +38,10 @@ def allowed_spill(configuration: Configuration, one: Compiled) -> int:
         return PARKED_FUSED_DOUBLES
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED
-    if configuration.operands == "float16" and configuration.dim == 512 and one.target == "sm_90":
-        return PARKED_LONG_HALF
-    if configuration.operands in ("bfloat16", "float16") and configuration.dim > 128 and one.target == "sm_80":
-        return PARKED_LONG_HALF
-    if configuration.operands == "bfloat16" and one.target == "sm_90":
+    if configuration.operands == "float64":
         return PARKED
-    return PARKED if configuration.operands == "float64" else parked(one.registers)
+    of_half = PARKED_HALF.get((one.target, configuration.operands, configuration.kind, configuration.dim), 0)
+    return max(of_half, parked(one.registers))
 
 
 def is_long_fused(configuration: Configuration, one: Compiled) -> bool:
@@ -58,7 +60,7 @@ def allowed_outside(configuration: Configuration, one: Compiled) -> int:
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED + 2 * OUTSIDE_LOOPS
     is_long = configuration.dim > 256 and configuration.operands == "bfloat16" and one.target == "sm_90"
-    is_long = is_long or configuration.operands == "float64"
+    is_long = is_long or (configuration.operands == "float64" and configuration.kind in ("fused", MOST_CENTERS))
     return OUTSIDE_LONG_LOOPS if is_long and one.kernel == "backward_kernel" else OUTSIDE_LOOPS
 
 

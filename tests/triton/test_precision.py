@@ -27,6 +27,7 @@ from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32, rounded_to_tf32
 from dmlkernels.backends.triton.plan import Architecture, Work, backward_tiles, forward_tiles
 from dmlkernels.backends.triton.precision import first_precision, second_precision
+from dmlkernels.backends.triton.schedule import Plan
 from dmlkernels.statistics import LogSumExp
 from tests.losses import FIELD as FIELD_LOSS
 from tests.losses import FUSED as FUSED_LOSS
@@ -191,10 +192,10 @@ def test_half_embeddings_beside_float32_proxies_take_tensor_cores(loss: Loss, mo
     for name in ("forward_schedule", "backward_schedule"):
         compute = getattr(launch, name)
 
-        def recorded(*args: Any, compute: Any = compute) -> Any:
-            schedule = compute(*args)
-            asked.add(getattr(schedule, "kernel", schedule).constants["PRECISION"])
-            return schedule
+        def recorded(*args: Any, compute: Any = compute) -> Plan:
+            plan: Plan = compute(*args)
+            asked.add(plan.constants["PRECISION"])
+            return plan
 
         monkeypatch.setattr(launch, name, recorded)
     given = make_problem(SMALL, torch.bfloat16, torch.float32)

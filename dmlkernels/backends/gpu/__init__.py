@@ -26,6 +26,9 @@ def solver(pairs: Pairs, kernels: Solver, fits: bool, closed_moments: Solver = c
     return closed_moments if isinstance(pairs.statistic, Moments) else closed
 
 
+_HERE = nullcontext()
+
+
 def on_device(device: torch.device) -> AbstractContextManager[None]:
     """Run on this device without autocast, which would round statistics."""
     if is_under_autocast(device.type) or (device.type == "cuda" and device.index != torch.cuda.current_device()):
@@ -38,6 +41,3 @@ def _moved_to(device: torch.device) -> Iterator[None]:
     current: AbstractContextManager[None] = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with current, without_autocast(device.type):
         yield
-
-
-_HERE = nullcontext()

@@ -17,14 +17,14 @@ from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
+from dmlkernels.backends.triton.saved import saved_size
 from dmlkernels.backends.triton.schedule import Plan, backward_schedule, forward_schedule
 
 
 def forward(pairs: Pairs, arch: Architecture) -> Forward:
     """Finished statistics of every row; what is saved is in saved.py."""
-    schedule = forward_schedule(pairs.shape, arch, matmul_precision())
-    plan = schedule.kernel
-    saved = pairs.rows.new_empty(schedule.saved_size, dtype=pairs.dtype)
+    plan = forward_schedule(pairs.shape, arch, matmul_precision())
+    saved = pairs.rows.new_empty(saved_size(pairs.shape), dtype=pairs.dtype)
     problem = Problem.prepare(pairs, saved, plan.cut)
     rows, columns = problem.sides()
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)

@@ -74,14 +74,14 @@ class Problem:
         """One launch for everything that is a function of a row; points are also copied, in their order."""
         pairs = self.pairs
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
-        grid, height, constants = _values_launch(pairs.shape, kept.shape[1])
+        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1])
         values = kept.new_empty(height, kept.shape[1])
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
         launch(
             values_kernel, grid,
             statistics, gradient, kept, self.saved.order, *((rows, columns) if pairs.within else (None, None)), values,
             self.points, pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1],
-            layout.point_strides(rows, columns), hyper_of(pairs.shape), **constants,
+            layout.point_strides(rows, columns), hyper, **constants,
         )  # fmt: skip
         return values
 
@@ -119,8 +119,8 @@ class Problem:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, dict[str, Any]]:
-    """Grid of the launch, how many values there are, and its constants."""
+def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
+    """Grid of the launch, how many values there are, numbers of the statistic, and constants."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     weighted = shape.within and epilogue.weighted
     m, block_d = copy_tiles(shape.dim) if shape.within else (128, 1)
@@ -130,4 +130,4 @@ def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, dict[str,
         "M": m, "BLOCK_D": block_d,
     }  # fmt: skip
     height = 1 + statistic.num_row_values + epilogue.num_values + weighted
-    return (cdiv(pitch - shape.num_rows * (statistic.views - 1), m),), height, constants
+    return (cdiv(pitch - shape.num_rows * (statistic.views - 1), m),), height, hyper_of(shape), constants

@@ -16,7 +16,7 @@ from dmlkernels.backends.triton.kernels.blocks import Layout, Values
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import borders, split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED, Architecture, backward_tiles, forward_tiles, next_power_of_2
-from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS, saved_size
+from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS
 from dmlkernels.backends.triton.work import backward_work, forward_work
 
 
@@ -32,15 +32,8 @@ class Plan(NamedTuple):
     constants: dict[str, Any]
 
 
-class Forward(NamedTuple):
-    """Forward's launch, and what goes before it."""
-
-    saved_size: int
-    kernel: Plan
-
-
 @lru_cache(maxsize=REMEMBERED)
-def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Forward:
+def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     """Of the forward kernel; ``matmul`` is the precision of products of float32 that is set."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     rows, columns = _sizes(shape)
@@ -58,10 +51,9 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Forward:
         **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
-    plan = Plan(
+    return Plan(
         (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, constants
     )
-    return Forward(saved_size(shape), plan)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -102,7 +94,6 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     )
 
 
-@lru_cache(maxsize=REMEMBERED)
 def hyper_of(shape: Shape) -> tuple[float, ...]:
     """Numbers of the statistic, as kernels take them."""
     return split_numbers(tuple(epilogue_of(shape.statistic).hyper(shape.statistic)))
