@@ -35,7 +35,12 @@ _CASES = (
     ("pd", "faces"), ("arcface", "faces128"), ("soft_triple", "centers"), ("normalized_softmax", "cub"), ("pd", "cub"),
     ("decidability", "pairs_large"),
 )  # fmt: skip
-_TYPES = (("bfloat16 x bfloat16", "highest"), ("bfloat16", "autocast"), ("float32", "high"))
+_TYPES = (
+    ("bfloat16 x bfloat16", "highest"),
+    ("bfloat16", "autocast"),
+    ("float32", "high"),
+    ("float32", "highest"),
+)
 
 
 def kernels(step: Step, rounds: int = _ROUNDS) -> list[tuple[str, float]]:

@@ -18,6 +18,7 @@ NEED_KERNELS = [
     "test_labels.py",
     "test_losses.py",
     "test_order.py",
+    "test_parts.py",
     "test_same_scores.py",
     "test_shapes.py",
     "test_spread.py",

@@ -40,7 +40,7 @@ class Operands(NamedTuple):
 
 HIGHEST, BOTH = ("highest",), ("highest", "high")
 # One block; several, in one slice; several slices; one that blocks do not divide.
-WIDE, NARROW, NARROWEST = (64, 128, 208, 512), (32, 128, 208), (16, 64, 208)
+WIDE, NARROW, NARROWEST = (64, 128, 208, 512), (32, 128, 208, 512), (16, 64, 208)
 OPERANDS = {
     "bfloat16": Operands(torch.bfloat16, torch.bfloat16, HIGHEST, WIDE),
     "float16": Operands(torch.float16, torch.float16, BOTH, WIDE),

@@ -27,6 +27,7 @@ PARKED_HALF = {
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 144  # stored and loaded once
 OUTSIDE_LONG_LOOPS = 320  # by backward kernels of whole vectors of up to 512 numbers, and of doubles that hold most
+OUTSIDE_PARTS = 512  # by those of float32 in parts of more than 128 numbers
 MAIN = ("forward_kernel", "backward_kernel")
 
 
@@ -59,6 +60,9 @@ def allowed_outside(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread, outside loops."""
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED + 2 * OUTSIDE_LOOPS
+    is_float = configuration.operands in ("float32", "bfloat16 x float32")
+    if is_float and configuration.dim > 128 and one.target == "sm_90" and one.kernel == "backward_kernel":
+        return OUTSIDE_PARTS
     is_long = configuration.dim > 256 and configuration.operands == "bfloat16" and one.target == "sm_90"
     is_long = is_long or (configuration.operands == "float64" and configuration.kind in ("fused", MOST_CENTERS))
     return OUTSIDE_LONG_LOOPS if is_long and one.kernel == "backward_kernel" else OUTSIDE_LOOPS

@@ -27,7 +27,8 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
-of a split streamed side, added up in a fixed order). Forward's splits are counted as they end: the last program of a
+of a split streamed side, added up in a fixed order). On Hopper, backward of float32 has `split` before it, which leaves
+unit vectors as sums of halves (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
 block of rows merges them, in a fixed order too. SoftTriple's regulariser has two of its own, PD-Loss's closed
 form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
@@ -46,7 +47,8 @@ of the tiles; at 400, 78%).
 A class of more than 32 centres in SoftTriple does not fit in a tile: the torch backend computes such losses. More than
 16 spill up to 32 bytes a thread. In float64, which is for checks, the fused objective's backward spills up to 224
 bytes. Backward of bfloat16 vectors of more than 256 numbers takes them whole on sm_90 and puts up to 320 bytes a thread
-aside outside its loops; that is predicted to be three to five times as fast as slices, which score again. On sm_90
+aside outside its loops; that is predicted to be three to five times as fast as slices, which score again. Float32
+in parts, of more than 128 numbers, puts up to 512 bytes aside there. On sm_90
 backward of the fused objective for float32 points of more than 128 numbers spills up to 600 bytes a thread in its loop:
 timed, that is 2.5 times as fast as what does not.
 
@@ -67,23 +69,28 @@ thread for each score of a plain tile, and of a masked one; the share is that of
 tile; forward of the field, for one without a gradient. Backward counts one recomputation and one product a side.
 `spilled` is in bytes a thread, of these in loops; blocks are those of a multiprocessor.
 
-Beside it, what an H200 (bfloat16 matmul 785 to 800 TFLOP/s) was found to do with the tiles that the prediction is of,
-or, in brackets, with those that were then found to be faster and ship now. 1024 x 100,000, of the measured matmul rate;
-two halves of a pass that the L2 cache was emptied before:
+Beside it, what an H200 (matmul of bfloat16 775 to 800 TFLOP/s, of tf32 390 to 415) was found to do. 1024 x 100,000, of
+the measured matmul rate; two halves of a pass that the L2 cache was emptied before:
 
-| bf16 | forward | backward rows | backward columns |
+| of the matmul rate: predicted, measured | forward | backward rows | backward columns |
 | --- | --- | --- | --- |
-| logsumexp, D = 128: predicted, measured | 44%, 27% | 58%, 55% (57%) | 42%, 39% |
-| moments, D = 128 | 41%, 28% | 55%, 45% (64%) | 54%, 44% |
-| divergence, D = 128 | 31%, 27% | 41%, 42% | |
-| logsumexp, D = 512 | 32%, 36% | 41%, 57% | 39%, 47% |
-| moments, D = 512 | 33%, 38% | 43%, 59% | 39%, 49% |
-| logsumexp, tf32, D = 128 | 31%, 26% (35%) | 27%, 14% (16%) | 29%, 13% (15%) |
+| bf16, logsumexp, D = 128 | 44%, 32% | 63%, 58% | 42%, 39% |
+| bf16, moments, D = 128 | 41%, 31% | 83%, 65% | 54%, 44% |
+| bf16, divergence, D = 128 | 31%, 28% | 44%, 43% | |
+| bf16, logsumexp, D = 512 | 32%, 37% | 41%, 58% | 39%, 48% |
+| bf16, moments, D = 512 | 33%, 38% | 43%, 60% | 39%, 50% |
+| tf32, logsumexp, D = 128 | 39%, 35% | 33%, 66% | 24%, 45% |
+| tf32, logsumexp, D = 512 | 34%, 38% | 16%, 33% | 12%, not measured |
 
-So the model ranks bfloat16's tiles well and their backward to a tenth or so; it flatters forward at D = 128, which
-issues 18 instructions a score where the plain path has 11, and tf32's backward twice: tensor cores of Hopper take the
-second operand of tf32 in one order only, and it is turned in registers. A spill counts for less than it does here, a
-tile that is read again from L2 for more.\
+So the model ranks tiles well, and bfloat16's backward to a tenth or so. What it does not see of forward at D = 128:
+positives lie where they lie, so some of the programs, which start all at once, hold more masked tiles than others and
+end later; the counters showed multiprocessors idle for a quarter of the time. Where each row has one positive, such a
+tile takes half the instructions now, and forward 102 us instead of 122 (moments 108 instead of 118).
+
+Backward of float32 as it was took tf32's second operand, which tensor cores of Hopper want in one order only, through
+registers: 775 and 879 us for rows and columns of D = 128, where parts take 192 and 287; 8.4 ms for rows of D = 512,
+where they take 1.5. With three products of tf32 ("highest"), 2.8 and 2.6 ms became 0.54 and 0.88, with tiles that are
+not those in the table yet. A spill counts for less than it does here, a tile that is read again from L2 for more.\
 """
 ARITHMETIC = f"""
 ## Arithmetic

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.splits import cdiv
@@ -14,6 +13,7 @@ from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.parts import in_parts
 from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
@@ -45,15 +45,18 @@ def backward(
     problem, values = Problem.restore(pairs, forward, gradient)
     rows, columns = problem.sides(values)
     shape, matmul, of_rows, of_columns = pairs.shape, matmul_precision(), None, None
+    columns_out = None if pairs.columns is None or not needs_columns else pairs.columns.new_empty(pairs.columns.shape)
+    plan = backward_schedule(shape, arch, matmul, BOTH if pairs.within else ROWS)
+    if plan.parts.scored:
+        rows, columns = in_parts(rows, columns, plan, columns_out)
     if needs_rows:
-        side = BOTH if pairs.within else ROWS
-        plan = backward_schedule(shape, arch, matmul, side)
-        of_rows = _gradient(plan, rows, columns, problem.saved.order, problem.saved.flags, pairs.rows.dtype)
-    if needs_columns and pairs.columns is not None:
+        out = rows.vectors.new_empty(rows.vectors.shape, dtype=pairs.rows.dtype)
+        of_rows = _gradient(plan, rows, columns, out, problem.saved.flags, problem.saved.order)
+    if columns_out is not None:
         plan, flags = backward_schedule(shape, arch, matmul, COLUMNS), problem.saved.flags
         if pairs.within:
             columns, flags = problem.true_columns(), None
-        of_columns = _gradient(plan, columns, rows, None, flags, pairs.columns.dtype)
+        of_columns = _gradient(plan, columns, rows, columns_out, flags)
     _combine(problem, of_rows, of_columns)
     return Gradients(
         None if of_rows is None else of_rows.out.view(pairs.rows.shape), None if of_columns is None else of_columns.out
@@ -70,15 +73,16 @@ class _Gradient(NamedTuple):
 
 
 def _gradient(
-    plan: Plan, owned: Vectors, streamed: Vectors, order: Tensor | None, flags: Tensor | None, dtype: torch.dtype
+    plan: Plan, owned: Vectors, streamed: Vectors, out: Tensor, flags: Tensor | None, order: Tensor | None = None
 ) -> _Gradient:
-    out = owned.vectors.new_empty(owned.vectors.shape, dtype=dtype)
     partial = None if plan.partial is None else owned.values.new_empty(plan.partial)
     launch(
         backward_kernel, plan.grid,
-        owned.vectors, streamed.vectors, out if partial is None else partial, owned.values, streamed.values,
-        owned.labels, streamed.labels, order, flags, *plan.sizes, strides(owned, streamed), plan.borders,
-        plan.hyper, **plan.constants,
+        owned.factors, streamed.factors, out if partial is None else partial,
+        None if owned.scored is None else owned.vectors, streamed.added, owned.values, streamed.values,
+        owned.labels, streamed.labels, order, flags, *plan.sizes,
+        (*strides(owned, streamed), owned.stride, 0 if streamed.added is None else streamed.added.stride(0)),
+        plan.borders, plan.hyper, **plan.constants,
     )  # fmt: skip
     return _Gradient(owned, out, partial, plan.cut)
 

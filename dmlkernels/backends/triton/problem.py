@@ -27,6 +27,9 @@ class Vectors(NamedTuple):
     vectors: Tensor  # (count, D)
     values: Tensor
     labels: Tensor | None
+    # Parts of the unit vectors, if these are multiplied: (count, k * D) each.
+    scored: Tensor | None = None
+    added: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -36,10 +39,15 @@ class Vectors(NamedTuple):
     def stride(self) -> int:
         return self.vectors.stride(0)
 
+    @property
+    def factors(self) -> Tensor:
+        """What is scored."""
+        return self.vectors if self.scored is None else self.scored
+
 
 def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
-    """Of the vectors and of the values, as the kernels take them."""
-    return first.stride, second.stride, first.values.stride(0), second.values.stride(0)
+    """Of what is scored and of the values, as the kernels take them."""
+    return first.factors.stride(0), second.factors.stride(0), first.values.stride(0), second.values.stride(0)
 
 
 @dataclass(frozen=True)

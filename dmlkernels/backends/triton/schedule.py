@@ -13,6 +13,7 @@ from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.backward import COLUMNS
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
+from dmlkernels.backends.triton.kernels.parts import Parts
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import borders, split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED, Architecture, backward_tiles, forward_tiles, next_power_of_2
@@ -29,6 +30,7 @@ class Plan(NamedTuple):
     borders: tuple[int, ...]
     hyper: tuple[float, ...]  # numbers of the statistic
     cut: bool  # as in Work.cuts
+    parts: Parts
     constants: dict[str, Any]
 
 
@@ -40,19 +42,27 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     work = forward_work(shape, arch, matmul)
     tiles = forward_tiles(work, arch, rows)
     neutral = epilogue.empty if epilogue.neutral is None else epilogue.neutral
+    one = epilogue.mask_one is not None and _is_labelled_by_number(shape)
     blocks = cdiv(_row_places(shape), tiles.M)
     limit = max(MEMORY_FLOOR, (rows + columns) * shape.dim)
     count = num_splits(blocks, columns, tiles.N, arch.multiprocessors, rows * len(neutral), limit)
     constants = {
-        "FOLD": epilogue.fold, "MASK": epilogue.mask, "FINISH": epilogue.finish, "READY": epilogue.ready,
-        "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
-        "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape),
+        "FOLD": epilogue.fold, "MASK": epilogue.mask_one if one else epilogue.mask, "FINISH": epilogue.finish,
+        "READY": epilogue.ready, "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
+        "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, one),
         "PRECISION": work.precision, "DIM": shape.dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
         **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
     return Plan(
-        (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, constants
+        (blocks, count),
+        (rows, columns),
+        partial,
+        coded(*borders(shape)),
+        hyper_of(shape),
+        work.cuts,
+        work.parts,
+        constants,
     )
 
 
@@ -84,14 +94,15 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     num_plain = num_values if epilogue.num_plain is None else given + epilogue.num_plain
     constants = {
         "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
-        "LAYOUT": _layout(shape), "SIDE": side, "PARTIAL": count > 1, "PRECISION": work.precision, "DIM": dim,
-        "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D, "SLICE": tiles.SLICE,
+        "LAYOUT": _layout(shape), "SIDE": side, "PARTIAL": count > 1, "PRECISION": work.precision,
+        "PARTS": work.parts, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D, "SLICE": tiles.SLICE,
         **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, owned, dim)
     return Plan(
-        (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, constants
-    )
+        (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, work.parts,
+        constants,
+    )  # fmt: skip
 
 
 def hyper_of(shape: Shape) -> tuple[float, ...]:
@@ -112,10 +123,16 @@ def _row_places(shape: Shape) -> int:
     return rows if shape.statistic.views == 1 else -(-rows // 16) * 16
 
 
-def _layout(shape: Shape) -> Layout:
+def _is_labelled_by_number(shape: Shape) -> bool:
+    """Whether column j has class j."""
+    statistic = shape.statistic
+    return statistic.reads_labels and statistic.group == 1 and not (shape.within or shape.has_column_labels)
+
+
+def _layout(shape: Shape, one_positive: bool = False) -> Layout:
     """What the kernels know of the vectors when they are compiled."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     return Layout(
         statistic.group, statistic.views, shape.within, statistic.reads_labels, epilogue.segmented,
-        epilogue.same_scores,
+        epilogue.same_scores, one_positive,
     )  # fmt: skip

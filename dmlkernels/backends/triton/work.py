@@ -8,7 +8,7 @@ from dmlkernels.backends.autocast import is_mixed
 from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Architecture, Work
-from dmlkernels.backends.triton.precision import first_precision, second_precision
+from dmlkernels.backends.triton.precision import first_precision, parts_of, second_precision
 
 
 def operand_of(shape: Shape) -> torch.dtype:
@@ -24,7 +24,8 @@ def forward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
 def backward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores and of either gradient."""
     epilogue, operand = epilogue_of(shape.statistic), operand_of(shape)
-    return _work(shape, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
+    work = _work(shape, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
+    return work._replace(parts=parts_of(epilogue, work, arch))
 
 
 def _work(shape: Shape, precision: str) -> Work:

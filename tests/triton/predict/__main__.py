@@ -17,7 +17,12 @@ from tests.triton.launches import KINDS, launch_both, make_pairs
 from tests.triton.predict.kernel import Prediction, predict
 from tests.triton.predict.machine import MACHINES
 
-TYPES = {"bf16": (torch.bfloat16, "highest"), "fp16": (torch.float16, "high"), "tf32": (torch.float32, "high")}
+TYPES = {
+    "bf16": (torch.bfloat16, "highest"),
+    "fp16": (torch.float16, "high"),
+    "tf32": (torch.float32, "high"),
+    "tf32x3": (torch.float32, "highest"),
+}
 SHAPE, POINTS = (1024, 100_000), (100, 22_636)  # rows and columns; joined into points
 _ROLES = {0: "rows", 1: "columns", 2: "both"}
 HEADER = "| kernel | tile | regs | blocks | slots | masked | share | bound | cycles a tile |\n" + "| --- " * 9 + "|"

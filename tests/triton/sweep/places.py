@@ -23,11 +23,12 @@ from tests.triton.launches import make_pairs
 from tests.triton.predict.__main__ import POINTS, SHAPE, TYPES
 
 KINDS = {1: "logsumexp", 2: "moments", 3: "field", 4: "fused"}  # for each weight of the table
-OPERANDS = {"bf16": "bfloat16", "fp16": "float16", "tf32": "tf32"}
+OPERANDS = {"bf16": "bfloat16", "fp16": "float16", "tf32": "tf32", "tf32x3": "tf32x3"}
 
 
 _ORDER = (
     ("bf16", 128), ("bf16", 512), ("tf32", 128), ("tf32", 512), ("bf16", 256), ("fp16", 128), ("fp16", 512),
+    ("tf32x3", 128), ("tf32", 256), ("tf32x3", 256),
 )  # fmt: skip
 
 
@@ -45,12 +46,18 @@ class Place(NamedTuple):
         return self.weight >= 3
 
     @property
+    def in_parts(self) -> bool:
+        """Whether float32 is split into halves."""
+        return OPERANDS[self.type_].startswith("tf32") and self.role != "forward" and not self.of_points
+
+    @property
     def kernel(self) -> str:
         """Name of what is timed."""
         return "forward_kernel" if self.role == "forward" else "backward_kernel"
 
     def key(self, number: int) -> Key:
         operand = "tf32x3" if self.of_points and self.type_ == "tf32" else OPERANDS[self.type_]
+        operand += " in parts" if self.in_parts else ""
         role = "points" if self.of_points and self.role == "rows" else self.role
         return Key(number, operand, role, self.weight, self.dim)
 
@@ -80,6 +87,11 @@ def candidates(place: Place) -> list[Tiles]:
         return [
             Tiles(m, n, block_d, block_d, warps, stages)
             for m, n, block_d, warps, stages in product((64, 128), (32, 64, 128), blocks, (4, 8), (2, 3))
+        ]
+    if place.in_parts:
+        return [
+            Tiles(m, n, whole, slice_d, m // 16, stages)
+            for m, n, slice_d, stages in product((64, 128), (32, 64), {min(whole, 256), min(whole, 128)}, (1, 2, 3))
         ]
     return [
         Tiles(FLAG_ROWS, n, block_d, slice_d, warps, stages)

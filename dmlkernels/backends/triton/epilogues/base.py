@@ -31,6 +31,7 @@ class Epilogue:
         mask: ``(state, scores, factor, masks, values, weight, segments, hyper) -> (state, scores)``. Takes what is not
             plain out of a tile, and leaves a plain one to ``fold``, which then sees no masks: less code, and fewer
             registers. None if ``fold`` masks.
+        mask_one: ``mask`` where column j has class j: ``masks`` are those of ``masks_of_one``. None if ``mask`` does.
         finish: ``(state, hyper) ->`` the rows' statistics, likewise a tuple; None if they are the state.
         merge: ``(statistics, statistics) -> statistics`` of disjoint columns.
         ready: ``(state, row segments) -> mask`` of the rows whose state allows a plain tile; None if all do.
@@ -60,6 +61,7 @@ class Epilogue:
     values: Any
     num_plain: int | None = None
     mask: Any = None
+    mask_one: Any = None
     finish: Any = None
     neutral: tuple[float, ...] | None = None
     ready: Any = None

@@ -85,4 +85,6 @@ def circle_hyper(statistic: Circle) -> list[float]:
     ]  # fmt: skip
 
 
-CIRCLE = replace(LOGSUMEXP, fold=fold_circle, slope=slope_circle, mask=None, hyper=circle_hyper, live_tiles=2)
+CIRCLE = replace(
+    LOGSUMEXP, fold=fold_circle, slope=slope_circle, mask=None, mask_one=None, hyper=circle_hyper, live_tiles=2
+)

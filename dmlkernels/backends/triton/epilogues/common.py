@@ -36,5 +36,13 @@ def flat(row):
 
 
 @triton.jit
+def take_positive(scores, factor, masks, lowest):
+    """Cosine of each row's only positive, 0 where it is in another tile; and the scores, with ``lowest`` in place of
+    what is no negative. Masks are those of ``masks_of_one``."""
+    scores = tl.where(masks[1], scores, lowest)  # first: registers do not hold the scores with and without
+    return tl.sum(tl.where(masks[0], scores, 0.0), 1) * flat(factor), tl.where(masks[0], lowest, scores)
+
+
+@triton.jit
 def merge_sum(a, b):
     return (a[0] + b[0],)

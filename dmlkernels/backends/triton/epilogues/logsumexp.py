@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.common import counted, finite, flat
+from dmlkernels.backends.triton.epilogues.common import counted, finite, flat, take_positive
 from dmlkernels.backends.triton.kernels.scalars import number
 from dmlkernels.statistics import LogSumExp, SoftTriple
 
@@ -44,6 +44,16 @@ def mask_logsumexp(state, scores, factor, masks, values, weight, segments, hyper
     highest, total = add_scores(state[0], state[1], positive_scores, factor, scale)
     lowest = lowest_score(number(hyper, 1, scores.dtype))
     return (highest, total, state[2], state[3]), tl.where(masks[1], scores, lowest)
+
+
+@triton.jit
+def mask_one_logsumexp(state, scores, factor, masks, values, weight, segments, hyper):
+    lowest = lowest_score(number(hyper, 1, scores.dtype))
+    positive, negatives = take_positive(scores, factor, masks, lowest)
+    logit = positive * number(hyper, 0, scores.dtype)
+    highest, total = add_exp2(state[0], state[1], tl.where(masks[2], logit, float("-inf")))
+    total += tl.where(masks[2], tl.exp2(logit - finite(highest)), 0.0)
+    return (highest, total, state[2], state[3]), negatives
 
 
 @triton.jit
@@ -109,6 +119,7 @@ LOGSUMEXP = Epilogue(
     merge_logsumexp,
     slope_logsumexp,
     mask=mask_logsumexp,
+    mask_one=mask_one_logsumexp,
     empty=(float("-inf"), 0.0) * 2,
     neutral=(float("-inf"),) * 2,
     finish=finish_logsumexp,

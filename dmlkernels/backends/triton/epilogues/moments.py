@@ -6,7 +6,9 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.base import Epilogue
-from dmlkernels.backends.triton.epilogues.common import cosines, flat
+from dmlkernels.backends.triton.epilogues.common import cosines, flat, take_positive
+
+LOWEST = tl.constexpr(float("-inf"))
 
 
 @triton.jit
@@ -34,23 +36,36 @@ def add_all(count, mean, deviation, missing, scores, factor):
 
 
 @triton.jit
+def lay_to_mean(state, scores, factor):
+    """Negatives' part of the state, and the scores with those that are LOWEST moved to the mean."""
+    there = tl.sum((scores != LOWEST).to(scores.dtype), 1)
+    first = tl.sum(tl.where(scores != LOWEST, scores, 0.0), 1) / tl.maximum(there, 1.0) * flat(factor)
+    mean = tl.where(state[3] > 0.0, state[4], first)
+    # A row of no norm has cosines of 0.
+    at_mean = tl.where(factor == 0.0, 0.0, mean[:, None] / factor)
+    return (state[3], mean, state[5], -there + scores.shape[1]), tl.where(scores != LOWEST, scores, at_mean)
+
+
+@triton.jit
 def mask_moments(state, scores, factor, masks, values, weight, segments, hyper):
     """Takes the positives out of the tile; a row's first negatives give the mean that the others are summed about.
 
     Masks are put into the scores at once, as -inf: kept for long they would take a register a score.
     """
-    lowest = float("-inf")
-    positives, scores = tl.where(masks[0], scores, lowest), tl.where(masks[1], scores, lowest)
+    positives, scores = tl.where(masks[0], scores, LOWEST), tl.where(masks[1], scores, LOWEST)
     row = flat(factor)
-    count, mean, deviation = summary(positives, positives != lowest)
+    count, mean, deviation = summary(positives, positives != LOWEST)
     joined = chan(state[0], state[1], state[2], count, mean * row, deviation * row * row)
-    there = tl.sum((scores != lowest).to(scores.dtype), 1)
-    first = tl.sum(tl.where(scores != lowest, scores, 0.0), 1) / tl.maximum(there, 1.0) * row
-    mean = tl.where(state[3] > 0.0, state[4], first)
-    # A row of no norm has cosines of 0.
-    at_mean = tl.where(factor == 0.0, 0.0, mean[:, None] / factor)
-    scores = tl.where(scores != lowest, scores, at_mean)
-    return joined + (state[3], mean, state[5], -there + scores.shape[1]), scores  # noqa: RUF005
+    negatives, scores = lay_to_mean(state, scores, factor)
+    return joined + negatives, scores
+
+
+@triton.jit
+def mask_one_moments(state, scores, factor, masks, values, weight, segments, hyper):
+    positive, scores = take_positive(scores, factor, masks, LOWEST)
+    joined = chan(state[0], state[1], state[2], masks[2].to(scores.dtype), positive, tl.zeros_like(positive))
+    negatives, scores = lay_to_mean(state, scores, factor)
+    return joined + negatives, scores
 
 
 @triton.jit
@@ -107,6 +122,7 @@ MOMENTS = Epilogue(
     merge_moments,
     slope_moments,
     mask=mask_moments,
+    mask_one=mask_one_moments,
     finish=finish_moments,
     empty=(0.0,) * 7,  # the last: scores that the tile at hand lacks
     neutral=(0.0,) * 6,

@@ -81,6 +81,7 @@ SOFT_TRIPLE = replace(
     fold=fold_soft_triple,
     slope=slope_soft_triple,
     mask=None,
+    mask_one=None,
     hyper=soft_triple_hyper,
     live_tiles=2,
 )

@@ -66,6 +66,7 @@ SUB_CENTER = replace(
     fold=fold_sub_center,
     slope=slope_sub_center,
     mask=None,
+    mask_one=None,
     hyper=sub_center_hyper,
     same_scores=True,  # the same centre must be the nearest
     live_tiles=2,

@@ -34,6 +34,7 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_in_range,
     tiles_of_labels,
 )
+from dmlkernels.backends.triton.kernels.parts import SCALE, add_product, load_parts, parts_of, transposed
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
 
 ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -65,17 +66,19 @@ def slope_tile(
 @triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
+    raw_p, added_p,  # if there are PARTS: owned vectors as they are, and parts of the streamed ones to be added up
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
     owned_label_p, streamed_label_p, order_p, flags_p,  # order: of owned points; flags: of forward, if it is sparse
-    num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, and of its values
+    num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, of its values, of these two
     SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, PARTS: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
-    TYPE: tl.constexpr = compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
+    IN_PARTS: tl.constexpr = PARTS.scored > 0
+    TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     SECOND: tl.constexpr = slope_type(TYPE)
-    owned_stride, streamed_stride, owned_pitch, streamed_pitch = strides
+    owned_stride, streamed_stride, owned_pitch, streamed_pitch, raw_stride, added_stride = strides
     borders = decoded(borders)
     OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
     # A tile is (rows, columns): where a vector of either side is to be expanded to lie along it.
@@ -91,8 +94,9 @@ def backward_kernel(
     ALWAYS_MASKED: tl.constexpr = padded_group(GROUP) != GROUP or (LAYOUT.within and not MATCH)
     ONE_BLOCK: tl.constexpr = DIM <= BLOCK_D
     ONE_SLICE: tl.constexpr = DIM <= SLICE
-    OWNED_UNITS: tl.constexpr = normalises(TYPE, True, OWNS_ROWS, SAME)
-    STREAMED_UNITS: tl.constexpr = normalises(TYPE, False, OWNS_ROWS, SAME)
+    tl.static_assert(ONE_BLOCK or not IN_PARTS, "parts are of whole vectors")
+    OWNED_UNITS: tl.constexpr = IN_PARTS or normalises(TYPE, True, OWNS_ROWS, SAME)
+    STREAMED_UNITS: tl.constexpr = IN_PARTS or normalises(TYPE, False, OWNS_ROWS, SAME)
     K: tl.constexpr = VALUES.rows
     PLAIN: tl.constexpr = VALUES.plain
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's values begin
@@ -109,7 +113,11 @@ def backward_kernel(
     )
     owned_norm = load_value(owned_values_p, owned_base, owned_local, owned_pitch, 0)
     owned_block = (owned_p, owned_base, owned_local, owned_valid, owned_stride)
-    owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D, PRECISION) if ONE_BLOCK else 0
+    owned = 0
+    if IN_PARTS:
+        owned = load_parts(owned_block, 0, PARTS.scored, DIM, BLOCK_D)
+    elif ONE_BLOCK:
+        owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
     owned_values = load_values(owned_values_p, owned_base, owned_local, owned_pitch, 1, OWNED_K, OWNED_AXIS)
     owned_weight = load_values(owned_values_p, owned_base, owned_local, owned_pitch, WEIGHT, OWNED_WEIGHTS, OWNED_AXIS)
     low, high = 0, 0
@@ -153,8 +161,19 @@ def backward_kernel(
                 streamed_values_p, base, local, streamed_pitch, WEIGHT, STREAMED_WEIGHTS, STREAMED_AXIS
             )
             block = (streamed_p, base, local, valid, streamed_stride)
-            streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION) if ONE_BLOCK else 0
-            if OWNS_ROWS:
+            streamed = 0
+            if IN_PARTS:
+                streamed = load_parts(block, 0, PARTS.scored, DIM, BLOCK_D)
+            elif ONE_BLOCK:
+                streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
+            if IN_PARTS:
+                if OWNS_ROWS:
+                    products = add_product(owned, transposed(streamed), tl.zeros([M, N], SUM))
+                else:
+                    products = add_product(streamed, transposed(owned), tl.zeros([N, M], SUM))
+                products *= 1.0 / (SCALE * SCALE)
+                scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
+            elif OWNS_ROWS:
                 products = product_tile(
                     owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
                     TYPE, DIM, BLOCK_D, PRECISION,
@@ -211,15 +230,22 @@ def backward_kernel(
                     SLOPE, scores, row_factor, (), (owned_values, values), weights, row_number, column_number, hyper,
                     GROUP, SIDE,
                 )  # fmt: skip
-            target = streamed
-            if not ONE_BLOCK:
-                target = load_scored(block, norm, d, STREAMED_UNITS, TYPE, DIM, SLICE, PRECISION)
-            factor = (slope if STREAMED_UNITS else slope * tl.expand_dims(norm, STREAMED_AXIS)).to(SECOND)
-            if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
-                with_units = products if OWNED_UNITS else products * tl.expand_dims(owned_norm, OWNED_AXIS)
-                bracket += factor.to(SUM) * with_units
-            factor = factor if OWNS_ROWS else tl.trans(factor)
-            total = tl.dot(factor, target.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
+            if IN_PARTS:
+                factors = parts_of(slope, PARTS.added, added_p.dtype.element_ty)
+                if not ONE_SLICE:
+                    bracket += slope * products
+                added = load_parts((added_p, base, local, valid, added_stride), d, PARTS.added, DIM, SLICE)
+                total = add_product(factors if OWNS_ROWS else transposed(factors), added, total)
+            else:
+                target = streamed
+                if not ONE_BLOCK:
+                    target = load_scored(block, norm, d, STREAMED_UNITS, TYPE, DIM, SLICE, PRECISION)
+                factor = (slope if STREAMED_UNITS else slope * tl.expand_dims(norm, STREAMED_AXIS)).to(SECOND)
+                if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
+                    with_units = products if OWNED_UNITS else products * tl.expand_dims(owned_norm, OWNED_AXIS)
+                    bracket += factor.to(SUM) * with_units
+                factor = factor if OWNS_ROWS else tl.trans(factor)
+                total = tl.dot(factor, target.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 
     owned_index = owned_base + owned_local
     inside = owned_index < num_owned
@@ -230,6 +256,8 @@ def backward_kernel(
         splits_p = out_p + tl.program_id(2).to(tl.int64) * num_owned * DIM
         store_gradient(splits_p, total, owned_index, inside, columns, DIM)
     else:
+        if IN_PARTS:
+            owned_block = (raw_p, owned_base, owned_local, owned_valid, raw_stride)
         units = load_units(owned_block, owned_norm, d, cuts(TYPE, PRECISION), SUM, DIM, SLICE)
         along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
         gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)

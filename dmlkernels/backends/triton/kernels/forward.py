@@ -27,6 +27,7 @@ from dmlkernels.backends.triton.kernels.masks import (
     column_segment,
     label_range,
     masks_of,
+    masks_of_one,
     row_segment,
     tiles_in_range,
     tiles_of_labels,
@@ -143,8 +144,11 @@ def forward_kernel(
         has_grad = 0
         if masked:
             column = start + tl.arange(0, N)
-            found = locate(w_label_p, start, num_columns, N, GROUP, 1)  # labels again: few tiles need them
-            masks = masks_of(x_label[:, None], x_valid[:, None], found[2][None, :], found[3][None, :], MATCH)
+            if LAYOUT.one_positive:
+                masks = masks_of_one(x_label, x_valid, start, num_columns, N)
+            else:
+                found = locate(w_label_p, start, num_columns, N, GROUP, 1)  # labels again: few tiles need them
+                masks = masks_of(x_label[:, None], x_valid[:, None], found[2][None, :], found[3][None, :], MATCH)
             if LAYOUT.within:
                 masks = (masks[0] & (row[:, None] != column[None, :]), masks[1])
             column_part = column_segment(column, borders)[None, :]

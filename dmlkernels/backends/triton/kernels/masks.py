@@ -74,6 +74,19 @@ def masks_of(row_label, row_valid, column_label, column_valid, MATCH: tl.constex
 
 
 @triton.jit
+def masks_of_one(label, valid, start, count, N: tl.constexpr):
+    """Where column j has class j: the mask of positives, that of columns that are there, and which rows have their
+    positive in the tile.
+
+    One comparison a score: for conditions that are put together, as above, compilers pack bits. What a row that does
+    not count holds of negatives is not asked for.
+    """
+    column = tl.arange(0, N)[None, :]
+    at = tl.where(valid, label - start, N)
+    return column == at[:, None], column < count - start, (at >= 0) & (at < N)
+
+
+@triton.jit
 def row_segment(place, borders):
     """Which of the joined parts a row is in; ``borders`` are (rows, first columns, second columns)."""
     return (place >= borders[0]).to(tl.int32)
