@@ -28,9 +28,9 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
 of a split streamed side, added up in a fixed order). On Hopper, backward of float32 has `split` before it, which leaves
-unit vectors as sums of halves (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
-block of rows merges them, in a fixed order too. SoftTriple's regulariser has two of its own, PD-Loss's closed
-form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
+unit vectors as sums of float16 (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
+block of rows merges them, in a fixed order too. SoftTriple's regulariser has two of its own, PD-Loss's closed form five.
+What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
 [a page of its own](cuda_engine.md).
 
@@ -47,10 +47,10 @@ of the tiles; at 400, 78%).
 A class of more than 32 centres in SoftTriple does not fit in a tile: the torch backend computes such losses. More than
 16 spill up to 32 bytes a thread. In float64, which is for checks, the fused objective's backward spills up to 224
 bytes. Backward of bfloat16 vectors of more than 256 numbers takes them whole on sm_90 and puts up to 320 bytes a thread
-aside outside its loops; that is predicted to be three to five times as fast as slices, which score again. Float32
-in parts, of more than 128 numbers, puts up to 512 bytes aside there. On sm_90
-backward of the fused objective for float32 points of more than 128 numbers spills up to 600 bytes a thread in its loop:
-timed, that is 2.5 times as fast as what does not.
+aside outside its loops; that is predicted to be three to five times as fast as slices, which score again. At "highest",
+backward of float32 vectors of more than 256 numbers spills up to 640 bytes a thread in its loop, of more than 128 up to
+64: predicted to be three times as fast as what does not. On sm_90 backward of the fused objective for float32 points of
+more than 128 numbers spills up to 600 bytes a thread in its loop: timed, that is 2.5 times as fast as what does not.
 
 Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`): every kernel compiles, but some spill registers where 3.6 does
 not. With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16 products, which float16 and, for most losses, the
@@ -79,18 +79,20 @@ the measured matmul rate; two halves of a pass that the L2 cache was emptied bef
 | bf16, divergence, D = 128 | 31%, 28% | 44%, 43% | |
 | bf16, logsumexp, D = 512 | 32%, 37% | 41%, 58% | 39%, 48% |
 | bf16, moments, D = 512 | 33%, 38% | 43%, 60% | 39%, 50% |
-| tf32, logsumexp, D = 128 | 39%, 35% | 33%, 66% | 24%, 45% |
-| tf32, logsumexp, D = 512 | 34%, 38% | 16%, 33% | 12%, not measured |
+| tf32, logsumexp, D = 128 | 39%, 35% | | |
+| tf32, logsumexp, D = 512 | 34%, 38% | | |
 
 So the model ranks tiles well, and bfloat16's backward to a tenth or so. What it does not see of forward at D = 128:
 positives lie where they lie, so some of the programs, which start all at once, hold more masked tiles than others and
 end later; the counters showed multiprocessors idle for a quarter of the time. Where each row has one positive, such a
 tile takes half the instructions now, and forward 102 us instead of 122 (moments 108 instead of 118).
 
-Backward of float32 as it was took tf32's second operand, which tensor cores of Hopper want in one order only, through
-registers: 775 and 879 us for rows and columns of D = 128, where parts take 192 and 287; 8.4 ms for rows of D = 512,
-where they take 1.5. With three products of tf32 ("highest"), 2.8 and 2.6 ms became 0.54 and 0.88, with tiles that are
-not those in the table yet. A spill counts for less than it does here, a tile that is read again from L2 for more.\
+Backward of float32 took tf32's second operand, which tensor cores of Hopper want in one order only, through registers:
+775 and 879 us for rows and columns of D = 128 (17% and 15%), 8.4 and 8.1 ms of D = 512; with three products of tf32
+("highest") 2.8 and 2.6 ms, 29 and 24 ms. Halves, as now, are not turned. What was measured of them is a version that
+took one float16 for scores and sums of two bfloat16 for gradients, four products instead of two: 192 and 287 us, and
+1.5 ms for rows of D = 512; at "highest", nine instead of six, 542 and 875 us of D = 128. A spill counts for less than
+the model has it, a tile that is read again from L2 for more.\
 """
 ARITHMETIC = f"""
 ## Arithmetic

@@ -1,4 +1,4 @@
-"""Backward of float32 as sums of halves. Interpreted, parts that are added up are float32: its bfloat16 is wrong."""
+"""Backward of float32 as sums of float16."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 import pytest
 import torch
 
+from dmlkernels import normalized_softmax_loss
 from dmlkernels.backends.triton import parts, schedule
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.backends.triton.kernels.parts import Parts
 from dmlkernels.backends.triton.plan import Work
 from dmlkernels.backends.triton.tiles import Tiles
-from dmlkernels.statistics import IGNORED, Divergence, LogSumExp, Moments, SoftTriple, Square, Statistic
-from tests.triton.common import DEVICE, Maker, assert_agrees, outcome, upstream
+from dmlkernels.statistics import IGNORED, Circle, LogSumExp, Moments, SoftTriple, Statistic
+from tests.triton.common import DEVICE, Maker, assert_agrees, outcome, upstream, widen
 
-STATISTICS = (LogSumExp(-3.0, 18.3), Moments(), Square(), Divergence(12.3, 1.0), SoftTriple(5.0, 0.3, 3))
+STATISTICS = (
+    LogSumExp(-3.0, 18.3), LogSumExp(4.0, -5.0), Moments(), Circle(16.0, 0.25, False), SoftTriple(5.0, 0.3, 3),
+)  # fmt: skip
 ROWS, COLUMNS = 45, 99
 pytestmark = pytest.mark.usefixtures("tiles_only")
 
 
 @pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
-def _parts(request: Any, scheduled: Callable[[str, Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def _parts(request: Any, scheduled: Callable[[str, Any], None]) -> None:
     work = schedule.backward_work
     size = 16 if interpreted() else 64
     block = 4 * size
     tiles = Tiles(size, size, block, block // request.param, 4, 1)
 
     def in_parts(*args: Any) -> Work:
-        return work(*args)._replace(parts=Parts(2, 3))
+        return work(*args)._replace(parts=2)
 
     scheduled("backward_work", in_parts)
     scheduled("backward_tiles", lambda *args: tiles)
-    if interpreted():
-        monkeypatch.setattr(parts, "ADDED", torch.float32)
 
 
 @pytest.mark.usefixtures("_parts")
@@ -78,13 +78,57 @@ def test_a_side_alone(needed: tuple[bool, bool]) -> None:
         assert torch.equal(found, wanted) if asked else found is None
 
 
-def test_memory_is_that_of_the_gradient() -> None:
-    """Of two parts of columns."""
-    from dmlkernels.backends.triton.problem import Vectors
+@pytest.mark.usefixtures("_parts")
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_gradients_of_any_size(size: float) -> None:
+    """Of rows with gradients far apart, too: those of a column are over the highest bound of all."""
+    pairs = Maker(ROWS, COLUMNS, 40, torch.float32).to_columns(LogSumExp(3.0, 18.3))
+    gradient = upstream(pairs) * size
+    gradient[::2] *= 1e-6
+    found, true = outcome("triton", pairs, gradient), outcome("torch", widen(pairs), gradient)
+    assert found.rows is not None and true.rows is not None
+    assert found.columns is not None and true.columns is not None
+    for row in (0, 1):
+        torch.testing.assert_close(
+            found.rows[row].double(), true.rows[row], rtol=0, atol=2e-5 * true.rows[row].abs().max()
+        )
+    torch.testing.assert_close(found.columns.double(), true.columns, rtol=0, atol=2e-5 * true.columns.abs().max())
 
-    vectors, gradient = (torch.zeros(12, 8, device=DEVICE) for _ in range(2))
-    side = Vectors(vectors, torch.zeros(1, 128, device=DEVICE), None)
-    two, three = (parts.with_memory(side, Parts(1, count), gradient) for count in (2, 3))
-    assert two.added is not None and three.added is not None
-    assert two.added.data_ptr() == gradient.data_ptr() != three.added.data_ptr()
-    assert two.added.shape == (12, 16) and three.added.shape == (12, 24)
+
+@pytest.mark.usefixtures("_parts")
+def test_converged_embeddings_keep_their_small_gradients() -> None:
+    """On their proxies, with slopes of a millionth of what they were."""
+    maker = Maker(ROWS, COLUMNS, 40, torch.float32)
+    proxies = maker.normal(COLUMNS, 40)
+    labels = torch.arange(ROWS, device=DEVICE)
+    rows = (proxies[:ROWS] + 1e-3 * maker.normal(ROWS, 40)).requires_grad_()
+    found, true = (
+        torch.autograd.grad(
+            normalized_softmax_loss(given, labels, proxies.to(given), scale=30.0, backend=backend), given
+        )[0].double()
+        for backend, given in (("triton", rows), ("torch", rows.detach().double().requires_grad_()))
+    )
+    torch.testing.assert_close(found, true, rtol=0, atol=1e-4 * true.abs().max().item())
+
+
+@pytest.mark.usefixtures("_parts")
+def test_spoilt_gradients_are_nan() -> None:
+    pairs = Maker(ROWS, COLUMNS, 40, torch.float32).to_columns(LogSumExp(3.0, 18.3))
+    gradient = upstream(pairs)
+    gradient[3] = float("nan")
+    found = outcome("triton", pairs, gradient)
+    assert found.rows is not None and found.columns is not None
+    assert found.rows[3].isnan().all() and found.rows[4].isfinite().all() and found.columns.isnan().all()
+
+
+def test_memory_is_that_of_the_gradient() -> None:
+    """If it holds the parts, and one program writes all of a gradient."""
+    gradient, half = torch.zeros(12, 8), torch.zeros(12, 8, dtype=torch.bfloat16)
+    plan = schedule.Plan((1, 1, 1), (12, 8), None, (), (), False, 1, {})
+    one, two = (parts.within(gradient, plan._replace(parts=count)) for count in (1, 2))
+    assert one is not None and one.data_ptr() == gradient.data_ptr() and one.shape == (12, 8)
+    assert two is not None and two.data_ptr() == gradient.data_ptr() and two.shape == (12, 16)
+    assert one.stride() == two.stride() == (16, 1)  # a gradient's own columns
+    assert parts.within(gradient, plan._replace(parts=3)) is None
+    assert parts.within(gradient, plan._replace(grid=(1, 2, 1))) is None
+    assert parts.within(half, plan._replace(parts=2)) is None

@@ -46,9 +46,9 @@ def test_every_row_has_candidates_that_the_flags_allow() -> None:
     ("type_", "operand"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("tf32", torch.float32)]
 )
 def test_a_row_in_the_table_is_what_is_launched(role: str, type_: str, operand: torch.dtype) -> None:
-    arch, work = Architecture("cuda", 90), Work(128, operand)
-    tiles, before = Tiles(64, 16, 128, 128, 4, 1), dict(TABLE)
-    with in_table(Place(1, type_, 128, role), tiles, arch):
+    arch, place = Architecture("cuda", 90), Place(1, type_, 128, role)
+    work, tiles, before = Work(128, operand, parts=place.parts), Tiles(64, 16, 128, 128, 4, 1), dict(TABLE)
+    with in_table(place, tiles, arch):
         found = forward_tiles(work, arch, 1024) if role == "forward" else backward_tiles(work, arch, role == "columns")
         assert found == tiles
     assert before == TABLE

@@ -47,7 +47,7 @@ def backward(
     shape, matmul, of_rows, of_columns = pairs.shape, matmul_precision(), None, None
     columns_out = None if pairs.columns is None or not needs_columns else pairs.columns.new_empty(pairs.columns.shape)
     plan = backward_schedule(shape, arch, matmul, BOTH if pairs.within else ROWS)
-    if plan.parts.scored:
+    if plan.parts:
         rows, columns = in_parts(rows, columns, plan, columns_out)
     if needs_rows:
         out = rows.vectors.new_empty(rows.vectors.shape, dtype=pairs.rows.dtype)
@@ -79,9 +79,8 @@ def _gradient(
     launch(
         backward_kernel, plan.grid,
         owned.factors, streamed.factors, out if partial is None else partial,
-        None if owned.scored is None else owned.vectors, streamed.added, owned.values, streamed.values,
-        owned.labels, streamed.labels, order, flags, *plan.sizes,
-        (*strides(owned, streamed), owned.stride, 0 if streamed.added is None else streamed.added.stride(0)),
+        None if owned.parts is None else owned.vectors, owned.values, streamed.values,
+        owned.labels, streamed.labels, order, flags, *plan.sizes, (*strides(owned, streamed), owned.stride),
         plan.borders, plan.hyper, **plan.constants,
     )  # fmt: skip
     return _Gradient(owned, out, partial, plan.cut)

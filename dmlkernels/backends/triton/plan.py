@@ -13,14 +13,12 @@ from typing import NamedTuple
 import torch
 
 from dmlkernels.backends.gpu.splits import DEFAULT_MULTIPROCESSORS
-from dmlkernels.backends.triton.kernels.parts import Parts
 from dmlkernels.backends.triton.tiles import Tiles, look_up
 
 REMEMBERED = 256  # shapes of a problem, and what follows from each
 LARGEST_GROUP = 32  # columns of a label: a tile holds all of them
 MOST_IN_REGISTERS = 16  # columns of a label beside whole vectors
 # Of one vector's numbers that are multiplied, and accumulated, at a time. Off tensor cores operands lie in registers.
-_MOST_SHARED = 224 * 1024  # bytes a block, of Hopper's 227 KiB
 _HALF_BLOCK_BYTES, _WIDE_BLOCK_BYTES, _SLICE_BYTES = 256, 128, 512
 
 
@@ -43,7 +41,7 @@ class Work(NamedTuple):
     given: bool = False  # labels of columns; these three take registers
     within: bool = False
     views: int = 1
-    parts: Parts = Parts()
+    parts: int = 0  # that backward splits float32 into, see kernels/parts.py
 
     @property
     def cuts(self) -> bool:
@@ -86,8 +84,8 @@ def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
 def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -> Tiles:
     """Tiles of the backward kernel. A tile holds whole groups of columns, on whichever side they are."""
     tiles = _from_table(work, arch, "columns" if owns_columns else "rows")
-    if work.parts.scored:
-        tiles = tiles or _parts_fallback(work)
+    if work.parts:
+        tiles = tiles or _parts_fallback(work, owns_columns)
     else:
         tiles = tiles or _backward_fallback(work, arch, owns_columns)
         if work.dim <= tiles.BLOCK_D:  # whole vectors are multiplied, so that is what is summed up
@@ -102,8 +100,8 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
     if arch.vendor != "cuda":
         return None
     operands: tuple[str, ...] = ()
-    if work.parts.scored:
-        operands = (f"{work.precision} in parts",)
+    if work.parts:
+        operands = (f"float16 x {work.parts}", *(("bfloat16", "half") if work.parts == 1 else ()))
     elif work.operand.itemsize == 2:
         operands = (str(work.operand).removeprefix("torch."), "half")
     elif work.operand == torch.float32:
@@ -128,9 +126,7 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
 def _has_registers(work: Work) -> bool:
     """Whether backward can take whole vectors: else registers spill in its loop."""
     simple = not (work.given or work.within or work.views > 1)
-    if work.parts.scored:
-        return True
-    if work.operand == torch.float32:
+    if work.operand == torch.float32 and not work.parts:
         return simple
     if work.group > MOST_IN_REGISTERS and work.dim > 64:
         return False
@@ -202,17 +198,15 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
     return Tiles(m, n, block_d, slice_d, warps, 2)
 
 
-def _parts_fallback(work: Work) -> Tiles:
-    """Of whole vectors. Eight warps own 128: of 64 they would multiply each twice, and Triton 3.6 gives the products of
-    a sum other layouts than the last of them."""
+def _parts_fallback(work: Work, owns_columns: bool) -> Tiles:
+    """Of whole vectors. Several parts take four warps: of eight, Triton 3.6 gives the products of a sum other layouts
+    than the last of them."""
     dim = max(64, next_power_of_2(work.dim))
-    crowded = work.group > 1 or (work.live_tiles > 1 and dim > 256)
-    slice_d = min(dim, 128 if crowded else 256)  # all that registers sum up
-    m, warps = (64, 4) if dim <= 128 else (128, 8)
-    n = 64 if work.live_tiles == 1 and dim <= 128 else 32
-    streamed = 2 * n * (work.parts.scored * dim + work.parts.added * slice_d)
-    stages = 2 if 2 * m * work.parts.scored * dim + 2 * streamed <= _MOST_SHARED else 1
-    return Tiles(m, n, dim, slice_d, warps, stages)
+    if dim <= 128:
+        return Tiles(64, 64 if work.live_tiles == 1 else 32, dim, dim, 4, 2)
+    # Columns' tiles are turned, and take registers for the values of every row.
+    n, stages = (16, 2) if owns_columns and work.group == 1 else (32, 1 if work.parts * dim > 512 else 2)
+    return Tiles(64, n, dim, 256, 4, stages)
 
 
 def _uses_warp_groups(work: Work, arch: Architecture) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 
 from dmlkernels.backends.triton.epilogues import Epilogue
-from dmlkernels.backends.triton.kernels.parts import Parts
 from dmlkernels.backends.triton.plan import MOST_IN_REGISTERS, Architecture, Work
 
 # "medium" allows bfloat16; tf32 is the least that keeps a softmax of scale 64 in order. ROCm's matrix units multiply
 # float32 as it is; with six bfloat16 products instead, Triton 3.6 fails to compile the fused objective.
 _FAST = {"cuda": "tf32", "hip": "bf16x3", "interpreter": "ieee"}
-# Parts that keep as many bits, and the longest vectors whose parts registers have room for.
-_PARTS = {"tf32": (Parts(1, 2), 512), "tf32x3": (Parts(2, 3), 128)}
+_PARTS = {"tf32": 1, "tf32x3": 2}  # of float16, which keep as many bits
 _EXACT = {"cuda": "tf32x3", "hip": "ieee", "interpreter": "ieee"}
 
 
@@ -39,14 +37,14 @@ def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architectur
     return first_precision(epilogue, arch, mixed, matmul)
 
 
-def parts_of(epilogue: Epilogue, work: Work, arch: Architecture) -> Parts:
-    """Parts that backward splits float32 into."""
-    if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32:
-        return Parts()
-    if epilogue.same_scores or work.within or work.group > MOST_IN_REGISTERS:
-        return Parts()
-    parts, longest = _PARTS.get(work.precision, (Parts(), 0))
-    return parts if work.dim <= longest else Parts()
+def parts_of(epilogue: Epilogue, work: Work, arch: Architecture) -> int:
+    """Parts that backward splits float32 into; 0 for none."""
+    parts = _PARTS.get(work.precision, 0)
+    if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
+        return 0
+    longest = 512 if work.group == 1 else 128  # beyond, registers spill
+    fits = not work.within and work.group <= MOST_IN_REGISTERS and work.dim <= longest
+    return parts if fits and epilogue.bound is not None else 0
 
 
 def matmul_precision() -> str:

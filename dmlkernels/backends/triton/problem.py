@@ -27,9 +27,7 @@ class Vectors(NamedTuple):
     vectors: Tensor  # (count, D)
     values: Tensor
     labels: Tensor | None
-    # Parts of the unit vectors, if these are multiplied: (count, k * D) each.
-    scored: Tensor | None = None
-    added: Tensor | None = None
+    parts: Tensor | None = None  # (count, k * D): parts of the unit vectors, if these are multiplied
 
     @property
     def size(self) -> int:
@@ -41,12 +39,12 @@ class Vectors(NamedTuple):
 
     @property
     def factors(self) -> Tensor:
-        """What is scored."""
-        return self.vectors if self.scored is None else self.scored
+        """What is multiplied."""
+        return self.vectors if self.parts is None else self.parts
 
 
 def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
-    """Of what is scored and of the values, as the kernels take them."""
+    """Of what is multiplied and of the values, as the kernels take them."""
     return first.factors.stride(0), second.factors.stride(0), first.values.stride(0), second.values.stride(0)
 
 
@@ -135,7 +133,7 @@ def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, tuple[flo
     constants = {
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
-        "M": m, "BLOCK_D": block_d,
+        "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
     }  # fmt: skip
-    height = 1 + statistic.num_row_values + epilogue.num_values + weighted
+    height = 1 + statistic.num_row_values + epilogue.num_values + weighted + (epilogue.bound is not None)
     return (cdiv(pitch - shape.num_rows * (statistic.views - 1), m),), height, hyper_of(shape), constants

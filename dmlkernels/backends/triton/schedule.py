@@ -13,7 +13,6 @@ from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.backward import COLUMNS
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
-from dmlkernels.backends.triton.kernels.parts import Parts
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import borders, split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED, Architecture, backward_tiles, forward_tiles, next_power_of_2
@@ -30,8 +29,13 @@ class Plan(NamedTuple):
     borders: tuple[int, ...]
     hyper: tuple[float, ...]  # numbers of the statistic
     cut: bool  # as in Work.cuts
-    parts: Parts
+    parts: int  # as in Work
     constants: dict[str, Any]
+
+    @property
+    def slices(self) -> int:
+        """Programs of backward that share out the numbers of an owned vector."""
+        return self.grid[1]
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -92,9 +96,11 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     given = statistic.num_row_values
     num_values = given + epilogue.num_values
     num_plain = num_values if epilogue.num_plain is None else given + epilogue.num_plain
+    # Hopper's tensor cores want 64 vectors on the side that comes first.
+    turned = side == COLUMNS and work.parts > 1 and tiles.N < 64 and statistic.group == 1
     constants = {
         "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
-        "LAYOUT": _layout(shape), "SIDE": side, "PARTIAL": count > 1, "PRECISION": work.precision,
+        "LAYOUT": _layout(shape), "SIDE": side, "TURNED": turned, "PARTIAL": count > 1, "PRECISION": work.precision,
         "PARTS": work.parts, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D, "SLICE": tiles.SLICE,
         **tiles.options(),
     }  # fmt: skip

@@ -46,9 +46,9 @@ class Place(NamedTuple):
         return self.weight >= 3
 
     @property
-    def in_parts(self) -> bool:
-        """Whether float32 is split into halves."""
-        return OPERANDS[self.type_].startswith("tf32") and self.role != "forward" and not self.of_points
+    def parts(self) -> int:
+        """As in Work."""
+        return 0 if self.role == "forward" or self.of_points else {"tf32": 1, "tf32x3": 2}.get(self.type_, 0)
 
     @property
     def kernel(self) -> str:
@@ -57,7 +57,8 @@ class Place(NamedTuple):
 
     def key(self, number: int) -> Key:
         operand = "tf32x3" if self.of_points and self.type_ == "tf32" else OPERANDS[self.type_]
-        operand += " in parts" if self.in_parts else ""
+        if self.parts:
+            operand = f"float16 x {self.parts}"
         role = "points" if self.of_points and self.role == "rows" else self.role
         return Key(number, operand, role, self.weight, self.dim)
 
@@ -88,10 +89,11 @@ def candidates(place: Place) -> list[Tiles]:
             Tiles(m, n, block_d, block_d, warps, stages)
             for m, n, block_d, warps, stages in product((64, 128), (32, 64, 128), blocks, (4, 8), (2, 3))
         ]
-    if place.in_parts:
+    if place.parts > 1:
+        slices = {min(whole, 256), min(whole, 128), min(whole, 64)}
         return [
-            Tiles(m, n, whole, slice_d, m // 16, stages)
-            for m, n, slice_d, stages in product((64, 128), (32, 64), {min(whole, 256), min(whole, 128)}, (1, 2, 3))
+            Tiles(FLAG_ROWS, n, whole, slice_d, 4, stages)
+            for n, slice_d, stages in product((16, 32, 64), slices, (1, 2, 3))
         ]
     return [
         Tiles(FLAG_ROWS, n, block_d, slice_d, warps, stages)

@@ -41,6 +41,7 @@ class Epilogue:
         empty, neutral: state and statistics of no columns; neutral is None if they are the same.
         values: ``(statistics, gradient, hyper) ->`` what ``slope`` reads of a row. Each is a tuple of vectors, one for
             each of its statistics; of two views, the second's values follow the first's.
+        bound: ``(values of a row, hyper) ->`` what no slope of the row exceeds by much, in size; None if none is known.
         num_values: their number. A row's values that the caller gave come before them; ``fold`` reads only these.
         num_plain: how many of them, the first, are read in plain tiles.
         hyper: the statistic's numbers for ``fold``, ``finish`` and ``slope``.
@@ -59,6 +60,7 @@ class Epilogue:
     empty: tuple[float, ...]
     num_values: int
     values: Any
+    bound: Any = None
     num_plain: int | None = None
     mask: Any = None
     mask_one: Any = None

@@ -78,6 +78,14 @@ def slope_circle(scores, factor, masks, values, weight, segments, hyper):
         return tl.where(counted(masks), slope, 0.0)
 
 
+@triton.jit
+def circle_bound(values, hyper):
+    """Weights of a softmax are at most 1, and scores at most 2, those of positives being 1 less the cosine."""
+    T: tl.constexpr = values[0].dtype
+    rate = (4.0 + tl.abs(number(hyper, 1, T))) * tl.abs(number(hyper, 0, T)) * number(hyper, 2, T)
+    return tl.maximum(tl.abs(values[1]), tl.abs(values[3])) * rate
+
+
 def circle_hyper(statistic: Circle) -> list[float]:
     """Scale of logits to base 2, margin, the factors to natural logarithms and back, whether weights are held fixed."""
     return [
@@ -86,5 +94,12 @@ def circle_hyper(statistic: Circle) -> list[float]:
 
 
 CIRCLE = replace(
-    LOGSUMEXP, fold=fold_circle, slope=slope_circle, mask=None, mask_one=None, hyper=circle_hyper, live_tiles=2
+    LOGSUMEXP,
+    fold=fold_circle,
+    slope=slope_circle,
+    mask=None,
+    mask_one=None,
+    bound=circle_bound,
+    hyper=circle_hyper,
+    live_tiles=2,
 )

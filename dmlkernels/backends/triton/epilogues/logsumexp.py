@@ -105,6 +105,14 @@ def logsumexp_values(statistics, gradient, hyper):
     return finite(statistics[1]), gradient[1], finite(statistics[0]), gradient[0]
 
 
+@triton.jit
+def logsumexp_bound(values, hyper):
+    """No weight is above 1."""
+    T: tl.constexpr = values[0].dtype
+    positive, negative = values[3] * number(hyper, 0, T), values[1] * number(hyper, 1, T)
+    return tl.maximum(tl.abs(positive), tl.abs(negative)) * number(hyper, 2, T)
+
+
 def logsumexp_hyper(statistic: LogSumExp | SoftTriple) -> list[float]:
     """Scales of logits to base 2, of positives and of negatives, and the factors to natural logarithms and back."""
     if isinstance(statistic, SoftTriple):
@@ -126,5 +134,6 @@ LOGSUMEXP = Epilogue(
     num_values=4,
     num_plain=2,
     values=logsumexp_values,
+    bound=logsumexp_bound,
     hyper=logsumexp_hyper,
 )

@@ -117,6 +117,13 @@ def moments_values(statistics, gradient, hyper):
     return negatives + (gradient[1] / tl.maximum(statistics[0], 1.0), 2.0 * gradient[2], statistics[1])  # noqa: RUF005
 
 
+@triton.jit
+def moments_bound(values, hyper):
+    """A cosine is at most 2 from a mean."""
+    negative = tl.abs(values[0]) + 2.0 * tl.abs(values[1])
+    return tl.maximum(negative, tl.abs(values[3]) + 2.0 * tl.abs(values[4]))
+
+
 MOMENTS = Epilogue(
     fold_moments,
     merge_moments,
@@ -129,6 +136,7 @@ MOMENTS = Epilogue(
     num_values=6,
     num_plain=3,
     values=moments_values,
+    bound=moments_bound,
     ready=ready_moments,
     live_tiles=2,
 )

@@ -8,7 +8,13 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, logsumexp_hyper, slope_logsumexp
+from dmlkernels.backends.triton.epilogues.logsumexp import (
+    LOGSUMEXP,
+    fold_logsumexp,
+    logsumexp_bound,
+    logsumexp_hyper,
+    slope_logsumexp,
+)
 from dmlkernels.backends.triton.kernels.blocks import padded_group
 from dmlkernels.backends.triton.kernels.functions import exp_to_zero
 from dmlkernels.backends.triton.kernels.scalars import number
@@ -71,6 +77,12 @@ def slope_soft_triple(scores, factor, masks, values, weight, segments, hyper):
     return tl.reshape(spread * shares * tl.expand_dims(of_class, 2), scores.shape)
 
 
+@triton.jit
+def soft_triple_bound(values, hyper):
+    """A centre is at most 2 from the similarity of its class."""
+    return logsumexp_bound(values, hyper) * (1.0 + 2.0 / number(hyper, 4, values[0].dtype))
+
+
 def soft_triple_hyper(statistic: SoftTriple) -> list[float]:
     """Those of the log-sum-exp over classes, and gamma."""
     return [*logsumexp_hyper(statistic), statistic.gamma]
@@ -82,6 +94,7 @@ SOFT_TRIPLE = replace(
     slope=slope_soft_triple,
     mask=None,
     mask_one=None,
+    bound=soft_triple_bound,
     hyper=soft_triple_hyper,
     live_tiles=2,
 )

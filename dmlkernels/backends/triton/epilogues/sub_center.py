@@ -67,6 +67,7 @@ SUB_CENTER = replace(
     slope=slope_sub_center,
     mask=None,
     mask_one=None,
+    bound=None,  # scores of halves would not be the same
     hyper=sub_center_hyper,
     same_scores=True,  # the same centre must be the nearest
     live_tiles=2,

@@ -34,7 +34,16 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_in_range,
     tiles_of_labels,
 )
-from dmlkernels.backends.triton.kernels.parts import SCALE, add_product, load_parts, parts_of, transposed
+from dmlkernels.backends.triton.kernels.parts import (
+    BOUND,
+    LEAST_BOUND,
+    UNIT,
+    add_product,
+    highest_bound,
+    load_parts,
+    parts_of,
+    transposed,
+)
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
 
 ROWS, COLUMNS, BOTH = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -66,24 +75,26 @@ def slope_tile(
 @triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
-    raw_p, added_p,  # if there are PARTS: owned vectors as they are, and parts of the streamed ones to be added up
+    raw_p,  # owned vectors as they are, if others are PARTS
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
     owned_label_p, streamed_label_p, order_p, flags_p,  # order: of owned points; flags: of forward, if it is sparse
-    num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, of its values, of these two
-    SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
+    num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, of its values, of raw
+    SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, TURNED: tl.constexpr,
+    PARTIAL: tl.constexpr,
     PRECISION: tl.constexpr, PARTS: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
-    IN_PARTS: tl.constexpr = PARTS.scored > 0
+    IN_PARTS: tl.constexpr = PARTS > 0
     TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     SECOND: tl.constexpr = slope_type(TYPE)
-    owned_stride, streamed_stride, owned_pitch, streamed_pitch, raw_stride, added_stride = strides
+    owned_stride, streamed_stride, owned_pitch, streamed_pitch, raw_stride = strides
     borders = decoded(borders)
     OWNS_ROWS: tl.constexpr = SIDE != COLUMNS
-    # A tile is (rows, columns): where a vector of either side is to be expanded to lie along it.
-    OWNED_AXIS: tl.constexpr = 1 if OWNS_ROWS else 0
-    STREAMED_AXIS: tl.constexpr = 0 if OWNS_ROWS else 1
+    # A tile is (owned, streamed) or (streamed, owned): where a vector of either side is to be expanded to lie along it.
+    OWNED_FIRST: tl.constexpr = OWNS_ROWS or TURNED
+    OWNED_AXIS: tl.constexpr = 1 if OWNED_FIRST else 0
+    STREAMED_AXIS: tl.constexpr = 0 if OWNED_FIRST else 1
     GROUP: tl.constexpr = LAYOUT.group
     OWNED_GROUP: tl.constexpr = 1 if OWNS_ROWS else GROUP
     STREAMED_GROUP: tl.constexpr = GROUP if OWNS_ROWS else 1
@@ -115,7 +126,7 @@ def backward_kernel(
     owned_block = (owned_p, owned_base, owned_local, owned_valid, owned_stride)
     owned = 0
     if IN_PARTS:
-        owned = load_parts(owned_block, 0, PARTS.scored, DIM, BLOCK_D)
+        owned = load_parts(owned_block, 0, PARTS, DIM, BLOCK_D)
     elif ONE_BLOCK:
         owned = load_scored(owned_block, owned_norm, 0, OWNED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
     owned_values = load_values(owned_values_p, owned_base, owned_local, owned_pitch, 1, OWNED_K, OWNED_AXIS)
@@ -131,8 +142,15 @@ def backward_kernel(
         straddles = column_segment(begin, borders) != column_segment(begin + M - 1, borders)
         if OWNS_ROWS:
             straddles = row_segment(begin, borders) != row_segment(begin + M - 1, borders)
+    bound = 1.0
+    if IN_PARTS:  # of slopes, for each row or for all
+        if OWNS_ROWS:
+            bound = tl.expand_dims(load_value(owned_values_p, owned_base, owned_local, owned_pitch, 1 + K), 1)
+        else:
+            bound = highest_bound(streamed_values_p, num_streamed, streamed_pitch, 1 + K)
+        bound = tl.maximum(bound, LEAST_BOUND)
     d = tl.program_id(1) * SLICE
-    bracket = tl.zeros([M, N] if OWNS_ROWS else [N, M], SUM)
+    bracket = tl.zeros([M, N] if OWNED_FIRST else [N, M], SUM)
     total = tl.zeros([M, SLICE], SUM)
 
     places = places_of(num_streamed, STREAMED_GROUP, STREAMED_VIEWS)
@@ -163,17 +181,17 @@ def backward_kernel(
             block = (streamed_p, base, local, valid, streamed_stride)
             streamed = 0
             if IN_PARTS:
-                streamed = load_parts(block, 0, PARTS.scored, DIM, BLOCK_D)
+                streamed = load_parts(block, 0, PARTS, DIM, BLOCK_D)
             elif ONE_BLOCK:
                 streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
             if IN_PARTS:
-                if OWNS_ROWS:
+                if OWNED_FIRST:
                     products = add_product(owned, transposed(streamed), tl.zeros([M, N], SUM))
                 else:
                     products = add_product(streamed, transposed(owned), tl.zeros([N, M], SUM))
-                products *= 1.0 / (SCALE * SCALE)
+                products *= 1.0 / (UNIT * UNIT)
                 scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
-            elif OWNS_ROWS:
+            elif OWNED_FIRST:
                 products = product_tile(
                     owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
                     TYPE, DIM, BLOCK_D, PRECISION,
@@ -231,11 +249,12 @@ def backward_kernel(
                     GROUP, SIDE,
                 )  # fmt: skip
             if IN_PARTS:
-                factors = parts_of(slope, PARTS.added, added_p.dtype.element_ty)
+                slope *= BOUND / bound
                 if not ONE_SLICE:
                     bracket += slope * products
-                added = load_parts((added_p, base, local, valid, added_stride), d, PARTS.added, DIM, SLICE)
-                total = add_product(factors if OWNS_ROWS else transposed(factors), added, total)
+                    streamed = load_parts(block, d, PARTS, DIM, SLICE)
+                factors = parts_of(slope, PARTS, streamed_p.dtype.element_ty)
+                total = add_product(factors if OWNED_FIRST else transposed(factors), streamed, total)
             else:
                 target = streamed
                 if not ONE_BLOCK:
@@ -244,9 +263,12 @@ def backward_kernel(
                 if not ONE_SLICE:  # of the slopes as rounded, lest their rounding stays along the vector
                     with_units = products if OWNED_UNITS else products * tl.expand_dims(owned_norm, OWNED_AXIS)
                     bracket += factor.to(SUM) * with_units
-                factor = factor if OWNS_ROWS else tl.trans(factor)
+                factor = factor if OWNED_FIRST else tl.trans(factor)
                 total = tl.dot(factor, target.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 
+    if IN_PARTS:
+        total *= bound * (1.0 / (UNIT * BOUND))
+        bracket *= bound * (1.0 / BOUND)
     owned_index = owned_base + owned_local
     inside = owned_index < num_owned
     if OWNED_GROUP > 1:

@@ -1,28 +1,23 @@
-"""float32 as sums of halves, for tensor cores.
+"""float32 as sums of float16, for tensor cores.
 
 Backward multiplies by the streamed vectors twice, along D and along the vectors. Hopper takes halves either way, the
-second operand of tf32 in one order only: it would be turned in registers. So unit vectors come as sums of halves: of
-float16 to be scored, of which one keeps the bits of tf32; and of bfloat16 to be added up, as slopes need its range.
+second operand of tf32 in one order only: it would be turned in registers. One float16 keeps as many bits as tf32, two
+keep 22. Its range is short, so what is split lies in a known one: unit vectors, and slopes over a bound of their row.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import load_units, load_vectors
-from dmlkernels.backends.triton.kernels.scalars import decoded
+from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
-SCALE = tl.constexpr(256.0)  # of units as float16, which then loses no bits of a number down to 2**-22
-
-
-class Parts(NamedTuple):
-    """How many parts a unit vector has; none if vectors are multiplied as they are."""
-
-    scored: int = 0
-    added: int = 0
+# Of units and of slopes at their bound. Numbers keep all bits down to 2**-14 over these: 2**-22 of a unit, 2**-26 of a
+# bound, which slopes may exceed 16 times.
+UNIT, BOUND = tl.constexpr(2.0**8), tl.constexpr(2.0**12)
+LEAST_BOUND = tl.constexpr(2.0**-110)  # less than that is as good as no gradient
+_ROWS = tl.constexpr(1024)
 
 
 @triton.jit
@@ -67,41 +62,43 @@ def add_product(first, second, total):
 
 
 @triton.jit
-def store_parts(p, units, place, count, d, PARTS: tl.constexpr, DIM: tl.constexpr):
-    """Into (count, PARTS, DIM)."""
-    parts = parts_of(units, PARTS, p.dtype.element_ty)
-    for k in tl.static_range(PARTS):
-        out = p + place.to(tl.int64)[:, None] * (PARTS * DIM) + (k * DIM + d)[None, :]
-        tl.store(out, parts[k], mask=(place < count)[:, None] & (d < DIM)[None, :])
+def highest_bound(values_p, count, pitch, K: tl.constexpr):
+    """The highest of row K of (k, pitch) values, which are padded with zeros to a multiple of 128."""
+    highest = tl.zeros([_ROWS], values_p.dtype.element_ty)
+    for start in tl.range(0, loop_bound(count), _ROWS):
+        row = start + tl.arange(0, _ROWS)
+        found = tl.load(values_p + K * pitch.to(tl.int64) + row, mask=row < count, other=0.0)
+        highest = tl.maximum(highest, found)
+    return tl.max(highest, 0)
 
 
 @triton.jit
 def split(
-    block, p, norm_p, scored_p, added_p, count, stride,
+    block, p, norm_p, out_p, count, strides,
     PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    place = block * M + tl.arange(0, M)
+    base, local = block * M, tl.arange(0, M)
+    place = base + local
     norm = tl.load(norm_p + place, mask=place < count, other=0.0)
-    vectors = (p, block * M, tl.arange(0, M), norm != 0.0, stride)
     for start in tl.range(0, DIM, BLOCK_D):
-        units = load_units(vectors, norm, start, CUT, norm.dtype, DIM, BLOCK_D)
+        units = load_units((p, base, local, norm != 0.0, strides[0]), norm, start, CUT, norm.dtype, DIM, BLOCK_D)
+        parts = parts_of(units * UNIT, PARTS, out_p.dtype.element_ty)
         d = start + tl.arange(0, BLOCK_D)
-        store_parts(scored_p, units * SCALE, place, count, d, PARTS.scored, DIM)
-        store_parts(added_p, units, place, count, d, PARTS.added, DIM)
+        for k in tl.static_range(PARTS):
+            out = out_p + place.to(tl.int64)[:, None] * strides[1] + (k * DIM + d)[None, :]
+            tl.store(out, parts[k], mask=(place < count)[:, None] & (d < DIM)[None, :])
 
 
 @triton.jit
 def split_kernel(
-    x_p, x_norm_p, x_scored_p, x_added_p, w_p, w_norm_p, w_scored_p, w_added_p,
-    sizes,  # rows, their stride, columns, their stride
+    x_p, x_norm_p, x_out_p, w_p, w_norm_p, w_out_p, counts, x_strides, w_strides,  # strides: of vectors, of their parts
     PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Parts of unit vectors; zeros for those that do not count, whose reciprocal norm is 0. The first programs take the
     rows."""
-    num_rows, x_stride, num_columns, w_stride = decoded(sizes)
+    num_rows, num_columns = decoded(counts)
     block, blocks = tl.program_id(0), tl.cdiv(num_rows, M)
     if block < blocks:
-        split(block, x_p, x_norm_p, x_scored_p, x_added_p, num_rows, x_stride, PARTS, CUT, DIM, M, BLOCK_D)
+        split(block, x_p, x_norm_p, x_out_p, num_rows, x_strides, PARTS, CUT, DIM, M, BLOCK_D)
     else:
-        block -= blocks
-        split(block, w_p, w_norm_p, w_scored_p, w_added_p, num_columns, w_stride, PARTS, CUT, DIM, M, BLOCK_D)
+        split(block - blocks, w_p, w_norm_p, w_out_p, num_columns, w_strides, PARTS, CUT, DIM, M, BLOCK_D)

@@ -22,10 +22,11 @@ def values_kernel(
     statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,  # kept: norms, and what the caller gave
     num_rows, total, pitch, strides, hyper,
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
-    VIEWS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, and weights if
-    WEIGHTED. Points are taken in ``order``, and copied to ``vectors``, which holds ``total`` points and columns."""
+    """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
+    WEIGHTED, and last the BOUND of slopes if there is one. Points are taken in ``order``, and copied to ``vectors``,
+    which holds ``total`` points and columns."""
     T: tl.constexpr = out_p.dtype.element_ty
     place = tl.program_id(0) * M + tl.arange(0, M)
     is_row = place < num_rows
@@ -48,6 +49,9 @@ def values_kernel(
         if WEIGHTED:
             kept = tl.load(kept_p + (1 + GIVEN) * pitch + index, mask=there, other=0.0)
             tl.store(out_p + (1 + GIVEN + COUNT) * pitch + index, kept, mask=there)
+        if BOUND is not None:
+            bound = tl.where(is_row, BOUND(found, hyper), 0.0).to(T)
+            tl.store(out_p + (1 + GIVEN + COUNT + WEIGHTED) * pitch + index, bound, mask=there)
     if vectors_p is not None:
         for start in tl.range(0, DIM, BLOCK_D):
             d = start + tl.arange(0, BLOCK_D)
