@@ -16,8 +16,8 @@ FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": 
 # Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
 PARKED = 16
 PARKED_FUSED_DOUBLES = 240  # in all; float64 is for checks, and this backward holds more than there are registers
-# In loops, and in all, by parts of float32 at "highest": of up to 256 numbers, and of more. Predicted to be three times as
-# fast as what does not spill.
+# In loops, and in all, by parts of float32 at "highest": of up to 256 numbers, and of more. It is predicted to be three
+# times as fast as what does not spill.
 PARKED_PARTS, PARKED_LONG_PARTS = (64, 448), (640, 800)
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
 # A few numbers of halves, in tiles that are good for other statistics: target, operands, statistic and D.

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dmlkernels import normalized_softmax_loss
-from dmlkernels.backends.triton import parts, schedule
+from dmlkernels.backends.triton import problem, schedule
 from dmlkernels.backends.triton.availability import interpreted
+from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import Work
 from dmlkernels.backends.triton.tiles import Tiles
 from dmlkernels.statistics import IGNORED, Circle, LogSumExp, Moments, SoftTriple, Statistic
@@ -121,14 +122,28 @@ def test_spoilt_gradients_are_nan() -> None:
     assert found.rows[3].isnan().all() and found.rows[4].isfinite().all() and found.columns.isnan().all()
 
 
-def test_memory_is_that_of_the_gradient() -> None:
-    """If it holds the parts, and one program writes all of a gradient."""
-    gradient, half = torch.zeros(12, 8), torch.zeros(12, 8, dtype=torch.bfloat16)
-    plan = schedule.Plan((1, 1, 1), (12, 8), None, (), (), False, 1, {})
-    one, two = (parts.within(gradient, plan._replace(parts=count)) for count in (1, 2))
-    assert one is not None and one.data_ptr() == gradient.data_ptr() and one.shape == (12, 8)
-    assert two is not None and two.data_ptr() == gradient.data_ptr() and two.shape == (12, 16)
-    assert one.stride() == two.stride() == (16, 1)  # a gradient's own columns
-    assert parts.within(gradient, plan._replace(parts=3)) is None
-    assert parts.within(gradient, plan._replace(grid=(1, 2, 1))) is None
-    assert parts.within(half, plan._replace(parts=2)) is None
+def test_parts_lie_where_their_gradient_will_be() -> None:
+    vectors, gradient, half = torch.ones(12, 8), torch.zeros(12, 8), torch.zeros(12, 8, dtype=torch.bfloat16)
+    one, two = (empty_parts(vectors, count, gradient) for count in (1, 2))
+    assert one.data_ptr() == two.data_ptr() == gradient.data_ptr()
+    assert one.shape == (12, 8) and two.shape == (12, 16)
+    assert one.stride() == two.stride() == (16, 1)
+    for apart in (empty_parts(vectors, 1), empty_parts(vectors, 3, gradient), empty_parts(vectors, 2, half)):
+        assert apart.data_ptr() not in (gradient.data_ptr(), half.data_ptr())
+        assert apart.dtype == torch.float16 and apart.is_contiguous() and apart.shape[0] == 12
+
+
+@pytest.mark.usefixtures("_parts")
+def test_parts_of_several_slices_are_not_where_gradients_are_written(
+    request: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def asked(vectors: torch.Tensor, count: int, gradient: torch.Tensor | None = None) -> torch.Tensor:
+        given.append(gradient is not None)
+        return empty_parts(vectors, count, gradient)
+
+    monkeypatch.setattr(problem, "empty_parts", asked)
+    pairs = Maker(ROWS, COLUMNS, 64, torch.float32).to_columns(LogSumExp(3.0, 18.3))
+    outcome("triton", pairs, upstream(pairs))
+    assert given == [False, request.node.callspec.params["_parts"] == 1]

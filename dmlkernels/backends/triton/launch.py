@@ -13,7 +13,6 @@ from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.launcher import launch
-from dmlkernels.backends.triton.parts import in_parts
 from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
@@ -42,21 +41,21 @@ def backward(
     pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, arch: Architecture
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics."""
-    problem, values = Problem.restore(pairs, forward, gradient)
-    rows, columns = problem.sides(values)
     shape, matmul, of_rows, of_columns = pairs.shape, matmul_precision(), None, None
     columns_out = None if pairs.columns is None or not needs_columns else pairs.columns.new_empty(pairs.columns.shape)
     plan = backward_schedule(shape, arch, matmul, BOTH if pairs.within else ROWS)
-    if plan.parts:
-        rows, columns = in_parts(rows, columns, plan, columns_out)
+    column_plan = plan if columns_out is None else backward_schedule(shape, arch, matmul, COLUMNS)
+    # A program that writes all of a gradient has read the parts that lie there, and no other does then.
+    memory = columns_out if column_plan.slices == 1 else None
+    rows, columns, problem = Problem.restore(pairs, forward, gradient, plan, memory)
     if needs_rows:
         out = rows.vectors.new_empty(rows.vectors.shape, dtype=pairs.rows.dtype)
         of_rows = _gradient(plan, rows, columns, out, problem.saved.flags, problem.saved.order)
     if columns_out is not None:
-        plan, flags = backward_schedule(shape, arch, matmul, COLUMNS), problem.saved.flags
+        flags = problem.saved.flags
         if pairs.within:
             columns, flags = problem.true_columns(), None
-        of_columns = _gradient(plan, columns, rows, columns_out, flags)
+        of_columns = _gradient(column_plan, columns, rows, columns_out, flags)
     _combine(problem, of_rows, of_columns)
     return Gradients(
         None if of_rows is None else of_rows.out.view(pairs.rows.shape), None if of_columns is None else of_columns.out

@@ -15,9 +15,10 @@ from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.launcher import launch
-from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles
+from dmlkernels.backends.triton.parts import empty_parts
+from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, split
-from dmlkernels.backends.triton.schedule import hyper_of
+from dmlkernels.backends.triton.schedule import Plan, hyper_of
 
 
 class Vectors(NamedTuple):
@@ -70,24 +71,40 @@ class Problem:
         return cls(pairs, parts, layout.prepare(pairs, parts, cut))
 
     @classmethod
-    def restore(cls, pairs: Pairs, forward: Forward, gradient: Tensor) -> tuple[Problem, Tensor]:
-        """For backward; and the values that it reads of each row, after the norms."""
+    def restore(
+        cls, pairs: Pairs, forward: Forward, gradient: Tensor, plan: Plan, memory: Tensor | None
+    ) -> tuple[Vectors, Vectors, Problem]:
+        """For backward: rows and columns with the values that it reads of each row, and with parts if the plan has any;
+        ``memory``, if there is one, is that of the columns' gradient and may hold their parts."""
         points = layout.empty_points(pairs) if pairs.within else None
         problem = cls(pairs, split(pairs.shape, forward.saved.contiguous()), points)
-        return problem, problem._values(forward.statistics.contiguous(), gradient)
+        parts: tuple[Tensor | None, Tensor | None] = (None, None)
+        if plan.parts:
+            rows, columns = problem.vectors
+            parts = empty_parts(rows, plan.parts), empty_parts(columns, plan.parts, memory)
+        values = problem._values(forward.statistics.contiguous(), gradient, plan, *parts)
+        sides = problem.sides(values)
+        return sides[0]._replace(parts=parts[0]), sides[1]._replace(parts=parts[1]), problem
 
-    def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
-        """One launch for everything that is a function of a row; points are also copied, in their order."""
+    def _values(
+        self, statistics: Tensor, gradient: Tensor, plan: Plan, row_parts: Tensor | None, column_parts: Tensor | None
+    ) -> Tensor:
+        """One launch for everything that is a function of a row, or a part of a vector; points are also copied, in
+        their order."""
         pairs = self.pairs
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
-        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1])
+        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], plan.parts, plan.cut)
         values = kept.new_empty(height, kept.shape[1])
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
+        strides: tuple[int, ...] = layout.point_strides(rows, columns)
+        if row_parts is not None and column_parts is not None:
+            strides = (*strides, row_parts.stride(0), column_parts.stride(0))
         launch(
             values_kernel, grid,
-            statistics, gradient, kept, self.saved.order, *((rows, columns) if pairs.within else (None, None)), values,
-            self.points, pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1],
-            layout.point_strides(rows, columns), hyper, **constants,
+            statistics, gradient, kept, self.saved.order,
+            *((rows, columns) if pairs.within or plan.parts else (None, None)), values, self.points,
+            row_parts, self.saved.columns if plan.parts else None, column_parts,
+            pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, **constants,
         )  # fmt: skip
         return values
 
@@ -125,15 +142,22 @@ class Problem:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _values_launch(shape: Shape, pitch: int) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
+def _values_launch(
+    shape: Shape, pitch: int, parts: int, cut: bool
+) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
     """Grid of the launch, how many values there are, numbers of the statistic, and constants."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     weighted = shape.within and epilogue.weighted
     m, block_d = copy_tiles(shape.dim) if shape.within else (128, 1)
+    split_m, split_d = norm_tiles(shape.dim)
     constants = {
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
+        "PARTS": parts, "CUT": cut and parts > 0, "SPLIT_M": split_m, "SPLIT_D": split_d,
     }  # fmt: skip
+    blocks = cdiv(pitch - shape.num_rows * (statistic.views - 1), m)
+    if parts:
+        blocks += cdiv(shape.num_rows, split_m) + cdiv(shape.num_columns, split_m)
     height = 1 + statistic.num_row_values + epilogue.num_values + weighted + (epilogue.bound is not None)
-    return (cdiv(pitch - shape.num_rows * (statistic.views - 1), m),), height, hyper_of(shape), constants
+    return (blocks,), height, hyper_of(shape), constants

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import load_units, load_vectors
-from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
+from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 # Of units and of slopes at their bound. Numbers keep all bits down to 2**-14 over these: 2**-22 of a unit, 2**-26 of a
 # bound, which slopes may exceed 16 times.
@@ -74,31 +74,17 @@ def highest_bound(values_p, count, pitch, K: tl.constexpr):
 
 @triton.jit
 def split(
-    block, p, norm_p, out_p, count, strides,
+    block, p, norm_p, out_p, count, stride, out_stride,
     PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
+    """Parts of a block of unit vectors; zeros for those that do not count, whose reciprocal norm is 0."""
     base, local = block * M, tl.arange(0, M)
     place = base + local
     norm = tl.load(norm_p + place, mask=place < count, other=0.0)
     for start in tl.range(0, DIM, BLOCK_D):
-        units = load_units((p, base, local, norm != 0.0, strides[0]), norm, start, CUT, norm.dtype, DIM, BLOCK_D)
+        units = load_units((p, base, local, norm != 0.0, stride), norm, start, CUT, norm.dtype, DIM, BLOCK_D)
         parts = parts_of(units * UNIT, PARTS, out_p.dtype.element_ty)
         d = start + tl.arange(0, BLOCK_D)
         for k in tl.static_range(PARTS):
-            out = out_p + place.to(tl.int64)[:, None] * strides[1] + (k * DIM + d)[None, :]
+            out = out_p + place.to(tl.int64)[:, None] * out_stride + (k * DIM + d)[None, :]
             tl.store(out, parts[k], mask=(place < count)[:, None] & (d < DIM)[None, :])
-
-
-@triton.jit
-def split_kernel(
-    x_p, x_norm_p, x_out_p, w_p, w_norm_p, w_out_p, counts, x_strides, w_strides,  # strides: of vectors, of their parts
-    PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """Parts of unit vectors; zeros for those that do not count, whose reciprocal norm is 0. The first programs take the
-    rows."""
-    num_rows, num_columns = decoded(counts)
-    block, blocks = tl.program_id(0), tl.cdiv(num_rows, M)
-    if block < blocks:
-        split(block, x_p, x_norm_p, x_out_p, num_rows, x_strides, PARTS, CUT, DIM, M, BLOCK_D)
-    else:
-        split(block - blocks, w_p, w_norm_p, w_out_p, num_columns, w_strides, PARTS, CUT, DIM, M, BLOCK_D)

@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.order import load_point
+from dmlkernels.backends.triton.kernels.parts import split
 
 
 @triton.jit
@@ -17,16 +18,12 @@ def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr):
     return values
 
 
-@triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
-def values_kernel(
-    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,  # kept: norms, and what the caller gave
-    num_rows, total, pitch, strides, hyper,
+@triton.jit
+def store_values(
+    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides, hyper,
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
     VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
-    WEIGHTED, and last the BOUND of slopes if there is one. Points are taken in ``order``, and copied to ``vectors``,
-    which holds ``total`` points and columns."""
     T: tl.constexpr = out_p.dtype.element_ty
     place = tl.program_id(0) * M + tl.arange(0, M)
     is_row = place < num_rows
@@ -58,3 +55,33 @@ def values_kernel(
             values = load_point(x_p, w_p, source, num_rows, total, d, strides, vectors_p.dtype.element_ty, DIM)
             out = vectors_p + place.to(tl.int64)[:, None] * DIM + d[None, :]
             tl.store(out, values, mask=(place < total)[:, None] & (d < DIM)[None, :])
+
+
+@triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
+def values_kernel(
+    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
+    vectors_p,  # of points
+    x_parts_p, w_norm_p, w_parts_p,  # of PARTS
+    num_rows, total, pitch, strides, hyper,  # strides: of rows, of columns, of the parts of each
+    FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
+    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    PARTS: tl.constexpr, CUT: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
+):  # fmt: skip
+    """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
+    WEIGHTED, and last the BOUND of slopes if there is one. Points are taken in ``order``, and copied to ``vectors``,
+    which holds ``total`` points and columns. Further programs split rows, then columns, into PARTS."""
+    block, blocks = tl.program_id(0), tl.cdiv(pitch - num_rows * (VIEWS - 1), M)
+    if PARTS == 0 or block < blocks:
+        store_values(
+            statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides,
+            hyper, FROM, WIDTH, COUNT, GIVEN, WEIGHTED, VIEWS, DIM, BOUND, M, BLOCK_D,
+        )  # fmt: skip
+    else:
+        block, blocks = block - blocks, tl.cdiv(num_rows, SPLIT_M)
+        if block < blocks:
+            split(block, x_p, kept_p, x_parts_p, num_rows, strides[0], strides[2], PARTS, CUT, DIM, SPLIT_M, SPLIT_D)
+        else:
+            split(
+                block - blocks, w_p, w_norm_p, w_parts_p, total - num_rows, strides[1], strides[3],
+                PARTS, CUT, DIM, SPLIT_M, SPLIT_D,
+            )  # fmt: skip
