@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.harness.precision import matmul_precision
+from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.plan import backward_tiles, forward_tiles
 from dmlkernels.backends.triton.tiles import Tiles
 from dmlkernels.backends.triton.work import backward_work, forward_work
@@ -74,12 +75,21 @@ class Configuration(NamedTuple):
     def vendor(self) -> str:
         return TARGETS[self.target][1].vendor
 
+    @property
+    def shape(self) -> Shape:
+        operands = OPERANDS[self.operands]
+        return make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns).shape
+
+    @property
+    def parts(self) -> int:
+        """As in Work."""
+        return backward_work(self.shape, TARGETS[self.target][1], self.precision).parts
+
     def tiles(self) -> set[Tiles]:
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
-        operands, arch = OPERANDS[self.operands], TARGETS[self.target][1]
-        pairs = make_pairs(self.kind, operands.rows, self.dim, self.rows, self.columns, operands.columns)
-        forward, backward = (work(pairs.shape, arch, self.precision) for work in (forward_work, backward_work))
-        scoring = forward_tiles(forward, arch, pairs.num_rows)._replace(SLICE=0)
+        shape, arch = self.shape, TARGETS[self.target][1]
+        forward, backward = (work(shape, arch, self.precision) for work in (forward_work, backward_work))
+        scoring = forward_tiles(forward, arch, shape.num_rows)._replace(SLICE=0)
         return {scoring, backward_tiles(backward, arch, False), backward_tiles(backward, arch, True)}
 
 

@@ -16,9 +16,9 @@ FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": 
 # Bytes a thread. ptxas puts a value or two aside to get by with 128 of 255 registers, and of doubles with all.
 PARKED = 16
 PARKED_FUSED_DOUBLES = 240  # in all; float64 is for checks, and this backward holds more than there are registers
-# In loops, and in all, by parts of float32 at "highest": of up to 256 numbers, and of more. It is predicted to be three
-# times as fast as what does not spill.
-PARKED_PARTS, PARKED_LONG_PARTS = (64, 448), (640, 800)
+# In loops, and in all, by backward of so many parts of vectors longer than this: predicted to be three times as fast as
+# what does not spill.
+PARKED_PARTS = {(2, 256): (640, 800), (2, 128): (104, 448), (1, 256): (128, 320)}
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
 # A few numbers of halves, in tiles that are good for other statistics: target, operands, statistic and D.
 PARKED_HALF = {
@@ -41,8 +41,9 @@ def allowed_spill(configuration: Configuration, one: Compiled) -> int:
         return PARKED_FUSED_DOUBLES
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED
-    if has_long_parts(configuration, one):
-        return (PARKED_PARTS if configuration.dim <= 256 else PARKED_LONG_PARTS)[0]
+    of_parts = parked_parts(configuration, one)
+    if of_parts is not None:
+        return of_parts[0]
     if configuration.operands == "float64":
         return PARKED
     of_half = PARKED_HALF.get((one.target, configuration.operands, configuration.kind, configuration.dim), 0)
@@ -55,10 +56,13 @@ def is_long_fused(configuration: Configuration, one: Compiled) -> bool:
     return wide and configuration.kind == "fused" and one.target == "sm_90" and one.kernel == "backward_kernel"
 
 
-def has_long_parts(configuration: Configuration, one: Compiled) -> bool:
-    """Whether it is a backward kernel of several parts of more than 128 numbers."""
-    wide = configuration.operands in ("float32", "bfloat16 x float32") and configuration.precision == "highest"
-    return wide and configuration.dim > 128 and one.target == "sm_90" and one.kernel == "backward_kernel"
+def parked_parts(configuration: Configuration, one: Compiled) -> tuple[int, int] | None:
+    """Bytes a thread, in loops and in all, of a backward kernel of parts of long vectors."""
+    if one.kernel == "backward_kernel":
+        for (parts, dim), allowed in PARKED_PARTS.items():
+            if configuration.parts == parts and configuration.dim > dim:
+                return allowed
+    return None
 
 
 def parked(registers: int) -> int:
@@ -70,9 +74,10 @@ def allowed_outside(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread, outside loops."""
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED + 2 * OUTSIDE_LOOPS
-    if has_long_parts(configuration, one):
-        return (PARKED_PARTS if configuration.dim <= 256 else PARKED_LONG_PARTS)[1]
-    is_long = configuration.dim > 256 and configuration.operands != "float16" and one.target == "sm_90"
+    of_parts = parked_parts(configuration, one)
+    if of_parts is not None:
+        return of_parts[1]
+    is_long = configuration.dim > 256 and configuration.operands == "bfloat16" and one.target == "sm_90"
     is_long = is_long or (configuration.operands == "float64" and configuration.kind in ("fused", MOST_CENTERS))
     return OUTSIDE_LONG_LOOPS if is_long and one.kernel == "backward_kernel" else OUTSIDE_LOOPS
 

@@ -34,6 +34,16 @@ def test_a_slice_is_what_is_multiplied_or_several_blocks(target: str, operand: t
         assert tiles.SLICE == tiles.BLOCK_D if dim <= tiles.BLOCK_D else tiles.SLICE % tiles.BLOCK_D == 0, (work, tiles)
 
 
+@pytest.mark.parametrize(("parts", "precision"), [(1, "tf32"), (2, "tf32x3")])
+def test_parts_are_of_whole_vectors(parts: int, precision: str) -> None:
+    """Whose gradients are of whole slices; of several parts by four warps, see plan.py."""
+    for dim, live, group, given, columns in product(DIMS[:-1], (1, 2), (1, 4), (False, True), (False, True)):
+        work = Work(dim, torch.float32, live, group, precision, given, parts=parts)
+        tiles = backward_tiles(work, TARGETS["sm_90"][1], columns)
+        assert tiles.BLOCK_D >= dim and tiles.BLOCK_D % tiles.SLICE == 0, (work, tiles)
+        assert tiles.num_warps == 4 or parts == 1, (work, tiles)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_small_batch_takes_half_a_tile(target: str) -> None:
     for operand, dim in product(OPERANDS, DIMS):

@@ -126,7 +126,9 @@ def _from_table(work: Work, arch: Architecture, role: str) -> Tiles | None:
 def _has_registers(work: Work) -> bool:
     """Whether backward can take whole vectors: else registers spill in its loop."""
     simple = not (work.given or work.within or work.views > 1)
-    if work.operand == torch.float32 and not work.parts:
+    if work.parts == 1:
+        return True
+    if work.operand == torch.float32:
         return simple
     if work.group > MOST_IN_REGISTERS and work.dim > 64:
         return False

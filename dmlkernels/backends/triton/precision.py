@@ -42,7 +42,8 @@ def parts_of(epilogue: Epilogue, work: Work, arch: Architecture) -> int:
     parts = _PARTS.get(work.precision, 0)
     if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
         return 0
-    longest = 512 if work.group == 1 else 128  # beyond, registers spill
+    # Longer ones spill.
+    longest = 128 if work.group > 1 else 256 if work.given and parts > 1 else 512
     fits = not work.within and work.group <= MOST_IN_REGISTERS and work.dim <= longest
     return parts if fits and epilogue.bound is not None else 0
 
