@@ -27,8 +27,8 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
-of a split streamed side, added up in a fixed order). For backward of float32 on Hopper, programs of `values` also leave
-unit vectors as sums of float16 (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
+of a split streamed side, added up in a fixed order). For float32 on Hopper, programs of `prepare` and `values`
+also leave unit vectors as sums of float16 (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
 block of rows merges them, in a fixed order too. SoftTriple's regulariser has two kernels of its own, PD-Loss's closed
 form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
@@ -79,20 +79,19 @@ the measured matmul rate; two halves of a pass that the L2 cache was emptied bef
 | bf16, divergence, D = 128 | 31%, 28% | 44%, 43% | |
 | bf16, logsumexp, D = 512 | 32%, 37% | 41%, 58% | 39%, 48% |
 | bf16, moments, D = 512 | 33%, 38% | 43%, 60% | 39%, 50% |
-| tf32, logsumexp, D = 128 | 39%, 35% | | |
-| tf32, logsumexp, D = 512 | 34%, 38% | | |
 
 So the model ranks tiles well, and bfloat16's backward to a tenth or so. What it does not see of forward at D = 128:
 positives lie where they lie, so some of the programs, which start all at once, hold more masked tiles than others and
 end later; the counters showed multiprocessors idle for a quarter of the time. Where each row has one positive, such a
 tile takes half the instructions now, and forward 102 us instead of 122 (moments 108 instead of 118).
 
-Backward of float32 took tf32's second operand, which tensor cores of Hopper want in one order only, through registers:
-775 and 879 us for rows and columns of D = 128 (17% and 15%), 8.4 and 8.1 ms of D = 512; with three products of tf32
-("highest") 2.8 and 2.6 ms, 29 and 24 ms. Halves, as now, are not turned. What was measured of them is a version that
-took one float16 for scores and sums of two bfloat16 for gradients, four products instead of two: 192 and 287 us, and
-1.5 ms for rows of D = 512; at "highest", nine instead of six, 542 and 875 us of D = 128. A spill counts for less than
-the model has it, a tile that is read again from L2 for more.\
+float32 as below, in float16, was not measured. What was is how it came there. tf32 reached 37% of its matmul rate in
+forward (D = 128: 183 us; with three products of tf32, "highest", 659 us), but tensor cores of Hopper want its second
+operand in one order only, and backward took it through registers: 775 and 879 us for rows and columns of D = 128, 8.4
+and 8.1 ms of D = 512; at "highest" 2.8 and 2.6 ms, 29 and 24 ms. Halves are not turned: with one float16 for scores and
+sums of two bfloat16 for gradients, four products instead of two as now, it took 192 and 287 us, and 1.5 ms for rows of
+D = 512; at "highest", with nine products instead of six, 542 and 875 us of D = 128. A spill counts for less than the
+model has it, a tile that is read again from L2 for more.\
 """
 ARITHMETIC = f"""
 ## Arithmetic

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from dmlkernels import normalized_softmax_loss
+from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton import problem, schedule
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.parts import empty_parts
@@ -25,17 +27,19 @@ ROWS, COLUMNS = 45, 99
 pytestmark = pytest.mark.usefixtures("tiles_only")
 
 
+def _in_two_parts(work: Callable[..., Work], *args: Any) -> Work:
+    return work(*args)._replace(parts=2)
+
+
 @pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
 def _parts(request: Any, scheduled: Callable[[str, Any], None]) -> None:
-    work = schedule.backward_work
     size = 16 if interpreted() else 64
     block = 4 * size
     tiles = Tiles(size, size, block, block // request.param, 4, 1)
 
-    def in_parts(*args: Any) -> Work:
-        return work(*args)._replace(parts=2)
-
-    scheduled("backward_work", in_parts)
+    for name in ("forward_work", "backward_work"):
+        scheduled(name, partial(_in_two_parts, getattr(schedule, name)))
+    scheduled("forward_tiles", lambda *args: tiles)
     scheduled("backward_tiles", lambda *args: tiles)
 
 
@@ -123,14 +127,21 @@ def test_spoilt_gradients_are_nan() -> None:
 
 
 def test_parts_lie_where_their_gradient_will_be() -> None:
-    vectors, gradient, half = torch.ones(12, 8), torch.zeros(12, 8), torch.zeros(12, 8, dtype=torch.bfloat16)
-    one, two = (empty_parts(vectors, count, gradient) for count in (1, 2))
+    pairs = Maker(4, 12, 8, torch.float32).to_columns(LogSumExp(3.0, 18.3))
+    gradient, half = torch.zeros(12, 8), torch.zeros(12, 8, dtype=torch.bfloat16)
+
+    def of_columns(parts: int, memory: torch.Tensor | None) -> torch.Tensor:
+        found = empty_parts(pairs, parts, memory)
+        assert found is not None and found[0].shape == (4, 8 * parts)
+        assert found[1].shape == (12, 8 * parts) and found[0].dtype == found[1].dtype == torch.float16
+        return found[1]
+
+    one, two = (of_columns(count, gradient) for count in (1, 2))
     assert one.data_ptr() == two.data_ptr() == gradient.data_ptr()
-    assert one.shape == (12, 8) and two.shape == (12, 16)
     assert one.stride() == two.stride() == (16, 1)
-    for apart in (empty_parts(vectors, 1), empty_parts(vectors, 3, gradient), empty_parts(vectors, 2, half)):
-        assert apart.data_ptr() not in (gradient.data_ptr(), half.data_ptr())
-        assert apart.dtype == torch.float16 and apart.is_contiguous() and apart.shape[0] == 12
+    for apart in (of_columns(1, None), of_columns(3, gradient), of_columns(2, half)):
+        assert apart.data_ptr() not in (gradient.data_ptr(), half.data_ptr()) and apart.is_contiguous()
+    assert empty_parts(pairs, 0, gradient) is None
 
 
 @pytest.mark.usefixtures("_parts")
@@ -139,11 +150,11 @@ def test_parts_of_several_slices_are_not_where_gradients_are_written(
 ) -> None:
     given = []
 
-    def asked(vectors: torch.Tensor, count: int, gradient: torch.Tensor | None = None) -> torch.Tensor:
-        given.append(gradient is not None)
-        return empty_parts(vectors, count, gradient)
+    def asked(pairs: Pairs, parts: int, memory: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
+        given.append(memory is not None)
+        return empty_parts(pairs, parts, memory)
 
     monkeypatch.setattr(problem, "empty_parts", asked)
     pairs = Maker(ROWS, COLUMNS, 64, torch.float32).to_columns(LogSumExp(3.0, 18.3))
     outcome("triton", pairs, upstream(pairs))
-    assert given == [False, request.node.callspec.params["_parts"] == 1]
+    assert given == [False, request.node.callspec.params["_parts"] == 1]  # forward, backward

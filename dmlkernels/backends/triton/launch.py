@@ -24,12 +24,12 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
     """Finished statistics of every row; what is saved is in saved.py."""
     plan = forward_schedule(pairs.shape, arch, matmul_precision())
     saved = pairs.rows.new_empty(saved_size(pairs.shape), dtype=pairs.dtype)
-    problem = Problem.prepare(pairs, saved, plan.cut)
+    problem = Problem.prepare(pairs, saved, plan)
     rows, columns = problem.sides()
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
     launch(
         forward_kernel, plan.grid,
-        rows.vectors, columns.vectors, statistics if plan.partial is None else saved.new_empty(plan.partial),
+        rows.factors, columns.factors, statistics if plan.partial is None else saved.new_empty(plan.partial),
         problem.saved.counters, statistics, rows.values, columns.values, rows.labels, columns.labels,
         problem.saved.order, problem.saved.flags, *plan.sizes, strides(rows, columns), plan.borders, plan.hyper,
         **plan.constants,
@@ -47,7 +47,8 @@ def backward(
     column_plan = plan if columns_out is None else backward_schedule(shape, arch, matmul, COLUMNS)
     # A program that writes all of a gradient has read the parts that lie there, and no other does then.
     memory = columns_out if column_plan.slices == 1 else None
-    rows, columns, problem = Problem.restore(pairs, forward, gradient, plan, memory)
+    problem, values = Problem.restore(pairs, forward, gradient, plan, memory)
+    rows, columns = problem.sides(values)
     if needs_rows:
         out = rows.vectors.new_empty(rows.vectors.shape, dtype=pairs.rows.dtype)
         of_rows = _gradient(plan, rows, columns, out, problem.saved.flags, problem.saved.order)

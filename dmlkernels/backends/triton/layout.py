@@ -20,20 +20,21 @@ from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
+Parts = tuple[Tensor, Tensor]  # of rows and of columns, see parts.py
 MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work grows as their square
 
 
-def prepare(pairs: Pairs, saved: Saved, cut: bool = False) -> Tensor | None:
+def prepare(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None) -> Tensor | None:
     """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
     them the columns that they meet. ``cut``: norms of what tf32 leaves of float32 vectors, see ``load_scored``."""
     if pairs.within:
         return _arrange(pairs, saved, cut)
-    prepare_vectors(pairs, saved, cut)
+    prepare_vectors(pairs, saved, cut, parts)
     return None
 
 
-def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False) -> None:
-    """The same for rows that meet columns."""
+def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None) -> None:
+    """The same for rows that meet columns, which may be split into ``parts``."""
     assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
     given, column_labels = pairs.row_values, pairs.column_labels if pairs.statistic.reads_labels else None
@@ -42,8 +43,9 @@ def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False) -> None:
     launch(
         prepare_kernel, grid,
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
-        saved.rows, saved.columns, saved.labels, saved.cleared, sizes,
-        rows.stride(0), columns.stride(0), (0, 0) if given is None else given.stride(), CUT=cut, **constants,
+        saved.rows, saved.columns, saved.labels, saved.cleared, *(parts or (None, None)), sizes,
+        (rows.stride(0), columns.stride(0), *part_strides(parts)), (0, 0) if given is None else given.stride(),
+        PARTS=0 if parts is None else parts[0].shape[1] // pairs.dim, CUT=cut, **constants,
     )  # fmt: skip
 
 
@@ -91,6 +93,11 @@ def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
 def empty_points(pairs: Pairs) -> Tensor:
     """Memory of points and of the columns that they meet."""
     return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=operand_of(pairs.shape))
+
+
+def part_strides(parts: Parts | None) -> tuple[int, int]:
+    """Of the parts of rows and of columns, if there are any."""
+    return (0, 0) if parts is None else (parts[0].stride(0), parts[1].stride(0))
 
 
 def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:

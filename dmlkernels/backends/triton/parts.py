@@ -1,15 +1,25 @@
-"""Memory of vectors in parts, for the backward kernels that multiply those: see kernels/parts.py."""
+"""Memory of vectors in parts: see kernels/parts.py."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.pairs import Pairs
 
-def empty_parts(vectors: Tensor, parts: int, gradient: Tensor | None = None) -> Tensor:
-    """Memory of the parts of these vectors, (count, parts * D) float16: each where its own gradient will be, if the
-    memory of those is given and large enough."""
-    numbers = parts * vectors.shape[1]
-    if gradient is not None and gradient.itemsize >= parts * torch.float16.itemsize:
-        return gradient.view(torch.float16)[:, :numbers]
-    return vectors.new_empty(vectors.shape[0], numbers, dtype=torch.float16)
+
+def empty_parts(pairs: Pairs, parts: int, memory: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+    """Memory of so many parts of rows and of columns, (count, parts * D) float16 each; None if there are none.
+
+    Args:
+        memory: of the gradient of the columns, for their parts: each lies where its own gradient will be, if that is
+            large enough.
+    """
+    if parts == 0:
+        return None
+    numbers, columns = parts * pairs.dim, None
+    if memory is not None and memory.itemsize >= parts * torch.float16.itemsize:
+        columns = memory.view(torch.float16)[:, :numbers]
+    if columns is None:
+        columns = pairs.rows.new_empty(pairs.num_columns, numbers, dtype=torch.float16)
+    return pairs.rows.new_empty(pairs.num_rows, numbers, dtype=torch.float16), columns

@@ -41,12 +41,12 @@ class Work(NamedTuple):
     given: bool = False  # labels of columns; these three take registers
     within: bool = False
     views: int = 1
-    parts: int = 0  # that backward splits float32 into, see kernels/parts.py
+    parts: int = 0  # that float32 is split into, see kernels/parts.py
 
     @property
     def cuts(self) -> bool:
         """Whether tensor cores take only the first bits of every number: see ``load_scored``."""
-        return self.precision == "tf32" and self.operand == torch.float32
+        return self.precision == "tf32" and self.operand == torch.float32 and not self.parts
 
 
 def next_power_of_2(n: int) -> int:
@@ -72,7 +72,9 @@ def copy_tiles(dim: int) -> tuple[int, int]:
 @lru_cache(maxsize=REMEMBERED)
 def forward_tiles(work: Work, arch: Architecture, owned: int) -> Tiles:
     """Tiles of the forward kernel. A tile holds whole groups of columns."""
-    tiles = _from_table(work, arch, "forward") or _forward_fallback(work, arch)
+    tiles = _from_table(work, arch, "forward")
+    if tiles is None:
+        tiles = _forward_parts_fallback(work) if work.parts else _forward_fallback(work, arch)
     if owned <= 64 and tiles.M == 128:  # half as many rows, by half as many warps
         # Float32 goes through registers to tensor cores, and each thread has to take twice as much of it there.
         n = min(tiles.N, 64) if work.operand.itemsize == 4 else tiles.N
@@ -198,6 +200,16 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
             return Tiles(64, 16, 32, min(slice_d, 64 if crowded else 128), 4, 2)
         n = max(n, 32)
     return Tiles(m, n, block_d, slice_d, warps, 2)
+
+
+def _forward_parts_fallback(work: Work) -> Tiles:
+    """Of whole vectors while shared memory holds them, else of blocks of both sides."""
+    light, dim = work.live_tiles == 1, max(64, next_power_of_2(work.dim))
+    if dim <= 128:
+        return Tiles(64, 64 if light else 32, dim, dim, 4, 2)
+    if dim <= 256:
+        return Tiles(128, 32, dim, dim, 8, 1)
+    return Tiles(128, 128 if light else 64, 64, 64, 8, 3)
 
 
 def _parts_fallback(work: Work, owns_columns: bool) -> Tiles:

@@ -38,7 +38,7 @@ def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architectur
 
 
 def parts_of(epilogue: Epilogue, work: Work, arch: Architecture) -> int:
-    """Parts that backward splits float32 into; 0 for none."""
+    """Parts that float32 is split into; 0 for none."""
     parts = _PARTS.get(work.precision, 0)
     if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
         return 0

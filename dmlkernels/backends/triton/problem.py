@@ -60,50 +60,43 @@ class Problem:
     pairs: Pairs
     saved: Saved
     points: Tensor | None  # (R + C, D) if ``within``, in their order; backward fills them in
+    parts: layout.Parts | None = None  # of unit rows and columns, if these are multiplied
 
     @classmethod
-    def prepare(cls, pairs: Pairs, saved: Tensor, cut: bool) -> Problem:
-        """For forward, which fills ``saved``, with norms of vectors cut to tf32 if ``cut``."""
+    def prepare(cls, pairs: Pairs, saved: Tensor, plan: Plan) -> Problem:
+        """For forward, which fills ``saved``."""
         statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
-        parts = split(pairs.shape, saved)
-        return cls(pairs, parts, layout.prepare(pairs, parts, cut))
+        kept, parts = split(pairs.shape, saved), empty_parts(pairs, plan.parts)
+        return cls(pairs, kept, layout.prepare(pairs, kept, plan.cut, parts), parts)
 
     @classmethod
     def restore(
         cls, pairs: Pairs, forward: Forward, gradient: Tensor, plan: Plan, memory: Tensor | None
-    ) -> tuple[Vectors, Vectors, Problem]:
-        """For backward: rows and columns with the values that it reads of each row, and with parts if the plan has any;
-        ``memory``, if there is one, is that of the columns' gradient and may hold their parts."""
+    ) -> tuple[Problem, Tensor]:
+        """For backward; and the values that it reads of each row, after the norms. ``memory``, if there is one, is that
+        of the columns' gradient, and may hold their parts until then."""
         points = layout.empty_points(pairs) if pairs.within else None
-        problem = cls(pairs, split(pairs.shape, forward.saved.contiguous()), points)
-        parts: tuple[Tensor | None, Tensor | None] = (None, None)
-        if plan.parts:
-            rows, columns = problem.vectors
-            parts = empty_parts(rows, plan.parts), empty_parts(columns, plan.parts, memory)
-        values = problem._values(forward.statistics.contiguous(), gradient, plan, *parts)
-        sides = problem.sides(values)
-        return sides[0]._replace(parts=parts[0]), sides[1]._replace(parts=parts[1]), problem
+        kept = split(pairs.shape, forward.saved.contiguous())
+        problem = cls(pairs, kept, points, empty_parts(pairs, plan.parts, memory))
+        return problem, problem._values(forward.statistics.contiguous(), gradient)
 
-    def _values(
-        self, statistics: Tensor, gradient: Tensor, plan: Plan, row_parts: Tensor | None, column_parts: Tensor | None
-    ) -> Tensor:
-        """One launch for everything that is a function of a row, or a part of a vector; points are also copied, in
-        their order."""
-        pairs = self.pairs
+    def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
+        """One launch for everything that is a function of a row, or of a vector alone; points are also copied, in their
+        order."""
+        pairs, parts = self.pairs, self.parts or (None, None)
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
-        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], plan.parts, plan.cut)
-        values = kept.new_empty(height, kept.shape[1])
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
-        strides: tuple[int, ...] = layout.point_strides(rows, columns)
-        if row_parts is not None and column_parts is not None:
-            strides = (*strides, row_parts.stride(0), column_parts.stride(0))
+        strides = (*layout.point_strides(rows, columns), *layout.part_strides(self.parts))
+        num_parts = 0 if self.parts is None else self.parts[0].shape[1] // pairs.dim
+        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts)
+        values = kept.new_empty(height, kept.shape[1])
         launch(
             values_kernel, grid,
             statistics, gradient, kept, self.saved.order,
-            *((rows, columns) if pairs.within or plan.parts else (None, None)), values, self.points,
-            row_parts, self.saved.columns if plan.parts else None, column_parts,
+            *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
+            parts[0], self.saved.columns if num_parts else None, parts[1],
             pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, **constants,
         )  # fmt: skip
         return values
@@ -128,8 +121,8 @@ class Problem:
         assert self.saved.rows is not None
         given = self.pairs.column_labels if self.pairs.statistic.reads_labels else None
         row_labels = self.pairs.row_labels if self.saved.labels is None else self.saved.labels
-        values = self.saved.rows if row_values is None else row_values
-        return Vectors(rows, values, row_labels), Vectors(columns, column_values, given)
+        values, parts = self.saved.rows if row_values is None else row_values, self.parts or (None, None)
+        return Vectors(rows, values, row_labels, parts[0]), Vectors(columns, column_values, given, parts[1])
 
     def true_columns(self) -> Vectors:
         """The columns that are not rows too."""
@@ -142,9 +135,7 @@ class Problem:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _values_launch(
-    shape: Shape, pitch: int, parts: int, cut: bool
-) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
+def _values_launch(shape: Shape, pitch: int, parts: int) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
     """Grid of the launch, how many values there are, numbers of the statistic, and constants."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     weighted = shape.within and epilogue.weighted
@@ -154,7 +145,7 @@ def _values_launch(
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
-        "PARTS": parts, "CUT": cut and parts > 0, "SPLIT_M": split_m, "SPLIT_D": split_d,
+        "PARTS": parts, "SPLIT_M": split_m, "SPLIT_D": split_d,
     }  # fmt: skip
     blocks = cdiv(pitch - shape.num_rows * (statistic.views - 1), m)
     if parts:

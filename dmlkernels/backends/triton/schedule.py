@@ -54,8 +54,8 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
         "FOLD": epilogue.fold, "MASK": epilogue.mask_one if one else epilogue.mask, "FINISH": epilogue.finish,
         "READY": epilogue.ready, "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
         "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, one),
-        "PRECISION": work.precision, "DIM": shape.dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
-        **tiles.options(),
+        "PRECISION": work.precision, "PARTS": work.parts, "DIM": shape.dim, "M": tiles.M, "N": tiles.N,
+        "BLOCK_D": tiles.BLOCK_D, **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
     return Plan(

@@ -18,23 +18,23 @@ def operand_of(shape: Shape) -> torch.dtype:
 
 def forward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores; ``matmul`` as in ``precision``."""
-    return _work(shape, first_precision(epilogue_of(shape.statistic), arch, _is_mixed(shape), matmul))
+    return _work(shape, arch, first_precision(epilogue_of(shape.statistic), arch, _is_mixed(shape), matmul))
 
 
 def backward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores and of either gradient."""
     epilogue, operand = epilogue_of(shape.statistic), operand_of(shape)
-    work = _work(shape, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
-    return work._replace(parts=parts_of(epilogue, work, arch))
+    return _work(shape, arch, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
 
 
-def _work(shape: Shape, precision: str) -> Work:
-    statistic = shape.statistic
+def _work(shape: Shape, arch: Architecture, precision: str) -> Work:
+    statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     given = statistic.reads_labels and shape.has_column_labels
-    return Work(
-        shape.dim, operand_of(shape), epilogue_of(statistic).live_tiles, statistic.group, precision,
-        given, shape.within, statistic.views,
+    work = Work(
+        shape.dim, operand_of(shape), epilogue.live_tiles, statistic.group, precision, given, shape.within,
+        statistic.views,
     )  # fmt: skip
+    return work._replace(parts=parts_of(epilogue, work, arch))
 
 
 def _is_mixed(shape: Shape) -> bool:

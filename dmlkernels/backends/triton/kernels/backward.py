@@ -42,6 +42,7 @@ from dmlkernels.backends.triton.kernels.parts import (
     highest_bound,
     load_parts,
     parts_of,
+    scores_of_parts,
     transposed,
 )
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
@@ -87,6 +88,7 @@ def backward_kernel(
     IN_PARTS: tl.constexpr = PARTS > 0
     TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
+    CUT: tl.constexpr = not IN_PARTS and cuts(TYPE, PRECISION)
     SECOND: tl.constexpr = slope_type(TYPE)
     owned_stride, streamed_stride, owned_pitch, streamed_pitch, raw_stride = strides
     borders = decoded(borders)
@@ -186,10 +188,9 @@ def backward_kernel(
                 streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
             if IN_PARTS:
                 if OWNED_FIRST:
-                    products = add_product(owned, transposed(streamed), tl.zeros([M, N], SUM))
+                    products = scores_of_parts(owned, streamed, 0, 0, M, N, SUM, PARTS, DIM, BLOCK_D)
                 else:
-                    products = add_product(streamed, transposed(owned), tl.zeros([N, M], SUM))
-                products *= 1.0 / (UNIT * UNIT)
+                    products = scores_of_parts(streamed, owned, 0, 0, N, M, SUM, PARTS, DIM, BLOCK_D)
                 scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
             elif OWNED_FIRST:
                 products = product_tile(
@@ -280,7 +281,7 @@ def backward_kernel(
     else:
         if IN_PARTS:
             owned_block = (raw_p, owned_base, owned_local, owned_valid, raw_stride)
-        units = load_units(owned_block, owned_norm, d, cuts(TYPE, PRECISION), SUM, DIM, SLICE)
+        units = load_units(owned_block, owned_norm, d, CUT, SUM, DIM, SLICE)
         along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
         gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)
         store_gradient(out_p, gradient, in_order(order_p, owned_index, inside), inside, columns, DIM)

@@ -32,6 +32,7 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_in_range,
     tiles_of_labels,
 )
+from dmlkernels.backends.triton.kernels.parts import load_parts, scores_of_parts
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound, scalar
 
 
@@ -83,10 +84,10 @@ def forward_kernel(
     num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
     FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, MERGE: tl.constexpr,
     EMPTY: tl.constexpr, NEUTRAL: tl.constexpr,  # state, and statistics, of no columns
-    VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr,
+    VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    TYPE: tl.constexpr = compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
+    TYPE: tl.constexpr = tl.float32 if PARTS > 0 else compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     x_stride, w_stride, x_pitch, w_pitch = strides
     borders = decoded(borders)
@@ -95,6 +96,7 @@ def forward_kernel(
     SAME: tl.constexpr = LAYOUT.same_scores
     MATCH: tl.constexpr = LAYOUT.labelled
     ALWAYS_MASKED: tl.constexpr = padded_group(GROUP) != GROUP or (LAYOUT.within and not MATCH)
+    IN_PARTS: tl.constexpr = PARTS > 0
     NORMALISED: tl.constexpr = normalises(TYPE, True, True, SAME)
 
     begin = tl.program_id(0) * M
@@ -102,7 +104,12 @@ def forward_kernel(
     x_base, x_local, x_label, x_valid = locate(x_label_p, begin, num_rows, M, 1, VIEWS)
     x_norm = load_value(x_values_p, x_base, x_local, x_pitch, 0)
     x_block = (x_p, x_base, x_local, x_valid, x_stride)
-    x = load_scored(x_block, x_norm, 0, NORMALISED, TYPE, DIM, BLOCK_D, PRECISION) if DIM <= BLOCK_D else 0
+    x = 0
+    if DIM <= BLOCK_D:
+        if IN_PARTS:
+            x = load_parts(x_block, 0, PARTS, DIM, BLOCK_D)
+        else:
+            x = load_scored(x_block, x_norm, 0, NORMALISED, TYPE, DIM, BLOCK_D, PRECISION)
     values = load_values(x_values_p, x_base, x_local, x_pitch, 1, VALUES.rows, 1)
     row_part = row_segment(row, borders)
     straddles_rows = row_segment(begin, borders) != row_segment(begin + M - 1, borders)
@@ -122,11 +129,16 @@ def forward_kernel(
         w_norm = load_value(w_values_p, w_base, w_local, w_pitch, 0)
         weight = load_values(w_values_p, w_base, w_local, w_pitch, 1, VALUES.columns, 0)
         w_block = (w_p, w_base, w_local, w_valid, w_stride)
-        w = load_vectors(w_block, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
-        products = product_tile(
-            x, w, x_block, w_block, x_norm, w_norm, NORMALISED, False, TYPE, DIM, BLOCK_D, PRECISION
-        )
-        scores, factor = scores_of(products, x_norm, w_norm, NORMALISED, False)
+        if IN_PARTS:
+            w = load_parts(w_block, 0, PARTS, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+            scores = scores_of_parts(x, w, x_block, w_block, M, N, SUM, PARTS, DIM, BLOCK_D)
+            factor = tl.full([M, 1], 1.0, SUM)
+        else:
+            w = load_vectors(w_block, 0, TYPE, DIM, BLOCK_D) if DIM <= BLOCK_D else 0
+            products = product_tile(
+                x, w, x_block, w_block, x_norm, w_norm, NORMALISED, False, TYPE, DIM, BLOCK_D, PRECISION
+            )
+            scores, factor = scores_of(products, x_norm, w_norm, NORMALISED, False)
 
         tile = (start - first) // N % WINDOW
         if MATCH and tile == 0:

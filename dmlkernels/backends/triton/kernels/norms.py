@@ -7,6 +7,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label, load_vectors
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32
+from dmlkernels.backends.triton.kernels.parts import split
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
 SHRINK = tl.constexpr(2.0**-650)
@@ -79,10 +80,12 @@ def norms_of(
 
 @triton.jit
 def store_norms(
-    p, label_p, out_p, index, count, labelled, pitch, stride,
-    GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    p, label_p, out_p, parts_p, index, count, labelled, pitch, stride, parts_stride,
+    PARTS: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any."""
+    """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any. And
+    PARTS of the unit vectors."""
     valid = index < count
     if label_p is not None:
         label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
@@ -90,6 +93,10 @@ def store_norms(
     T: tl.constexpr = out_p.dtype.element_ty
     reciprocal = norms_of((p, tl.program_id(0) * 0, index, valid, stride), T, DIM, M, BLOCK_D, CUT)
     tl.store(out_p + index, reciprocal.to(T), mask=index < pitch)
+    if PARTS > 0:
+        split(
+            tl.program_id(0) * 0, index, reciprocal.to(T), p, parts_p, count, stride, parts_stride, PARTS, DIM, BLOCK_D
+        )
 
 
 @triton.jit
@@ -122,9 +129,9 @@ def clear(words_p, num_words, SIZE: tl.constexpr):
 def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
     x_out_p, w_out_p, small_p, words_p,  # as in Saved
-    sizes, x_stride, w_stride, given_strides,
-    GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr,
-    M: tl.constexpr, BLOCK_D: tl.constexpr,
+    x_parts_p, w_parts_p, sizes, strides, given_strides,  # strides: of x, of w, of the parts of each
+    GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr,
+    DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
     rows, their pitch, columns, their pitch, columns to a label, words of flags."""
@@ -135,7 +142,10 @@ def prepare_kernel(
         clear(words_p, num_words, 1024)
     if tl.program_id(0) < blocks:
         row = tl.program_id(0) * M + tl.arange(0, M)
-        store_norms(x_p, x_label_p, x_out_p, row, num_rows, labelled, x_pitch, x_stride, 1, CUT, DIM, M, BLOCK_D)
+        store_norms(
+            x_p, x_label_p, x_out_p, x_parts_p, row, num_rows, labelled, x_pitch, strides[0], strides[2],
+            PARTS, 1, CUT, DIM, M, BLOCK_D,
+        )  # fmt: skip
         for k in tl.static_range(GIVEN):
             value = tl.load(given_p + row * given_strides[0] + k * given_strides[1], mask=row < num_rows, other=0.0)
             tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
@@ -145,8 +155,9 @@ def prepare_kernel(
     else:
         column = (tl.program_id(0) - blocks) * M + tl.arange(0, M)
         store_norms(
-            w_p, w_label_p, w_out_p, column, num_columns, num_columns, w_pitch, w_stride, GROUP, CUT, DIM, M, BLOCK_D
-        )
+            w_p, w_label_p, w_out_p, w_parts_p, column, num_columns, num_columns, w_pitch, strides[1], strides[3],
+            PARTS, GROUP, CUT, DIM, M, BLOCK_D,
+        )  # fmt: skip
         if WEIGHTED:
             weight = load_weights(weight_p, column, column < num_columns, num_columns, T)
             tl.store(w_out_p + w_pitch + column, weight, mask=column < w_pitch)

@@ -62,6 +62,24 @@ def add_product(first, second, total):
 
 
 @triton.jit
+def scores_of_parts(
+    rows, columns, row_block, column_block, M: tl.constexpr, N: tl.constexpr, SUM: tl.constexpr,
+    PARTS: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Cosines of two blocks of M and of N vectors; ``rows`` and ``columns`` are their parts if one BLOCK_D holds
+    them."""
+    products = tl.zeros([M, N], SUM)
+    if DIM <= BLOCK_D:
+        products = add_product(rows, transposed(columns), products)
+    else:
+        for start in tl.range(0, DIM, BLOCK_D):
+            first = load_parts(row_block, start, PARTS, DIM, BLOCK_D)
+            second = load_parts(column_block, start, PARTS, DIM, BLOCK_D)
+            products = add_product(first, transposed(second), products)
+    return products * (1.0 / (UNIT * UNIT))
+
+
+@triton.jit
 def highest_bound(values_p, count, pitch, K: tl.constexpr):
     """The highest of row K of (k, pitch) values, which are padded with zeros to a multiple of 128."""
     highest = tl.zeros([_ROWS], values_p.dtype.element_ty)
@@ -74,15 +92,14 @@ def highest_bound(values_p, count, pitch, K: tl.constexpr):
 
 @triton.jit
 def split(
-    block, p, norm_p, out_p, count, stride, out_stride,
-    PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    base, local, norm, p, out_p, count, stride, out_stride,
+    PARTS: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Parts of a block of unit vectors; zeros for those that do not count, whose reciprocal norm is 0."""
-    base, local = block * M, tl.arange(0, M)
+    """Parts of unit vectors of these reciprocal norms; zeros for those that do not count, where it is 0."""
+    norm = norm.to(tl.float32)
     place = base + local
-    norm = tl.load(norm_p + place, mask=place < count, other=0.0)
     for start in tl.range(0, DIM, BLOCK_D):
-        units = load_units((p, base, local, norm != 0.0, stride), norm, start, CUT, norm.dtype, DIM, BLOCK_D)
+        units = load_units((p, base, local, norm != 0.0, stride), norm, start, False, tl.float32, DIM, BLOCK_D)
         parts = parts_of(units * UNIT, PARTS, out_p.dtype.element_ty)
         d = start + tl.arange(0, BLOCK_D)
         for k in tl.static_range(PARTS):

@@ -57,6 +57,16 @@ def store_values(
             tl.store(out, values, mask=(place < total)[:, None] & (d < DIM)[None, :])
 
 
+@triton.jit
+def split_block(
+    block, p, norm_p, out_p, count, stride, out_stride,
+    PARTS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    base, local = block * M, tl.arange(0, M)
+    norm = tl.load(norm_p + base + local, mask=base + local < count, other=0.0)
+    split(base, local, norm, p, out_p, count, stride, out_stride, PARTS, DIM, BLOCK_D)
+
+
 @triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
 def values_kernel(
     statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
@@ -65,7 +75,7 @@ def values_kernel(
     num_rows, total, pitch, strides, hyper,  # strides: of rows, of columns, of the parts of each
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
     VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
-    PARTS: tl.constexpr, CUT: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
+    PARTS: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
 ):  # fmt: skip
     """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
     WEIGHTED, and last the BOUND of slopes if there is one. Points are taken in ``order``, and copied to ``vectors``,
@@ -79,9 +89,9 @@ def values_kernel(
     else:
         block, blocks = block - blocks, tl.cdiv(num_rows, SPLIT_M)
         if block < blocks:
-            split(block, x_p, kept_p, x_parts_p, num_rows, strides[0], strides[2], PARTS, CUT, DIM, SPLIT_M, SPLIT_D)
+            split_block(block, x_p, kept_p, x_parts_p, num_rows, strides[0], strides[2], PARTS, DIM, SPLIT_M, SPLIT_D)
         else:
-            split(
+            split_block(
                 block - blocks, w_p, w_norm_p, w_parts_p, total - num_rows, strides[1], strides[3],
-                PARTS, CUT, DIM, SPLIT_M, SPLIT_D,
+                PARTS, DIM, SPLIT_M, SPLIT_D,
             )  # fmt: skip
