@@ -27,9 +27,9 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
-of a split streamed side, added up in a fixed order). For float32 on Hopper, programs of `prepare` and `values`
-also leave unit vectors as sums of float16 (`kernels/parts.py`). Forward's splits are counted as they end: the last program of a
-block of rows merges them, in a fixed order too. SoftTriple's regulariser has two kernels of its own, PD-Loss's closed
+of a split streamed side, added up in a fixed order). For float32 on Hopper, programs of `prepare` and `values` leave
+unit vectors as sums of float16, too (`kernels/parts.py`). Forward's splits are counted as they end: the last program of
+a block of rows merges them, in a fixed order too. SoftTriple's regulariser has two kernels of its own, PD-Loss's closed
 form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
 [a page of its own](cuda_engine.md).

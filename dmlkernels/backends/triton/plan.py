@@ -203,12 +203,10 @@ def _backward_fallback(work: Work, arch: Architecture, owns_columns: bool) -> Ti
 
 
 def _forward_parts_fallback(work: Work) -> Tiles:
-    """Of whole vectors while shared memory holds them, else of blocks of both sides."""
+    """Of whole vectors, or of blocks of long ones, which would spill."""
     light, dim = work.live_tiles == 1, max(64, next_power_of_2(work.dim))
     if dim <= 128:
         return Tiles(64, 64 if light else 32, dim, dim, 4, 2)
-    if dim <= 256:
-        return Tiles(128, 32, dim, dim, 8, 1)
     return Tiles(128, 128 if light else 64, 64, 64, 8, 3)
 
 
