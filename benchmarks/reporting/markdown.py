@@ -222,7 +222,8 @@ def kernels(records: Sequence[Record]) -> Iterator[str]:
         for one in record["kernels"]:
             share = f" ({one['share_of_matmul']:.0%})" if one.get("share_of_matmul", 0) > 0.005 else ""
             if one["seconds"] >= _TELLING * record["total_s"]:
-                parts.append(f"{one['kernel'].removesuffix('_kernel')} {seconds(one['seconds'])}{share}")
+                name = one["kernel"].removeprefix("void ").split("<")[0].removesuffix("_kernel")
+                parts.append(f"{name} {seconds(one['seconds'])}{share}")
         rows.append([*_case(record)[:2], seconds(record["total_s"]), ", ".join(parts)])
     return table(["loss", "shape", "all kernels", "of these"], rows)
 

@@ -51,6 +51,18 @@ def test_as_exact_as_float32(statistic: Statistic, dim: int) -> None:
 
 
 @pytest.mark.usefixtures("_parts")
+@pytest.mark.parametrize("statistic", STATISTICS[:4], ids=lambda one: one.name)
+def test_labels_that_are_given(statistic: Statistic) -> None:
+    """Three columns of each class, some of them ignored."""
+    maker = Maker(ROWS, COLUMNS, 40, torch.float32)
+    labels = (torch.arange(COLUMNS, device=DEVICE) % 33).masked_fill(
+        torch.arange(COLUMNS, device=DEVICE) % 7 == 3, IGNORED
+    )
+    rows, columns = maker.normal(ROWS, 40), maker.normal(COLUMNS, 40)
+    assert_agrees(Pairs(statistic, rows, columns, torch.arange(ROWS, device=DEVICE) % 33, labels), 2e-5)
+
+
+@pytest.mark.usefixtures("_parts")
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_of_any_length(scale: float) -> None:
     pairs = Maker(ROWS, COLUMNS, 40, torch.float32).to_columns(LogSumExp(3.0, 18.3))
