@@ -35,9 +35,9 @@ from dmlkernels.backends.triton.kernels.masks import (
     tiles_of_labels,
 )
 from dmlkernels.backends.triton.kernels.parts import (
-    BOUND,
     LEAST_BOUND,
-    UNIT,
+    SLOPE_SCALE,
+    UNIT_SCALE,
     add_product,
     highest_bound,
     load_parts,
@@ -76,12 +76,12 @@ def slope_tile(
 @triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
-    raw_p,  # owned vectors as they are, if others are PARTS
+    raw_p,  # owned vectors as they are, where those above come as PARTS
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
     owned_label_p, streamed_label_p, order_p, flags_p,  # order: of owned points; flags: of forward, if it is sparse
     num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, of its values, of raw
-    SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, TURNED: tl.constexpr,
-    PARTIAL: tl.constexpr,
+    SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
+    TURNED: tl.constexpr,  # whether tiles are (columns, rows) where columns are owned
     PRECISION: tl.constexpr, PARTS: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
@@ -250,7 +250,7 @@ def backward_kernel(
                     GROUP, SIDE,
                 )  # fmt: skip
             if IN_PARTS:
-                slope *= BOUND / bound
+                slope *= SLOPE_SCALE / bound
                 if not ONE_SLICE:
                     bracket += slope * products
                     streamed = load_parts(block, d, PARTS, DIM, SLICE)
@@ -268,8 +268,8 @@ def backward_kernel(
                 total = tl.dot(factor, target.to(SECOND), total, input_precision=PRECISION, out_dtype=SUM)
 
     if IN_PARTS:
-        total *= bound * (1.0 / (UNIT * BOUND))
-        bracket *= bound * (1.0 / BOUND)
+        total *= bound * (1.0 / (UNIT_SCALE * SLOPE_SCALE))
+        bracket *= bound * (1.0 / SLOPE_SCALE)
     owned_index = owned_base + owned_local
     inside = owned_index < num_owned
     if OWNED_GROUP > 1:

@@ -87,7 +87,8 @@ def forward_kernel(
     VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    TYPE: tl.constexpr = tl.float32 if PARTS > 0 else compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
+    IN_PARTS: tl.constexpr = PARTS > 0
+    TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)
     x_stride, w_stride, x_pitch, w_pitch = strides
     borders = decoded(borders)
@@ -96,7 +97,6 @@ def forward_kernel(
     SAME: tl.constexpr = LAYOUT.same_scores
     MATCH: tl.constexpr = LAYOUT.labelled
     ALWAYS_MASKED: tl.constexpr = padded_group(GROUP) != GROUP or (LAYOUT.within and not MATCH)
-    IN_PARTS: tl.constexpr = PARTS > 0
     NORMALISED: tl.constexpr = normalises(TYPE, True, True, SAME)
 
     begin = tl.program_id(0) * M

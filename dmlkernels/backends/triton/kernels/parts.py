@@ -13,16 +13,16 @@ import triton.language as tl
 from dmlkernels.backends.triton.kernels.blocks import load_units, load_vectors
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
-# Of units and of slopes at their bound. Numbers keep all bits down to 2**-14 over these: 2**-22 of a unit, 2**-26 of a
-# bound, which slopes may exceed 16 times.
-UNIT, BOUND = tl.constexpr(2.0**8), tl.constexpr(2.0**12)
+# What units, and slopes over their bound, are multiplied by. Numbers keep all bits down to 2**-14 over these: 2**-22 of
+# a unit, and 2**-26 of a bound, which slopes may exceed 16 times.
+UNIT_SCALE, SLOPE_SCALE = tl.constexpr(2.0**8), tl.constexpr(2.0**12)
 LEAST_BOUND = tl.constexpr(2.0**-110)  # less than that is as good as no gradient
 _ROWS = tl.constexpr(1024)
 
 
 @triton.jit
 def parts_of(numbers, COUNT: tl.constexpr, T: tl.constexpr):
-    """Numbers of type T whose sum is as near as so many of them come, the largest first."""
+    """COUNT numbers of type T for each of ``numbers``, the largest first, whose sum is as near to it as can be."""
     parts = ()
     for _ in tl.static_range(COUNT):
         part = numbers.to(T)
@@ -52,8 +52,8 @@ def transposed(parts):
 
 @triton.jit
 def add_product(first, second, total):
-    """``total`` and the product of two sums of parts, the smallest products first, without those that are smaller than
-    the last part."""
+    """Add the product of two sums of parts to ``total``, the smallest products first, without those that are smaller
+    than the last part."""
     COUNT: tl.constexpr = len(first)
     for skipped in tl.static_range(COUNT):
         for k in tl.static_range(COUNT - skipped):
@@ -76,7 +76,7 @@ def scores_of_parts(
             first = load_parts(row_block, start, PARTS, DIM, BLOCK_D)
             second = load_parts(column_block, start, PARTS, DIM, BLOCK_D)
             products = add_product(first, transposed(second), products)
-    return products * (1.0 / (UNIT * UNIT))
+    return products * (1.0 / (UNIT_SCALE * UNIT_SCALE))
 
 
 @triton.jit
@@ -100,7 +100,7 @@ def split(
     place = base + local
     for start in tl.range(0, DIM, BLOCK_D):
         units = load_units((p, base, local, norm != 0.0, stride), norm, start, False, tl.float32, DIM, BLOCK_D)
-        parts = parts_of(units * UNIT, PARTS, out_p.dtype.element_ty)
+        parts = parts_of(units * UNIT_SCALE, PARTS, out_p.dtype.element_ty)
         d = start + tl.arange(0, BLOCK_D)
         for k in tl.static_range(PARTS):
             out = out_p + place.to(tl.int64)[:, None] * out_stride + (k * DIM + d)[None, :]
