@@ -17,8 +17,8 @@ from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import Work
 from dmlkernels.backends.triton.tiles import Tiles
-from dmlkernels.statistics import IGNORED, Circle, LogSumExp, Moments, SoftTriple, Statistic
-from tests.triton.common import DEVICE, Maker, assert_agrees, outcome, upstream, widen
+from dmlkernels.statistics import IGNORED, Circle, Field, Fused, LogSumExp, Moments, SoftTriple, Statistic
+from tests.triton.common import DEVICE, FIELD, Maker, assert_agrees, outcome, upstream, widen
 
 STATISTICS = (
     LogSumExp(-3.0, 18.3), LogSumExp(4.0, -5.0), Moments(), Circle(16.0, 0.25, False), SoftTriple(5.0, 0.3, 3),
@@ -60,6 +60,18 @@ def test_labels_that_are_given(statistic: Statistic) -> None:
     )
     rows, columns = maker.normal(ROWS, 40), maker.normal(COLUMNS, 40)
     assert_agrees(Pairs(statistic, rows, columns, torch.arange(ROWS, device=DEVICE) % 33, labels), 2e-5)
+
+
+@pytest.mark.parametrize("block", [16, 64], ids=["blocks", "whole"])
+@pytest.mark.parametrize("statistic", [Field(*FIELD), Fused(*FIELD)], ids=lambda one: one.name)
+@pytest.mark.parametrize("count", [40, 150])
+def test_forward_of_points(statistic: Statistic, count: int, block: int, scheduled: Callable[[str, Any], None]) -> None:
+    """In float32 backward."""
+    size = 16 if interpreted() else 64
+    scheduled("forward_work", partial(_in_two_parts, schedule.forward_work))
+    scheduled("forward_tiles", lambda *args: Tiles(size, size, block, block, 4, 1))
+    pairs = Maker(count, 9, 40, torch.float32).within(statistic, count // 2, columns=isinstance(statistic, Fused))
+    assert_agrees(pairs, 1e-4)
 
 
 @pytest.mark.usefixtures("_parts")

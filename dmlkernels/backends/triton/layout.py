@@ -20,7 +20,7 @@ from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
 
 NOWHERE = 2**30 - 2  # a border that no index reaches
-Parts = tuple[Tensor, Tensor]  # of rows and of columns, see parts.py
+Parts = tuple[Tensor, Tensor]  # of rows and of columns, or of points that begin with rows: see parts.py
 MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work grows as their square
 
 
@@ -28,7 +28,7 @@ def prepare(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None =
     """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
     them the columns that they meet. ``cut``: norms of what tf32 leaves of float32 vectors, see ``load_scored``."""
     if pairs.within:
-        return _arrange(pairs, saved, cut)
+        return _arrange(pairs, saved, cut, parts)
     prepare_vectors(pairs, saved, cut, parts)
     return None
 
@@ -45,7 +45,7 @@ def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts 
         rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.cleared, *(parts or (None, None)), sizes,
         (rows.stride(0), columns.stride(0), *part_strides(parts)), (0, 0) if given is None else given.stride(),
-        PARTS=0 if parts is None else parts[0].shape[1] // pairs.dim, CUT=cut, **constants,
+        PARTS=num_parts(parts, pairs.dim), CUT=cut, **constants,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _preparation(
     return (cdiv(x_pitch, m) + cdiv(w_pitch, m),), sizes, constants
 
 
-def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
+def _arrange(pairs: Pairs, saved: Saved, cut: bool, parts: Parts | None) -> Tensor:
     assert pairs.row_labels is not None, "points that meet each other have labels"
     assert len(pairs.row_boundaries) <= 1, "points are of two segments at most"
     assert saved.cleared is not None, "tiles count"
@@ -82,10 +82,11 @@ def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
     launch(
         arrange_kernel, (cdiv(pitch, m),),
         labels, more, labels_in_order, order, rows, columns, _weights(pairs),
-        saved.order, saved.labels, vectors, saved.columns, saved.cleared,
+        saved.order, saved.labels, vectors, None if parts is None else parts[1], saved.columns, saved.cleared,
         pairs.num_rows, pairs.num_columns, borders(pairs.shape)[0], pitch, point_strides(rows, columns),
         saved.cleared.shape[0], pairs.num_rows.bit_length(),
-        WEIGHTED=pairs.statistic.reads_weights, CUT=cut, DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
+        WEIGHTED=pairs.statistic.reads_weights, PARTS=num_parts(parts, pairs.dim), CUT=cut,
+        DIM=pairs.dim, M=m, N=64, BLOCK_D=block_d,
     )  # fmt: skip
     return vectors
 
@@ -93,6 +94,11 @@ def _arrange(pairs: Pairs, saved: Saved, cut: bool) -> Tensor:
 def empty_points(pairs: Pairs) -> Tensor:
     """Memory of points and of the columns that they meet."""
     return pairs.rows.new_empty((pairs.num_rows + pairs.num_columns, pairs.dim), dtype=operand_of(pairs.shape))
+
+
+def num_parts(parts: Parts | None, dim: int) -> int:
+    """Of a vector of so many numbers."""
+    return 0 if parts is None else parts[1].shape[1] // dim
 
 
 def part_strides(parts: Parts | None) -> tuple[int, int]:

@@ -37,14 +37,16 @@ def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architectur
     return first_precision(epilogue, arch, mixed, matmul)
 
 
-def parts_of(epilogue: Epilogue, work: Work, arch: Architecture) -> int:
-    """Parts that float32 is split into; 0 for none."""
+def parts_of(epilogue: Epilogue, work: Work, arch: Architecture, forward: bool) -> int:
+    """Parts that float32 is split into, forward or backward; 0 for none."""
     parts = _PARTS.get(work.precision, 0)
     if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
         return 0
+    if work.within:  # whose backward, of both ends of a pair, would spill: scores must then need no less than they get
+        return parts if forward and epilogue.exact_scores else 0
     # Longer ones spill.
     longest = 128 if work.group > 1 else 256 if work.given and parts > 1 else 512
-    fits = not work.within and work.group <= MOST_IN_REGISTERS and work.dim <= longest
+    fits = work.group <= MOST_IN_REGISTERS and work.dim <= longest
     return parts if fits and epilogue.bound is not None else 0
 
 

@@ -89,7 +89,7 @@ class Problem:
         kept = self.saved.columns if self.saved.rows is None else self.saved.rows
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
         strides = (*layout.point_strides(rows, columns), *layout.part_strides(self.parts))
-        num_parts = 0 if self.parts is None else self.parts[0].shape[1] // pairs.dim
+        num_parts = layout.num_parts(self.parts, pairs.dim)
         grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts)
         values = kept.new_empty(height, kept.shape[1])
         launch(
@@ -117,7 +117,9 @@ class Problem:
             labels = self.saved.labels
             values = column_values if row_values is None else row_values
             assert labels is not None
-            return Vectors(rows, values, labels[: self.pairs.num_rows]), Vectors(columns, values, labels)
+            parts = self.parts or (None, None)
+            of_rows = Vectors(rows, values, labels[: self.pairs.num_rows], parts[0])
+            return of_rows, Vectors(columns, values, labels, parts[1])
         assert self.saved.rows is not None
         given = self.pairs.column_labels if self.pairs.statistic.reads_labels else None
         row_labels = self.pairs.row_labels if self.saved.labels is None else self.saved.labels

@@ -15,7 +15,14 @@ from dmlkernels.backends.triton.kernels.backward import COLUMNS
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.layout import borders, split_numbers
-from dmlkernels.backends.triton.plan import REMEMBERED, Architecture, backward_tiles, forward_tiles, next_power_of_2
+from dmlkernels.backends.triton.plan import (
+    REMEMBERED,
+    Architecture,
+    Work,
+    backward_tiles,
+    forward_tiles,
+    next_power_of_2,
+)
 from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS
 from dmlkernels.backends.triton.work import backward_work, forward_work
 
@@ -53,8 +60,8 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     constants = {
         "FOLD": epilogue.fold, "MASK": epilogue.mask_one if one else epilogue.mask, "FINISH": epilogue.finish,
         "READY": epilogue.ready, "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
-        "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, one),
-        "PRECISION": work.precision, "PARTS": work.parts, "DIM": shape.dim, "M": tiles.M, "N": tiles.N,
+        "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, work, one),
+        "PRECISION": work.precision, "DIM": shape.dim, "M": tiles.M, "N": tiles.N,
         "BLOCK_D": tiles.BLOCK_D, **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
@@ -100,9 +107,9 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     turned = side == COLUMNS and work.parts > 1 and tiles.N < 64 and statistic.group == 1
     constants = {
         "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
-        "LAYOUT": _layout(shape), "SIDE": side, "TURNED": turned, "PARTIAL": count > 1, "PRECISION": work.precision,
-        "PARTS": work.parts, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D, "SLICE": tiles.SLICE,
-        **tiles.options(),
+        "LAYOUT": _layout(shape, work), "SIDE": side, "TURNED": turned, "PARTIAL": count > 1,
+        "PRECISION": work.precision, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
+        "SLICE": tiles.SLICE, **tiles.options(),
     }  # fmt: skip
     partial = None if count == 1 else (count, owned, dim)
     return Plan(
@@ -135,10 +142,10 @@ def _is_labelled_by_number(shape: Shape) -> bool:
     return statistic.reads_labels and statistic.group == 1 and not (shape.within or shape.has_column_labels)
 
 
-def _layout(shape: Shape, one_positive: bool = False) -> Layout:
+def _layout(shape: Shape, work: Work, one_positive: bool = False) -> Layout:
     """What the kernels know of the vectors when they are compiled."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     return Layout(
         statistic.group, statistic.views, shape.within, statistic.reads_labels, epilogue.segmented,
-        epilogue.same_scores, one_positive,
+        epilogue.same_scores, work.parts, one_positive,
     )  # fmt: skip

@@ -31,7 +31,8 @@ class Key(NamedTuple):
     """What a row is for. D is at most ``dim``, and more than that of the row before."""
 
     architecture: int  # as Architecture.number
-    operand: str  # "half", or one of "bfloat16" and "float16", or float32's precision as Triton names it
+    # "half", or one of "bfloat16" and "float16"; or float32's precision as Triton names it, or parts: "float16 x 2".
+    operand: str
     role: str  # "forward", "rows" or "columns"; "points" are rows that meet each other
     weight: int  # live_tiles of the epilogue
     dim: int
@@ -71,6 +72,10 @@ TABLE: dict[Key, Tiles] = {
     Key(90, "tf32", "rows", 1, 512): Tiles(64, 64, 32, 256, 8, 2),
     Key(90, "tf32", "columns", 1, 128): Tiles(64, 64, 128, 128, 8, 1),
     Key(90, "tf32", "columns", 1, 512): Tiles(64, 64, 32, 256, 8, 2),
+    Key(90, "float16 x 2", "forward", 3, 128): Tiles(64, 64, 128, 128, 4, 2),
+    Key(90, "float16 x 2", "forward", 3, 512): Tiles(128, 128, 32, 32, 8, 3),
+    Key(90, "float16 x 2", "forward", 4, 128): Tiles(64, 32, 128, 128, 4, 2),
+    Key(90, "float16 x 2", "forward", 4, 512): Tiles(128, 32, 64, 64, 8, 3),
     Key(90, "tf32x3", "forward", 3, 512): Tiles(64, 64, 32, 32, 4, 3),
     Key(90, "tf32x3", "forward", 4, 512): Tiles(64, 64, 32, 32, 8, 3),
     Key(90, "half", "points", 2, 128): Tiles(64, 32, 128, 128, 4, 2),

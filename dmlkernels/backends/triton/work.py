@@ -18,23 +18,24 @@ def operand_of(shape: Shape) -> torch.dtype:
 
 def forward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores; ``matmul`` as in ``precision``."""
-    return _work(shape, arch, first_precision(epilogue_of(shape.statistic), arch, _is_mixed(shape), matmul))
+    precision = first_precision(epilogue_of(shape.statistic), arch, _is_mixed(shape), matmul)
+    return _work(shape, arch, precision, forward=True)
 
 
 def backward_work(shape: Shape, arch: Architecture, matmul: str) -> Work:
     """Of the scores and of either gradient."""
     epilogue, operand = epilogue_of(shape.statistic), operand_of(shape)
-    return _work(shape, arch, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul))
+    return _work(shape, arch, second_precision(epilogue, operand, arch, _is_mixed(shape), matmul), forward=False)
 
 
-def _work(shape: Shape, arch: Architecture, precision: str) -> Work:
+def _work(shape: Shape, arch: Architecture, precision: str, forward: bool) -> Work:
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     given = statistic.reads_labels and shape.has_column_labels
     work = Work(
         shape.dim, operand_of(shape), epilogue.live_tiles, statistic.group, precision, given, shape.within,
         statistic.views,
     )  # fmt: skip
-    return work._replace(parts=parts_of(epilogue, work, arch))
+    return work._replace(parts=parts_of(epilogue, work, arch, forward))
 
 
 def _is_mixed(shape: Shape) -> bool:

@@ -76,15 +76,16 @@ def slope_tile(
 @triton.jit(do_not_specialize=["num_owned", "num_streamed"])
 def backward_kernel(
     owned_p, streamed_p, out_p,  # out: (owned, DIM), or (splits, owned, DIM) of unit vectors if PARTIAL
-    raw_p,  # owned vectors as they are, where those above come as PARTS
+    raw_p,  # owned vectors as they are, where those above come in parts
     owned_values_p, streamed_values_p,  # (k, count): norms, then VALUES of each as a row and as a column
     owned_label_p, streamed_label_p, order_p, flags_p,  # order: of owned points; flags: of forward, if it is sparse
     num_owned, num_streamed, strides, borders, hyper,  # strides: of either side's vectors, of its values, of raw
     SLOPE: tl.constexpr, VALUES: tl.constexpr, LAYOUT: tl.constexpr, SIDE: tl.constexpr, PARTIAL: tl.constexpr,
     TURNED: tl.constexpr,  # whether tiles are (columns, rows) where columns are owned
-    PRECISION: tl.constexpr, PARTS: tl.constexpr,
+    PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
+    PARTS: tl.constexpr = LAYOUT.parts
     IN_PARTS: tl.constexpr = PARTS > 0
     TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(owned_p.dtype.element_ty, streamed_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)

@@ -21,6 +21,7 @@ class Layout(NamedTuple):
     labelled: bool = True  # whether positives and negatives are told apart
     segmented: bool = False  # whether the epilogue looks at segments
     same_scores: bool = False  # see Epilogue
+    parts: int = 0  # of unit vectors, which then come in place of the vectors: see parts.py
     one_positive: bool = False  # whether column j has class j, and forward masks with ``masks_of_one``
 
 

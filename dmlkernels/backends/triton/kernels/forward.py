@@ -84,9 +84,10 @@ def forward_kernel(
     num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
     FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, MERGE: tl.constexpr,
     EMPTY: tl.constexpr, NEUTRAL: tl.constexpr,  # state, and statistics, of no columns
-    VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
+    VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
+    PARTS: tl.constexpr = LAYOUT.parts
     IN_PARTS: tl.constexpr = PARTS > 0
     TYPE: tl.constexpr = tl.float32 if IN_PARTS else compute_type(x_p.dtype.element_ty, w_p.dtype.element_ty)
     SUM: tl.constexpr = sum_type(TYPE)

@@ -8,6 +8,7 @@ import triton.language as tl
 from dmlkernels.backends.triton.kernels.blocks import ignored_label
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32
 from dmlkernels.backends.triton.kernels.norms import add_squares, clear, load_weights, reciprocal_of
+from dmlkernels.backends.triton.kernels.parts import store_parts
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
 
 
@@ -87,13 +88,13 @@ def load_point(x_p, w_p, source, num_points, total, d, strides, OUT: tl.constexp
 @triton.jit(do_not_specialize=["num_points", "num_more", "border", "pitch", "num_words", "steps"])
 def arrange_kernel(
     label_p, more_p, sorted_p, sorted_from_p, x_p, w_p, weight_p,  # labels of points, of columns; of points, sorted
-    order_p, small_p, vectors_p, values_p, words_p,
+    order_p, small_p, vectors_p, parts_p, values_p, words_p,
     num_points, num_more, border, pitch, strides, num_words, steps,
-    WEIGHTED: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    WEIGHTED: tl.constexpr, PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+    N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Order, small labels, copies of the vectors in that order, reciprocal norms and weights: see Saved. Few points are
-    counted, and their labels need not be sorted."""
+    """Order, small labels, copies of the vectors in that order, PARTS of their unit vectors, reciprocal norms and
+    weights: see Saved. Few points are counted, and their labels need not be sorted."""
     T: tl.constexpr = values_p.dtype.element_ty
     OUT: tl.constexpr = vectors_p.dtype.element_ty
     total = num_points + num_more
@@ -131,6 +132,12 @@ def arrange_kernel(
         squares, shrunk_squares = add_squares(squares, shrunk_squares, values, WIDE)
     reciprocal = reciprocal_of(squares, shrunk_squares, valid, T, WIDE)
     tl.store(values_p + place, reciprocal.to(T), mask=i < pitch)
+    if PARTS > 0:
+        for start in tl.range(0, DIM, BLOCK_D):
+            d = start + tl.arange(0, BLOCK_D)
+            values = load_point(x_p, w_p, source, num_points, total, d, strides, OUT, DIM)
+            units = tl.where(valid[:, None], values * reciprocal.to(OUT)[:, None], 0.0)
+            store_parts(parts_p, units, place, inside, d, PARTS * DIM, PARTS, DIM)
     if WEIGHTED:  # points have none
         weight = load_weights(weight_p, i - num_points, inside & (is_point == 0), num_more, T)
         tl.store(values_p + pitch + place, weight, mask=i < pitch)

@@ -91,6 +91,15 @@ def highest_bound(values_p, count, pitch, K: tl.constexpr):
 
 
 @triton.jit
+def store_parts(p, units, place, inside, d, stride, PARTS: tl.constexpr, DIM: tl.constexpr):
+    """Numbers ``d`` of these unit vectors."""
+    parts = parts_of(units * UNIT_SCALE, PARTS, p.dtype.element_ty)
+    for k in tl.static_range(PARTS):
+        out = p + place.to(tl.int64)[:, None] * stride + (k * DIM + d)[None, :]
+        tl.store(out, parts[k], mask=inside[:, None] & (d < DIM)[None, :])
+
+
+@triton.jit
 def split(
     base, local, norm, p, out_p, count, stride, out_stride,
     PARTS: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -100,8 +109,4 @@ def split(
     place = base + local
     for start in tl.range(0, DIM, BLOCK_D):
         units = load_units((p, base, local, norm != 0.0, stride), norm, start, False, tl.float32, DIM, BLOCK_D)
-        parts = parts_of(units * UNIT_SCALE, PARTS, out_p.dtype.element_ty)
-        d = start + tl.arange(0, BLOCK_D)
-        for k in tl.static_range(PARTS):
-            out = out_p + place.to(tl.int64)[:, None] * out_stride + (k * DIM + d)[None, :]
-            tl.store(out, parts[k], mask=(place < count)[:, None] & (d < DIM)[None, :])
+        store_parts(out_p, units, place, place < count, start + tl.arange(0, BLOCK_D), out_stride, PARTS, DIM)
