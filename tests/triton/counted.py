@@ -99,7 +99,8 @@ def rows() -> Iterator[str]:
 HEAD = """\
 # Launches
 
-Made by `python -m tests.triton.counted > docs/launches.md`. Counted without a GPU; nothing here was measured on one.
+Made by `python -m tests.triton.counted > docs/launches.md`. Counted without a GPU; what was measured on
+one stands at the end.
 
 What a GPU launches in one step, forward and backward with all gradients, labels of classes 0 to C - 1, float32. A
 kernel of this package counts as one, and so does each operation of PyTorch that computes or copies (a sort as three, a
@@ -131,6 +132,21 @@ operation of PyTorch costs on a GPU, nor questions to the CUDA runtime.
 """
 
 
+MEASURED = """
+On an H200, in a virtual machine whose processor is slower (torch 2.11, triton 3.6, small, bfloat16, host and device
+together, medians of seven times 100 steps):
+
+| loss | ours | plain PyTorch |
+| --- | ---: | ---: |
+| `pd_loss` | 1.95 ms | 2.29 ms |
+| `normalized_softmax_loss` | 2.01 ms | 1.28 ms |
+| `proxy_anchor_loss` | 1.83 ms | 2.24 ms |
+
+The host sets that pace: the kernels of the softmax take 50 us, as does the step when it is replayed as a CUDA graph
+([training.md](training.md#cuda-graphs)).
+"""
+
+
 def host_rows() -> Iterator[str]:
     for name, (before, after) in REMEMBERED.items():
         ratio = after / before
@@ -142,7 +158,7 @@ def host_rows() -> Iterator[str]:
 
 
 def main() -> None:
-    sys.stdout.write(HEAD + "\n".join(rows()) + "\n" + HOST + "\n".join(host_rows()) + "\n")
+    sys.stdout.write(HEAD + "\n".join(rows()) + "\n" + HOST + "\n".join(host_rows()) + "\n" + MEASURED)
 
 
 if __name__ == "__main__":
