@@ -49,8 +49,8 @@ A class of more than 32 centres in SoftTriple does not fit in a tile: the torch 
 bytes. Backward of bfloat16 vectors of more than 256 numbers takes them whole on sm_90 and puts up to 320 bytes a thread
 aside outside its loops; that is predicted to be three to five times as fast as slices, which score again. At "highest",
 backward of float32 vectors of more than 256 numbers spills up to 640 bytes a thread in its loop, of more than 128 up to
-104: predicted to be three times as fast as what does not. On sm_90 backward of the fused objective for float32 points of
-more than 128 numbers spills up to 600 bytes a thread in its loop: timed, that is 2.5 times as fast as what does not.
+104: predicted to be three times as fast as what does not. On sm_90 backward of the fused objective for float32 points
+of more than 128 numbers spills up to 600 bytes a thread in its loop: timed, that is 2.5 times as fast as what does not.
 
 Triton 3.6 or newer; 3.9 is tried too (`.ci/triton`): every kernel compiles, but some spill registers where 3.6 does
 not. With 3.5 the kernels for NVIDIA compile, but AMD's split bfloat16 products, which float16 and, for most losses, the
