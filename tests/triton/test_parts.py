@@ -1,4 +1,4 @@
-"""Backward of float32 as sums of float16."""
+"""float32 multiplied as sums of float16, forward and backward."""
 
 from __future__ import annotations
 

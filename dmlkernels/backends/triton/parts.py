@@ -18,12 +18,11 @@ def empty_parts(pairs: Pairs, parts: int, memory: Tensor | None = None) -> tuple
     """
     if parts == 0:
         return None
-    numbers, columns = parts * pairs.dim, None
+    numbers = parts * pairs.dim
+    rows = pairs.num_rows + (pairs.num_columns if pairs.within else 0)
+    of_rows = pairs.rows.new_empty(rows, numbers, dtype=torch.float16)
     if pairs.within:
-        points = pairs.rows.new_empty(pairs.num_rows + pairs.num_columns, numbers, dtype=torch.float16)
-        return points[: pairs.num_rows], points
+        return of_rows[: pairs.num_rows], of_rows
     if memory is not None and memory.itemsize >= parts * torch.float16.itemsize:
-        columns = memory.view(torch.float16)[:, :numbers]
-    if columns is None:
-        columns = pairs.rows.new_empty(pairs.num_columns, numbers, dtype=torch.float16)
-    return pairs.rows.new_empty(pairs.num_rows, numbers, dtype=torch.float16), columns
+        return of_rows, memory.view(torch.float16)[:, :numbers]
+    return of_rows, pairs.rows.new_empty(pairs.num_columns, numbers, dtype=torch.float16)

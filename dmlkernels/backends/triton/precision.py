@@ -37,12 +37,12 @@ def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architectur
     return first_precision(epilogue, arch, mixed, matmul)
 
 
-def parts_of(epilogue: Epilogue, work: Work, arch: Architecture, forward: bool) -> int:
+def parts_needed(epilogue: Epilogue, work: Work, arch: Architecture, forward: bool) -> int:
     """Parts that float32 is split into, forward or backward; 0 for none."""
     parts = _PARTS.get(work.precision, 0)
     if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
         return 0
-    if work.within:  # whose backward, of both ends of a pair, would spill: scores must then need no less than they get
+    if work.within:  # Backward, from both ends of a pair, would spill; its scores are as exact where they must be.
         return parts if forward and epilogue.exact_scores else 0
     # Longer ones spill.
     longest = 128 if work.group > 1 else 256 if work.given and parts > 1 else 512

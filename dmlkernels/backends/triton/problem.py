@@ -112,18 +112,17 @@ class Problem:
     def sides(self, row_values: Tensor | None = None) -> tuple[Vectors, Vectors]:
         """Rows and columns with their values; ``row_values`` are those of backward."""
         rows, columns = self.vectors
-        column_values = self.saved.columns
+        column_values, parts = self.saved.columns, self.parts or (None, None)
         if self.pairs.within:
             labels = self.saved.labels
             values = column_values if row_values is None else row_values
             assert labels is not None
-            parts = self.parts or (None, None)
             of_rows = Vectors(rows, values, labels[: self.pairs.num_rows], parts[0])
             return of_rows, Vectors(columns, values, labels, parts[1])
         assert self.saved.rows is not None
         given = self.pairs.column_labels if self.pairs.statistic.reads_labels else None
         row_labels = self.pairs.row_labels if self.saved.labels is None else self.saved.labels
-        values, parts = self.saved.rows if row_values is None else row_values, self.parts or (None, None)
+        values = self.saved.rows if row_values is None else row_values
         return Vectors(rows, values, row_labels, parts[0]), Vectors(columns, column_values, given, parts[1])
 
     def true_columns(self) -> Vectors:

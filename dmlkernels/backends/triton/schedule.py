@@ -66,15 +66,9 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     }  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
     return Plan(
-        (blocks, count),
-        (rows, columns),
-        partial,
-        coded(*borders(shape)),
-        hyper_of(shape),
-        work.cuts,
-        work.parts,
+        (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, work.parts,
         constants,
-    )
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=REMEMBERED)

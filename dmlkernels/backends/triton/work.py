@@ -8,7 +8,7 @@ from dmlkernels.backends.autocast import is_mixed
 from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.plan import Architecture, Work
-from dmlkernels.backends.triton.precision import first_precision, parts_of, second_precision
+from dmlkernels.backends.triton.precision import first_precision, parts_needed, second_precision
 
 
 def operand_of(shape: Shape) -> torch.dtype:
@@ -35,7 +35,7 @@ def _work(shape: Shape, arch: Architecture, precision: str, forward: bool) -> Wo
         shape.dim, operand_of(shape), epilogue.live_tiles, statistic.group, precision, given, shape.within,
         statistic.views,
     )  # fmt: skip
-    return work._replace(parts=parts_of(epilogue, work, arch, forward))
+    return work._replace(parts=parts_needed(epilogue, work, arch, forward))
 
 
 def _is_mixed(shape: Shape) -> bool:

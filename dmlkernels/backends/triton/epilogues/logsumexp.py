@@ -48,6 +48,7 @@ def mask_logsumexp(state, scores, factor, masks, values, weight, segments, hyper
 
 @triton.jit
 def mask_one_logsumexp(state, scores, factor, masks, values, weight, segments, hyper):
+    """One exponential a row, where ``mask_logsumexp`` takes one a score."""
     lowest = lowest_score(number(hyper, 1, scores.dtype))
     positive, negatives = take_positive(scores, factor, masks, lowest)
     logit = positive * number(hyper, 0, scores.dtype)

@@ -62,6 +62,7 @@ def mask_moments(state, scores, factor, masks, values, weight, segments, hyper):
 
 @triton.jit
 def mask_one_moments(state, scores, factor, masks, values, weight, segments, hyper):
+    """A positive alone is its mean."""
     positive, scores = take_positive(scores, factor, masks, LOWEST)
     joined = chan(state[0], state[1], state[2], masks[2].to(scores.dtype), positive, tl.zeros_like(positive))
     negatives, scores = lay_to_mean(state, scores, factor)

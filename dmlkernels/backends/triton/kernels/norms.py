@@ -1,4 +1,4 @@
-"""What forward needs of each vector before it scores any: reciprocal norms beside other values, labels in 32 bits."""
+"""What forward needs of each vector before it scores any: reciprocal norms beside other values, parts, small labels."""
 
 from __future__ import annotations
 

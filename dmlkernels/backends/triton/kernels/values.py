@@ -1,4 +1,4 @@
-"""What backward's slopes read of each row, beside what forward kept; and points again in forward's order."""
+"""What backward needs before it scores: values of each row, points again in forward's order, parts of vectors."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def store_values(
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
     VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
+    """Values of this program's rows, and its points: see ``values_kernel``."""
     T: tl.constexpr = out_p.dtype.element_ty
     place = tl.program_id(0) * M + tl.arange(0, M)
     is_row = place < num_rows
@@ -62,6 +63,7 @@ def split_block(
     block, p, norm_p, out_p, count, stride, out_stride,
     PARTS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
+    """Parts of a block of vectors whose reciprocal norms are in memory."""
     base, local = block * M, tl.arange(0, M)
     norm = tl.load(norm_p + base + local, mask=base + local < count, other=0.0)
     split(base, local, norm, p, out_p, count, stride, out_stride, PARTS, DIM, BLOCK_D)
