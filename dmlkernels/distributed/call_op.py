@@ -172,7 +172,7 @@ def _fake_backward(graph: Tensor, gradient: Tensor, tensors: Sequence[Tensor], w
     return [torch.empty_like(tensor) for tensor, want in zip(tensors, wants, strict=True) if want]
 
 
-class _Differentiable(torch.autograd.Function):
+class RanksLoss(torch.autograd.Function):
     """ranks_forward, with ranks_backward as its derivative."""
 
     @classmethod
@@ -181,8 +181,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, options: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():
-            graph, loss, *parts = ranks_forward(tensors, *options)
+        graph, loss, *parts = ranks_forward(tensors, *options)
         ctx.mark_non_differentiable(graph, *parts)
         ctx.set_materialize_grads(False)
         ctx.wants = options[1]
@@ -210,7 +209,7 @@ ranks_forward: Any = register(
     "ScalarType dtype) -> Tensor[]",
     _forward,
     _fake_forward,
-    _Differentiable,
+    RanksLoss,
 )
 ranks_backward: Any = register(
     "ranks_backward",

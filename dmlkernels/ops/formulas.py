@@ -103,7 +103,7 @@ def _fake_backward(gradient: Tensor, statistics: Tensor, values: Tensor | None, 
     return statistics.new_empty(statistics.shape), formulas.empty_gradient(statistics, values, bool(args[-1]))
 
 
-class _Differentiable(torch.autograd.Function):
+class FormulaOfRows(torch.autograd.Function):
     """formula_forward, with formula_backward as its derivative by statistics, values and what is added."""
 
     @staticmethod
@@ -116,8 +116,7 @@ class _Differentiable(torch.autograd.Function):
         weight: Tensor | None,
         *args: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            loss, parts, state = formula_forward(statistics, values, added, labels, weight, *args)
+        loss, parts, state = formula_forward(statistics, values, added, labels, weight, *args)
         ctx.mark_non_differentiable(parts, state)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(statistics, values, state, labels, weight)
@@ -140,7 +139,7 @@ formula_forward = register(
     f"(Tensor statistics, Tensor? values, Tensor? added, {_FORMULA}) -> (Tensor, Tensor, Tensor)",
     _forward,
     _fake_forward,
-    _Differentiable,
+    FormulaOfRows,
 )
 formula_backward: Any = register(
     "formula_backward",

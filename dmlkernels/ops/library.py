@@ -1,17 +1,21 @@
 """How custom ops are registered: the long form of ``torch.library.custom_op``.
 
 The wrappers of the short form import the compiler at their first call, which takes a second and leaves modules
-half-imported if Ctrl-C falls into it, and cost more than a small batch's arithmetic at every call.
+half-imported if Ctrl-C falls into it. And they go through PyTorch's dispatcher, which costs more than a small batch's
+arithmetic: where nobody is there to see the op, its implementation is called instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 
 _LIBRARY = torch.library.Library("dmlkernels", "FRAGMENT")
+_PLAIN = (Tensor, Parameter)
 
 
 def register(
@@ -28,26 +32,49 @@ def register(
         schema: arguments and results, such as "(Tensor x) -> Tensor".
         implementation: of the op.
         fake: makes results of the right shapes and dtypes without computing them, for the compiler.
-        differentiable: calls the op below autograd; None for an op without a derivative.
+        differentiable: calls the op with gradients disabled; None for an op without a derivative.
 
     Returns:
-        The op, to be called.
+        A function that calls the op, or does what it would.
     """
     _LIBRARY.define(name + schema)
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dmlkernels::{name}", fake, lib=_LIBRARY)
     op = getattr(torch.ops.dmlkernels, name).default
     if differentiable is not None:
-        _LIBRARY.impl(name, _autograd(op, differentiable), "Autograd")
-    return op
+        _LIBRARY.impl(name, _below_autograd(op, differentiable), "Autograd")
+    at_once = _below_autograd(implementation, differentiable)
 
-
-def _autograd(op: Any, differentiable: type[torch.autograd.Function]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        if torch.is_grad_enabled():
+        return op(*args) if _is_seen(args) else at_once(*args)
+
+    return call
+
+
+def _is_seen(args: Iterable[Any]) -> bool:
+    """Whether a compiler, a tracer or a mode records the ops called, or a tensor handles them itself or has no memory.
+
+    Lists of tensors count as such: only ranks pass any.
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state():
+        return True
+    for arg in args:
+        if isinstance(arg, Tensor):
+            if type(arg) not in _PLAIN or arg.is_meta:
+                return True
+        elif isinstance(arg, list | tuple) and arg and isinstance(arg[0], Tensor):
+            return True
+    return False
+
+
+def _below_autograd(
+    function: Callable[..., Any], differentiable: type[torch.autograd.Function] | None
+) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        if differentiable is not None and torch.is_grad_enabled():
             return differentiable.apply(*args)
-        with torch._C._AutoDispatchBelowAutograd():  # most backward passes, without the cost of a node
-            return op(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return function(*args)
 
     return call
 
@@ -58,8 +85,7 @@ def first_order(op: Callable[[], Any]) -> type[torch.autograd.Function]:
     class Backward(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *args: Any) -> Any:
-            with torch._C._AutoDispatchBelowAutograd():
-                return op()(*args)
+            return op()(*args)
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:

@@ -48,13 +48,12 @@ def _fake_curricular(cosines: Tensor, *args: object) -> tuple[Tensor, Tensor]:
     return cosines.new_empty(cosines.shape[0], 3), cosines.new_empty(1, dtype=torch.float64)
 
 
-class _Differentiable(torch.autograd.Function):
+class RowNorms(torch.autograd.Function):
     """row_norms, with row_norms_backward as its derivative."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, labels: Tensor) -> Tensor:
-        with torch._C._AutoDispatchBelowAutograd():
-            norms: Tensor = row_norms(vectors, labels)
+        norms: Tensor = row_norms(vectors, labels)
         ctx.save_for_backward(vectors, labels, norms)
         return norms
 
@@ -63,9 +62,7 @@ class _Differentiable(torch.autograd.Function):
         return row_norms_backward(gradient, *ctx.saved_tensors), None
 
 
-row_norms = register(
-    "row_norms", "(Tensor vectors, Tensor labels) -> Tensor", margins.row_norms, _fake_norms, _Differentiable
-)
+row_norms = register("row_norms", "(Tensor vectors, Tensor labels) -> Tensor", margins.row_norms, _fake_norms, RowNorms)
 row_norms_backward: Any = register(
     "row_norms_backward",
     "(Tensor gradient, Tensor vectors, Tensor labels, Tensor norms) -> Tensor",

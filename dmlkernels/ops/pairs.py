@@ -145,14 +145,13 @@ def _fake_backward(
     )
 
 
-class _Differentiable(torch.autograd.Function):
+class PairStatistics(torch.autograd.Function):
     """pair_forward, with pair_backward as its derivative."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
         given = _Given(*args)
-        with torch._C._AutoDispatchBelowAutograd():
-            statistics, saved = pair_forward(*given)
+        statistics, saved = pair_forward(*given)
         ctx.set_materialize_grads(False)
         # Tensors are kept in one place only, where autograd frees them and checks that they are not written into.
         ctx.save_for_backward(statistics, saved, *given[:_NUM_TENSORS])
@@ -188,7 +187,7 @@ def _is_wanted(ctx: Any, position: int) -> bool:
         return True
 
 
-pair_forward = register("pair_forward", f"({_PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, _Differentiable)
+pair_forward = register("pair_forward", f"({_PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, PairStatistics)
 pair_backward: Any = register(
     "pair_backward",
     f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor, Tensor)",

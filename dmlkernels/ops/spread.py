@@ -49,13 +49,12 @@ def _engine(centers: Tensor, group: int, backend: str) -> ModuleType:
     return compiled if backend == "native" and compiled.suits(centers) else tensors
 
 
-class _Differentiable(torch.autograd.Function):
+class CenterSpread(torch.autograd.Function):
     """center_spread, with center_spread_backward as its derivative."""
 
     @staticmethod
     def forward(ctx: Any, centers: Tensor, *options: Any) -> Tensor:
-        with torch._C._AutoDispatchBelowAutograd():
-            parts: Tensor = center_spread(centers, *options)
+        parts: Tensor = center_spread(centers, *options)
         ctx.save_for_backward(centers)
         ctx.options = options
         return parts
@@ -70,7 +69,7 @@ center_spread = register(
     "(Tensor centers, int group, float weight, str backend) -> Tensor",
     _forward,
     _fake_forward,
-    _Differentiable,
+    CenterSpread,
 )
 center_spread_backward: Any = register(
     "center_spread_backward",

@@ -54,13 +54,12 @@ def _blocks(vectors: Tensor) -> Iterator[slice]:
         yield slice(start, start + length)
 
 
-class _Differentiable(torch.autograd.Function):
+class UnitSum(torch.autograd.Function):
     """unit_sum, with unit_sum_backward as its derivative; the weights have none."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, weights: Tensor | None) -> Tensor:
-        with torch._C._AutoDispatchBelowAutograd():
-            total: Tensor = unit_sum(vectors, weights)
+        total: Tensor = unit_sum(vectors, weights)
         ctx.save_for_backward(vectors, weights)
         return total
 
@@ -69,7 +68,7 @@ class _Differentiable(torch.autograd.Function):
         return unit_sum_backward(gradient, *ctx.saved_tensors), None
 
 
-unit_sum = register("unit_sum", "(Tensor vectors, Tensor? weights) -> Tensor", _forward, _fake_forward, _Differentiable)
+unit_sum = register("unit_sum", "(Tensor vectors, Tensor? weights) -> Tensor", _forward, _fake_forward, UnitSum)
 unit_sum_backward: Any = register(
     "unit_sum_backward",
     "(Tensor gradient, Tensor vectors, Tensor? weights) -> Tensor",

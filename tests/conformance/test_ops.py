@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -73,6 +74,77 @@ def test_opcheck(loss: Loss, backend: str, layout: Callable[[Tensor], Tensor]) -
             # The backward ops have no gradient, and say so when asked.
             given = laid_out(args, layout, gradients=not name.endswith("backward"))
             torch.library.opcheck(op, given, test_utils=checks)
+
+
+class Watching(Tensor):
+    """A tensor that notes the operations it meets."""
+
+    met: ClassVar[list[str]] = []
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls: type[Watching], held: Tensor) -> Watching:
+        made: Watching = Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+        made.held = held
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        cls.met.append(func.name())
+        return func(*(arg.held if isinstance(arg, Watching) else arg for arg in args), **(kwargs or {}))
+
+
+def op_names(call: Callable[[], Any]) -> set[str]:
+    """Of this package, that PyTorch's dispatcher was asked for."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        call()
+    return {event.key for event in profiled.key_averages() if event.key.startswith("dmlkernels::")}
+
+
+def test_only_who_looks_sees_ops(backend: str) -> None:
+    """Otherwise PyTorch's dispatcher is left out, for the same numbers."""
+    problem = make_problem("some_ignored", torch.float32)
+    expected = SOFTMAX(problem, backend)
+    assert op_names(lambda: SOFTMAX(problem, backend).backward()) == set()
+    with Spy() as spy:
+        found = SOFTMAX(problem, backend)
+    assert torch.equal(found, expected) and spy.of_op("pair_forward")
+    with torch.inference_mode():
+        assert torch.equal(SOFTMAX(problem, backend), expected)
+
+
+def test_a_tensor_subclass_sees_ops(backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+    expected = SOFTMAX(problem, backend)
+    Watching.met.clear()
+    watching = Watching(problem.embeddings.detach())
+    with torch.no_grad():
+        found = SOFTMAX(replace(problem, embeddings=watching), backend)
+    assert torch.equal(found, expected) and "dmlkernels::pair_forward" in Watching.met
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trace_holds_ops_and_not_their_results(backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+    problem = replace(problem, proxies=problem.proxies.detach())
+
+    def call(embeddings: Tensor) -> Tensor:
+        return SOFTMAX(replace(problem, embeddings=embeddings), backend)
+
+    traced = torch.jit.trace(call, (problem.embeddings.detach(),))
+    other = torch.randn_like(problem.embeddings)
+    torch.testing.assert_close(traced(other), call(other))
+
+
+def test_meta_tensors_have_results_without_values() -> None:
+    meta = {
+        name: value.detach().to("meta") if isinstance(value, Tensor) else value
+        for name, value in vars(make_problem("plain", torch.float32)).items()
+    }
+    embeddings = meta["embeddings"].requires_grad_()
+    value = SOFTMAX(Problem(**{**meta, "embeddings": embeddings}), "torch")
+    value.backward()
+    assert value.is_meta and embeddings.grad.is_meta and embeddings.grad.shape == embeddings.shape
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_sum_of_unit_vectors(weighed: bool, monkeypatch: pytest.MonkeyPatch) -> 
     expected = (F.normalize(vectors) * (1 if weights is None else weights[:, None])).sum(0)
     torch.testing.assert_close(unit_sum(vectors, weights), expected)
     assert torch.autograd.gradcheck(lambda x: unit_sum(x, weights), vectors)
-    torch.library.opcheck(unit_sum, (vectors, weights))
+    torch.library.opcheck(torch.ops.dmlkernels.unit_sum.default, (vectors, weights))
     (gradient,) = torch.autograd.grad(unit_sum(vectors, weights).square().sum(), vectors, create_graph=True)
     with pytest.raises(RuntimeError, match="first derivatives only"):
         gradient.sum().backward()

@@ -50,4 +50,4 @@ def test_strided_labels_and_the_ops_contract() -> None:
     labels = on_device([0, 9, 1, 9, 2, 9])[::2]
     assert labels_at_once(labels, None, 3, -100, False)[0].tolist() == [0, 1, 2]
     for given in (None, on_device([0, 1, 2])):
-        torch.library.opcheck(labels_at_once, (labels, given, 3, -100, True))
+        torch.library.opcheck(torch.ops.dmlkernels.labels_at_once.default, (labels, given, 3, -100, True))
