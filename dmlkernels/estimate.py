@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import plan
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.ops.pairs import pairs_of
+from dmlkernels.ops.pairs import PairArguments
 
 ATOMS = 64  # of a background dictionary
 _TEMPORARIES = {"torch": 4, "native": 2}  # tiles that live at once: scores, slopes and what makes them
@@ -174,7 +174,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if op is torch.ops.dmlkernels.pair_forward.default:
-            self.calls.append((pairs_of(*args), args[-1]))
+            self.calls.append((PairArguments(*args).pairs(), args[-1]))
         return op(*args, **(kwargs or {}))
 
 

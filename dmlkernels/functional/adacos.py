@@ -65,7 +65,7 @@ def adacos_scale(
         process_group=process_group,
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
-    negative = class_scores(inputs, scale)[:, 1]
+    negative = inputs.statistics(*class_scores(inputs, scale))[:, 1]
     highest = scale + math.log(inputs.num_proxies)  # no sum is above this
     log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
     cosines = torch.where(inputs.valid, positive_cosines(inputs, scale), torch.nan)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.ops import Formula, evaluate, evaluates
+from dmlkernels.ops import Formula
 from dmlkernels.statistics import LogSumExp
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ def proxy_anchor_loss(
         ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group,
         labels_proxies=True,
     )  # fmt: skip
-    statistics = inputs.statistics_of_proxies(LogSumExp(-alpha, alpha))
-    formula = Formula("anchor", (alpha * margin,))
-    if inputs.has_kernels and evaluates(formula, statistics, inputs.backend):
-        return evaluate(formula, statistics, poison=inputs.poison)[0]
-    positive, negative = statistics.unbind(1)  # -inf without such a sample
+    statistic = LogSumExp(-alpha, alpha)
+    loss = inputs.loss_of_proxies(Formula("anchor", (alpha * margin,)), statistic)
+    if loss is not None:
+        return loss
+    positive, negative = inputs.statistics_of_proxies(statistic).unbind(1)  # -inf without such a sample
     present = positive != -torch.inf  # NaN is present
     pull = F.softplus(torch.where(present, positive, 0) + alpha * margin, threshold=50)
     push = F.softplus(negative + alpha * margin, threshold=50)

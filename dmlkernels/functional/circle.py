@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_flag, check_option
-from dmlkernels.functional.cross_entropy import cross_entropy_loss, row_values, softmax_inputs
+from dmlkernels.functional.cross_entropy import Scores, cross_entropy_loss, row_values, softmax_inputs
 from dmlkernels.ops import Formula
 from dmlkernels.statistics import Circle, RowCircle
 
@@ -75,10 +75,10 @@ def circle_loss(
     )  # fmt: skip
     scale, margin = inputs.per_sample("scale", scale), inputs.per_sample("margin", margin)
     if isinstance(scale, Tensor) or isinstance(margin, Tensor):
-        statistics = inputs.statistics(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))
+        scores = Scores(RowCircle(float(detach_weights)), row_values(inputs, scale, margin))
     else:
-        statistics = inputs.statistics(Circle(scale, margin, float(detach_weights)))
+        scores = Scores(Circle(scale, margin, float(detach_weights)))
     return cross_entropy_loss(
-        inputs, statistics, lambda positive: -positive,
+        inputs, scores, lambda positive: -positive,
         formula=Formula("joint", ()), sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip

@@ -13,10 +13,10 @@ from dmlkernels.functional.angles import add_angle, angle_numbers
 from dmlkernels.functional.checks import check_flag, check_number
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.per_sample import check_class_weights
-from dmlkernels.functional.reduction import check_reduction, loss_by_kernels, reduce_samples
+from dmlkernels.functional.reduction import check_reduction, reduce_samples
 from dmlkernels.functional.smoothing import smoothed
 from dmlkernels.ops import Formula
-from dmlkernels.statistics import LogSumExp, RowLogSumExp, RowSubCenter, SubCenter
+from dmlkernels.statistics import LogSumExp, RowLogSumExp, RowSubCenter, Statistic, SubCenter
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -76,20 +76,22 @@ def drawn(inputs: ProxyInputs, sampling: Sampling | None) -> ProxyInputs:
     return inputs if sampling is None else inputs.sampled(*sampling)
 
 
-def class_scores(
-    inputs: ProxyInputs,
-    scale: float | Tensor,
-    *,
-    group: int = 1,
-) -> Tensor:  # (B, 2 or more)
+class Scores(NamedTuple):
+    """A statistic of the samples' scores, of two or more numbers, that is yet to be computed."""
+
+    statistic: Statistic
+    row_values: Tensor | None = None
+
+
+def class_scores(inputs: ProxyInputs, scale: float | Tensor, *, group: int = 1) -> Scores:
     """Log-sum-exp of the scaled scores over the positives (the proxies of the sample's class) and over the negatives.
 
     With a ``group`` a class's score is that of the nearest of so many neighbouring proxies.
     """
     if not isinstance(scale, Tensor):
-        return inputs.statistics(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
+        return Scores(LogSumExp(scale, scale) if group == 1 else SubCenter(scale, group))
     values = row_values(inputs, scale, torch.inf, 0.0)  # the others are CurricularFace's
-    return inputs.statistics(RowLogSumExp() if group == 1 else RowSubCenter(group), values)
+    return Scores(RowLogSumExp() if group == 1 else RowSubCenter(group), values)
 
 
 def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
@@ -99,7 +101,7 @@ def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:  # (B,)
 
 def cross_entropy_loss(
     inputs: ProxyInputs,
-    statistics: Tensor,  # (B, 2 or more), of ``class_scores`` or the like; the first two are read
+    scores: Scores,  # of which the first two numbers are read
     moved: Callable[[Tensor], Tensor],  # (B,) -> (B,), puts the margin on the positive scores
     *,
     formula: Formula | None = None,
@@ -118,11 +120,13 @@ def cross_entropy_loss(
 
     ``formula`` names kernels for the mean or sum, if there are any; they add what is ``beside``, too.
     """
-    if label_smoothing == 0:
+    if formula is not None and label_smoothing == 0 and reduction != "none":
         weight = sample_weight if weights is None else weights if sample_weight is None else weights * sample_weight
-        loss = loss_by_kernels(formula, statistics, inputs, weight, reduction, values, added)
+        of_formula: dict[str, Any] = {"values": values, "added": added, "weight": weight, "mean": reduction == "mean"}
+        loss = inputs.loss(formula, *scores, **of_formula)
         if loss is not None:
             return loss
+    statistics = inputs.statistics(*scores)
     positive, negative = (statistics if statistics.shape[1] == 2 else statistics[:, :2]).unbind(1)
     target = moved(positive)
     losses = cross_entropy(target, negative) if include_positive else negative - target
@@ -145,7 +149,7 @@ def formula_of(name: str, *numbers: float | Tensor) -> Formula | None:
 
 def angular_loss(
     inputs: ProxyInputs,
-    statistics: Tensor,  # of ``class_scores``
+    scores: Scores,
     scale: float | Tensor,
     margin: float | Tensor,
     **options: Any,
@@ -153,7 +157,7 @@ def angular_loss(
     """``cross_entropy_loss`` with the margin added to the angle of the positives; ``options`` are its own."""
     formula = None if isinstance(margin, Tensor) else formula_of("angle", scale, *angle_numbers(margin))
     return cross_entropy_loss(
-        inputs, statistics, lambda positive: scale * add_angle(positive / scale, margin),
+        inputs, scores, lambda positive: scale * add_angle(positive / scale, margin),
         formula=formula, scale=scale, **options,
     )  # fmt: skip
 

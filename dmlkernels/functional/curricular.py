@@ -12,7 +12,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.angles import check_angle
 from dmlkernels.functional.checks import check_option, check_scalar
-from dmlkernels.functional.cross_entropy import angular_loss, row_values, softmax_inputs, weights_of_samples
+from dmlkernels.functional.cross_entropy import Scores, angular_loss, row_values, softmax_inputs, weights_of_samples
 from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
@@ -85,7 +85,7 @@ def curricularface_loss(
     weights = weights_of_samples(inputs, class_weights)
     values = _row_values(inputs, scale, margin, hardness, momentum)
     return angular_loss(
-        inputs, inputs.statistics(RowLogSumExp(), values), scale, margin,
+        inputs, Scores(RowLogSumExp(), values), scale, margin,
         weights=weights, sample_weight=sample_weight, reduction=reduction,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from dmlkernels.functional.checks import (
 )
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_sample_labels
+from dmlkernels.ops import Formula, pair_loss, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import Moments
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def pd_loss(
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True, correction=correction,
         process_group=process_group,
     )  # fmt: skip
+    loss = inputs.loss(_formula(form, temperature, correction, min_gap, eps, 1.0), Moments())
+    if loss is not None:
+        return loss
     moments = inputs.statistics(Moments())
-    formula = Formula(f"decidability_{form}", (temperature, correction, min_gap, eps, 1.0))
-    if inputs.has_kernels and evaluates(formula, moments, backend):
-        return evaluate(formula, moments, poison=inputs.poison)[0]
     return decidability_objective(moments, form, temperature, correction, min_gap, eps, inputs=inputs) + inputs.poison
 
 
@@ -173,11 +173,16 @@ def decidability_loss(
     resolved, poison = resolve_sample_labels(
         labels, ignore_index, should_check(device, validate), True, correction, backend
     )
-    moments = pair_statistics(Moments(), embeddings, backend=backend, row_labels=resolved, within=True)
-    formula = Formula(f"decidability_{form}", (1.0, correction, min_gap, eps, 2.0))
-    if evaluates(formula, moments, backend):
-        return evaluate(formula, moments, poison=poison)[0]
+    pairs: dict[str, Any] = {"backend": backend, "row_labels": resolved, "within": True}
+    found = pair_loss(_formula(form, 1.0, correction, min_gap, eps, 2.0), Moments(), embeddings, poison=poison, **pairs)
+    if found is not None:
+        return found[0]
+    moments = pair_statistics(Moments(), embeddings, **pairs)
     return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
+
+
+def _formula(form: str, *numbers: float) -> Formula:
+    return Formula(f"decidability_{form}", numbers)
 
 
 def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from dmlkernels.functional.checks import (
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics, resolve_sample_labels
+from dmlkernels.ops import Formula, pair_loss, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
@@ -119,37 +119,28 @@ def potential_field_loss(
         point_labels, poison = resolve_sample_labels(
             labels, ignore_index, should_check(device, validate), False, 0, backend
         )
-        energies = pair_statistics(
-            statistic,
-            embeddings,
-            backend=backend,
-            row_labels=point_labels,
-            within=True,
+        return _sum_energies(
+            statistic, embeddings, reduction, poison, backend=backend, row_labels=point_labels, within=True
         )
-        return _sum_energies(energies, point_labels, reduction, poison, backend)
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
         labels_proxies=True,
     )  # fmt: skip
     points, point_labels, mixed = joined_points(inputs)
-    energies = pair_statistics(
-        statistic,
-        points,
-        backend=inputs.backend,
-        row_labels=point_labels,
-        within=True,
-        mixed=mixed,
-        row_boundaries=[embeddings.shape[0]],
-    )
-    return _sum_energies(energies, point_labels, reduction, inputs.poison, backend)
+    return _sum_energies(
+        statistic, points, reduction, inputs.poison, backend=inputs.backend, row_labels=point_labels, within=True,
+        mixed=mixed, row_boundaries=[embeddings.shape[0]],
+    )  # fmt: skip
 
 
-def _sum_energies(energies: Tensor, point_labels: Tensor, reduction: str, poison: Tensor, backend: str) -> Tensor:
+def _sum_energies(statistic: Field, points: Tensor, reduction: str, poison: Tensor, **pairs: Any) -> Tensor:
     formula = Formula("last", (1.0,))
-    if evaluates(formula, energies, backend):
-        return evaluate(formula, energies, labels=point_labels, poison=poison, mean=reduction == "mean")[0]
-    return reduce_energy(energies.sum(), count_points(point_labels), reduction) + poison
+    found = pair_loss(formula, statistic, points, poison=poison, mean=reduction == "mean", **pairs)
+    if found is not None:
+        return found[0]
+    energies = pair_statistics(statistic, points, **pairs)
+    return reduce_energy(energies.sum(), count_points(pairs["row_labels"]), reduction) + poison
 
 
 def _field_of_ranks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from dmlkernels.functional.decidability import check_decidability_options, decid
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics
+from dmlkernels.ops import Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
 if TYPE_CHECKING:
@@ -112,14 +112,20 @@ def fused_objective(
     if inputs.spread and wanted is not None:
         sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, wants_pd)
     elif wanted is not None:
-        joint, point_labels = _joint_statistics(inputs, atoms, atom_weight, wanted)
-        numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), inputs.embeddings.shape[0])
-        formula = Formula(f"fused_{form if wants_pd else ''}", numbers)
-        if evaluates(formula, joint, backend):
-            mean = reduction == "mean"
-            total, found = evaluate(formula, joint, labels=point_labels, poison=inputs.poison, mean=mean)
-            return total, dict(zip(weights, found.detach().unbind(), strict=True))
-        moments, energies, squares = joint.split((Moments.width, Field.width, Square.width), dim=1)
+        points, point_labels, mixed = joined_points(inputs)
+        joint = Fused(*wanted.parameters())
+        pairs: dict[str, Any] = {
+            "backend": backend, "row_labels": point_labels, "column_weights": atom_weight, "within": True,
+            "mixed": mixed, "row_boundaries": [embeddings.shape[0]],
+        }  # fmt: skip
+        numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), embeddings.shape[0])
+        formula, mean = Formula(f"fused_{form if wants_pd else ''}", numbers), reduction == "mean"
+        found = pair_loss(formula, joint, points, atoms, poison=inputs.poison, mean=mean, **pairs)
+        if found is not None:
+            total, values = found
+            return total, dict(zip(weights, values.unbind(), strict=True))
+        statistics = pair_statistics(joint, points, atoms, **pairs)
+        moments, energies, squares = statistics.split((Moments.width, Field.width, Square.width), dim=1)
         sums = _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
     else:
         moments = inputs.statistics(Moments()) if wants_pd else None
@@ -165,25 +171,6 @@ def _dictionary(
     if not odba_weight:
         return None, None
     return weighted_atoms(atoms, prior, active, "mean", inputs.embeddings)
-
-
-def _joint_statistics(
-    inputs: ProxyInputs, atoms: Tensor | None, atom_weight: Tensor | None, field: Field
-) -> tuple[Tensor, Tensor]:
-    """Statistics of all points, and the labels of these."""
-    points, point_labels, mixed = joined_points(inputs)
-    joint = pair_statistics(
-        Fused(*field.parameters()),
-        points,
-        atoms,
-        backend=inputs.backend,
-        row_labels=point_labels,
-        column_weights=atom_weight,
-        within=True,
-        mixed=mixed,
-        row_boundaries=[inputs.embeddings.shape[0]],
-    )
-    return joint, point_labels
 
 
 def _sums_of_ranks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,14 @@ from dmlkernels.functional.checks import check_integer, check_labels, check_same
 from dmlkernels.functional.per_sample import per_sample
 from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import pair_statistics, resolve_labels, resolve_proxy_labels, suits_row_kernels
+from dmlkernels.ops import (
+    Formula,
+    pair_loss,
+    pair_statistics,
+    resolve_labels,
+    resolve_proxy_labels,
+    suits_row_kernels,
+)
 from dmlkernels.ops.relabel import places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
@@ -98,15 +105,21 @@ class ProxyInputs:
 
     def statistics(self, statistic: Statistic, row_values: Tensor | None = None) -> Tensor:  # (B, width)
         """A statistic of every sample's scores with the proxies, given the values that it has for each sample."""
-        return pair_statistics(
-            statistic,
-            self.embeddings,
-            self.proxies,
-            backend=self.backend,
-            row_values=row_values,
-            row_labels=self.labels,
-            column_labels=self.proxy_labels,
-        )
+        return pair_statistics(statistic, self.embeddings, self.proxies, row_values=row_values, **self._of_samples)
+
+    def loss(
+        self, formula: Formula, statistic: Statistic, row_values: Tensor | None = None, **options: Any
+    ) -> Tensor | None:
+        """A formula of that statistic by kernels; None: then it takes plain PyTorch. ``options`` as ``pair_loss``."""
+        if not self.has_kernels:
+            return None
+        pairs = {"row_values": row_values, **self._of_samples}
+        found = pair_loss(formula, statistic, self.embeddings, self.proxies, poison=self.poison, **pairs, **options)
+        return None if found is None else found[0]
+
+    @property
+    def _of_samples(self) -> dict[str, Any]:
+        return {"backend": self.backend, "row_labels": self.labels, "column_labels": self.proxy_labels}
 
     def per_sample(self, name: str, value: float | Tensor, group: int = 1) -> float | Tensor:
         """An option as a number, or as values of the samples: see ``functional.per_sample``."""
@@ -124,14 +137,18 @@ class ProxyInputs:
 
     def statistics_of_proxies(self, statistic: Statistic) -> Tensor:  # (C, width)
         """A statistic of every proxy's scores with the samples."""
-        return pair_statistics(
-            statistic,
-            self.proxies,
-            self.embeddings,
-            backend=self.backend,
-            row_labels=self.labels_of_proxies,
-            column_labels=self.labels,
-        )
+        return pair_statistics(statistic, self.proxies, self.embeddings, **self._of_proxies)
+
+    def loss_of_proxies(self, formula: Formula, statistic: Statistic) -> Tensor | None:
+        """A formula of that statistic, as ``loss``."""
+        if not self.has_kernels:
+            return None
+        found = pair_loss(formula, statistic, self.proxies, self.embeddings, poison=self.poison, **self._of_proxies)
+        return None if found is None else found[0]
+
+    @property
+    def _of_proxies(self) -> dict[str, Any]:
+        return {"backend": self.backend, "row_labels": self.labels_of_proxies, "column_labels": self.labels}
 
     def totals(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """Sums over the samples of the whole batch, from those of this rank's."""

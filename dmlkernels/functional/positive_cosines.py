@@ -18,7 +18,7 @@ def positive_cosines(inputs: ProxyInputs, scale: float | Tensor) -> Tensor:  # (
     Those of ignored rows are any finite number.
     """
     if inputs.proxy_labels is not None or inputs.is_sharded:
-        return class_scores(inputs, scale)[:, 0] / scale
+        return inputs.statistics(*class_scores(inputs, scale))[:, 0] / scale
     if inputs.has_row_kernels:
         return ops.positive_cosines(inputs.embeddings, inputs.proxies, inputs.labels)
     positive = inputs.proxies[inputs.labels.clamp(0, inputs.num_proxies - 1)]

@@ -8,7 +8,6 @@ from torch import Tensor
 from dmlkernels.distributed.parts import Parts
 from dmlkernels.functional.checks import check_choice, check_per_row, check_tensor
 from dmlkernels.functional.inputs import ProxyInputs
-from dmlkernels.ops import Formula, evaluate, evaluates
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -51,23 +50,3 @@ def mean_of_rows(values: Tensor, sample_weight: Tensor | None, parts: Parts | No
     sums = torch.stack(((values * weight).sum(), weight.sum()))
     total, number = (sums if parts is None else parts.total(sums)).unbind()
     return total / number
-
-
-def loss_by_kernels(
-    formula: Formula | None,
-    statistics: Tensor,  # (B, width)
-    inputs: ProxyInputs,
-    sample_weight: Tensor | None,  # (B,)
-    reduction: str,
-    values: Tensor | None = None,  # (B, k), that the formula reads
-    added: Tensor | None = None,  # whose sum is added to the loss
-) -> Tensor | None:
-    """The loss of a batch by the kernels that a backend has for the formula, or None: then it takes plain PyTorch."""
-    if formula is None or reduction == "none" or not inputs.has_kernels:
-        return None
-    if not evaluates(formula, statistics, inputs.backend, sample_weight):
-        return None
-    return evaluate(
-        formula, statistics, values=values, added=added, labels=inputs.labels, weight=sample_weight,
-        poison=inputs.poison, mean=reduction == "mean",
-    )[0]  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_integer, check_number
-from dmlkernels.functional.cross_entropy import cross_entropy_loss
+from dmlkernels.functional.cross_entropy import Scores, cross_entropy_loss
 from dmlkernels.functional.inputs import proxy_inputs
 from dmlkernels.functional.reduction import check_reduction
 from dmlkernels.ops import Formula, center_spread
@@ -105,7 +105,7 @@ def soft_triple_loss(
         chosen = backends.resolve(backend, wide.device.type)
         regularizer = inputs.whole(center_spread(wide, centers_per_class, weight, chosen))
     return cross_entropy_loss(
-        inputs, inputs.statistics(statistic), lambda positive: positive - scale * margin,
+        inputs, Scores(statistic), lambda positive: positive - scale * margin,
         formula=Formula("cross_entropy", (scale * margin,)), sample_weight=sample_weight, reduction=reduction,
         added=regularizer,
     )  # fmt: skip

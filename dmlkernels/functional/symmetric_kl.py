@@ -12,7 +12,7 @@ from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_flag, check_number, check_per_row, check_same_space, check_vectors
 from dmlkernels.functional.parts import local_proxies
 from dmlkernels.functional.reduction import mean_of_rows
-from dmlkernels.ops import Formula, evaluate, evaluates, pair_statistics
+from dmlkernels.ops import Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import Divergence
 
 if TYPE_CHECKING:
@@ -91,10 +91,11 @@ def symmetric_kl_loss(
     if step is not None:
         return _across_ranks(step, statistic, views, proxies, detach_proxies, sample_weight, backend)
     check_same_space("proxies", proxies, embeddings)
-    statistics = pair_statistics(statistic, views, proxies.detach() if detach_proxies else proxies, backend=backend)
-    formula = Formula("last", (0.5,))
-    if evaluates(formula, statistics, backend, sample_weight):
-        return evaluate(formula, statistics, weight=sample_weight)[0]
+    proxies = proxies.detach() if detach_proxies else proxies
+    found = pair_loss(Formula("last", (0.5,)), statistic, views, proxies, backend=backend, weight=sample_weight)
+    if found is not None:
+        return found[0]
+    statistics = pair_statistics(statistic, views, proxies, backend=backend)
     return mean_of_rows(statistics[:, 5], sample_weight, None) / 2
 
 

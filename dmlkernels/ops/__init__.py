@@ -1,10 +1,10 @@
 """The package's custom ops: what torch.compile, autograd and opcheck see of it."""
 
 from dmlkernels.ops.classes import class_index
-from dmlkernels.ops.formulas import Formula, evaluate, evaluates
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
 from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms, suits_row_kernels
+from dmlkernels.ops.pair_losses import Formula, pair_loss
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 from dmlkernels.ops.sums import unit_sum
@@ -14,9 +14,8 @@ __all__ = [
     "center_spread",
     "class_index",
     "curricular_values",
-    "evaluate",
-    "evaluates",
     "norm_quality",
+    "pair_loss",
     "pair_statistics",
     "positive_cosines",
     "resolve_labels",

@@ -44,27 +44,22 @@ def register(
     if differentiable is not None:
         _LIBRARY.impl(name, _below_autograd(op, differentiable), "Autograd")
     at_once = _below_autograd(implementation, differentiable)
+    places = [place for place, argument in enumerate(op._schema.arguments) if "Tensor" in str(argument.type)]
 
     def call(*args: Any) -> Any:
-        return op(*args) if _is_seen(args) else at_once(*args)
+        return op(*args) if _is_seen(args[place] for place in places) else at_once(*args)
 
     return call
 
 
-def _is_seen(args: Iterable[Any]) -> bool:
+def _is_seen(tensors: Iterable[Any]) -> bool:
     """Whether a compiler, a tracer or a mode records the ops called, or a tensor handles them itself or has no memory.
 
     Lists of tensors count as such: only ranks pass any.
     """
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state():
         return True
-    for arg in args:
-        if isinstance(arg, Tensor):
-            if type(arg) not in _PLAIN or arg.is_meta:
-                return True
-        elif isinstance(arg, list | tuple) and arg and isinstance(arg[0], Tensor):
-            return True
-    return False
+    return any(one is not None and (type(one) not in _PLAIN or one.is_meta) for one in tensors)
 
 
 def _below_autograd(

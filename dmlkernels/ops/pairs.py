@@ -14,7 +14,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.ops.library import first_order, register
 from dmlkernels.statistics import Statistic, build
 
-_PAIRS = (
+PAIRS = (
     "Tensor rows, Tensor? columns, Tensor? row_values, Tensor? row_labels, Tensor? column_labels, "
     "Tensor? column_weights, bool within, bool mixed, int[] row_boundaries, int[] column_boundaries, str statistic, "
     "float[] parameters, str backend"
@@ -24,8 +24,8 @@ _GRADIENT = (
 )
 
 
-class _Given(NamedTuple):
-    """The arguments that both ops have, in the order of ``_PAIRS``."""
+class PairArguments(NamedTuple):
+    """What ops are given of pairs, in the order of ``PAIRS``."""
 
     rows: Tensor
     columns: Tensor | None
@@ -42,14 +42,15 @@ class _Given(NamedTuple):
     backend: str
 
     def pairs(self) -> Pairs:
+        """What they ask for."""
         return Pairs(
             build(self.statistic, self.parameters),
             self.rows,
             self.columns,
             row_values=self.row_values,
-            row_labels=self.row_labels,
-            column_labels=self.column_labels,
-            column_weights=self.column_weights,
+            row_labels=contiguous(self.row_labels),
+            column_labels=contiguous(self.column_labels),
+            column_weights=contiguous(self.column_weights),
             within=self.within,
             mixed=self.mixed,
             row_boundaries=tuple(self.row_boundaries),
@@ -57,12 +58,12 @@ class _Given(NamedTuple):
         )
 
 
-def pairs_of(*args: Any) -> Pairs:
-    """What the arguments of ``pair_forward`` ask for."""
-    return _Given(*args).pairs()
+def contiguous(values: Tensor | None) -> Tensor | None:
+    """Values without gaps, as kernels read them."""
+    return None if values is None else values.contiguous()
 
 
-def pair_statistics(
+def pair_arguments(
     statistic: Statistic,
     rows: Tensor,  # (R, D), or (2, R, D) for a statistic of two views
     columns: Tensor | None = None,  # (C, D)
@@ -76,29 +77,31 @@ def pair_statistics(
     mixed: bool = False,
     row_boundaries: Sequence[int] = (),
     column_boundaries: Sequence[int] = (),
-) -> Tensor:
-    """Compute the ``(R, width)`` statistics of the cosine scores, differentiably.
-
-    Arguments as in ``Pairs``; ``backend`` as losses take it. Under autocast see ``operands``.
-    """
+) -> PairArguments:
+    """Arguments as in ``Pairs``, resolved for an op; ``backend`` as losses take it. Under autocast see ``operands``."""
     backend = backends.resolve(backend, rows.device.type, statistic.name)
     if not within:  # points among points are one matrix, whose distances are float32
         rows, columns = operands(rows, columns)
-    statistics: Tensor = pair_forward(
+    return PairArguments(
         rows, columns, row_values, row_labels, column_labels, column_weights, within, mixed, row_boundaries,
         column_boundaries, statistic.name, [float(value) for value in statistic.parameters()], backend,
-    )[0]  # fmt: skip
+    )  # fmt: skip
+
+
+def pair_statistics(statistic: Statistic, rows: Tensor, columns: Tensor | None = None, **options: Any) -> Tensor:
+    """Compute the ``(R, width)`` statistics of the cosine scores, differentiably. Arguments as ``pair_arguments``."""
+    statistics: Tensor = pair_forward(*pair_arguments(statistic, rows, columns, **options))[0]
     return statistics
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor]:
     """Compute the statistics of every row, and what the backend saves for backward."""
-    given = _Given(*args)
+    given = PairArguments(*args)
     return backends.get(given.backend).forward(given.pairs())
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
-    given = _Given(*args)
+    given = PairArguments(*args)
     pairs, new = given.pairs(), given.rows.new_empty
     saved_shape = backends.get(given.backend).saved_shape(pairs)
     return new((pairs.num_rows, pairs.statistic.width), dtype=pairs.dtype), new(saved_shape, dtype=pairs.dtype)
@@ -117,16 +120,29 @@ def _backward(
 
     Has no derivative of its own.
     """
-    given = _Given(*args)
+    given = PairArguments(*args)
+    needs = needs_rows, needs_columns, needs_row_values
+    return gradients_of_pairs(given, Forward(statistics, saved), gradient.contiguous(), *needs)
+
+
+def gradients_of_pairs(
+    given: PairArguments,
+    forward: Forward,
+    gradient: Any,  # of the statistics, or what this backend takes for it
+    needs_rows: bool,
+    needs_columns: bool,
+    needs_row_values: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``pair_backward`` computes."""
     pairs, found, of_values = given.pairs(), Gradients(None, None), None
     if needs_rows or needs_columns:
-        found = backends.get(given.backend).backward(
-            pairs, Forward(statistics, saved), gradient.contiguous(), needs_rows, needs_columns
-        )
+        found = backends.get(given.backend).backward(pairs, forward, gradient, needs_rows, needs_columns)
     if needs_row_values and given.row_values is not None:
-        of_values = pairs.statistic.row_values_gradient(statistics, gradient).to(given.row_values.dtype)
-    nothing = given.rows.new_empty
-    return tuple(nothing(0) if value is None else value for value in (*found, of_values))
+        of_values = pairs.statistic.row_values_gradient(forward.statistics, gradient).to(given.row_values.dtype)
+    of_rows, of_columns, of_values = (
+        given.rows.new_empty(0) if value is None else value for value in (*found, of_values)
+    )
+    return of_rows, of_columns, of_values
 
 
 def _fake_backward(
@@ -150,34 +166,34 @@ class PairStatistics(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
-        given = _Given(*args)
+        given = PairArguments(*args)
         statistics, saved = pair_forward(*given)
         ctx.set_materialize_grads(False)
         # Tensors are kept in one place only, where autograd frees them and checks that they are not written into.
-        ctx.save_for_backward(statistics, saved, *given[:_NUM_TENSORS])
-        ctx.options = given[_NUM_TENSORS:]
+        ctx.save_for_backward(statistics, saved, *given[:NUM_TENSORS])
+        ctx.options = given[NUM_TENSORS:]
         return statistics, saved
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, saved_gradient: None) -> tuple[Tensor | None, ...]:
-        wanted = [_is_wanted(ctx, position) for position in range(_NUM_DIFFERENTIABLE)]
+        wanted = [is_wanted(ctx, position) for position in range(NUM_DIFFERENTIABLE)]
         if gradient is None:
-            return (None,) * len(_Given._fields)
+            return (None,) * len(PairArguments._fields)
         statistics, saved, *tensors = ctx.saved_tensors
         found = pair_backward(statistics, saved, gradient, *wanted, *tensors, *ctx.options)
-        return *(value if is_wanted else None for value, is_wanted in zip(found, wanted, strict=True)), *_NO_GRADIENT
+        return *(value if want else None for value, want in zip(found, wanted, strict=True)), *NO_GRADIENT
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> None:
         raise NotImplementedError("the losses of dmlkernels have reverse-mode gradients only: no forward-mode ones")
 
 
-_NUM_TENSORS = _Given._fields.index("within")
-_NUM_DIFFERENTIABLE = _Given._fields.index("row_labels")
-_NO_GRADIENT = (None,) * (len(_Given._fields) - _NUM_DIFFERENTIABLE)
+NUM_TENSORS = PairArguments._fields.index("within")
+NUM_DIFFERENTIABLE = PairArguments._fields.index("row_labels")
+NO_GRADIENT = (None,) * (len(PairArguments._fields) - NUM_DIFFERENTIABLE)
 
 
-def _is_wanted(ctx: Any, position: int) -> bool:
+def is_wanted(ctx: Any, position: int) -> bool:
     """Whether this pass asks for the gradient of an input. ``needs_input_grad`` only says that some pass might."""
     if not ctx.needs_input_grad[position]:
         return False
@@ -187,10 +203,10 @@ def _is_wanted(ctx: Any, position: int) -> bool:
         return True
 
 
-pair_forward = register("pair_forward", f"({_PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, PairStatistics)
+pair_forward = register("pair_forward", f"({PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, PairStatistics)
 pair_backward: Any = register(
     "pair_backward",
-    f"({_GRADIENT}{_PAIRS}) -> (Tensor, Tensor, Tensor)",
+    f"({_GRADIENT}{PAIRS}) -> (Tensor, Tensor, Tensor)",
     _backward,
     _fake_backward,
     first_order(lambda: pair_backward),

@@ -28,7 +28,7 @@ from dmlkernels.backends.blocked import host
 from dmlkernels.backends.registry import Availability
 from dmlkernels.backends.triton import launcher, run
 from dmlkernels.backends.triton.plan import Architecture
-from dmlkernels.ops import formulas, labels, labels_at_once, margins, pairs, spread
+from dmlkernels.ops import labels, labels_at_once, margins, pair_losses, pairs, spread
 
 # Copy, indices and the sort itself; linear indices (3), their sort (3), and the sums.
 SEVERAL = {"sort": 3, "index_put": 7, "index_put_": 7}
@@ -40,8 +40,8 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "labels_at_once": labels_at_once._resolve,
     "pair_forward": pairs._forward,
     "pair_backward": pairs._backward,
-    "formula_forward": formulas._forward,
-    "formula_backward": formulas._backward,
+    "pair_loss_forward": pair_losses._forward,
+    "pair_loss_backward": pair_losses._backward,
     "center_spread": spread._forward,
     "center_spread_backward": spread._backward,
     "row_norms": margins.margins.row_norms,

@@ -7,8 +7,9 @@ import torch
 
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
+from tests.conformance.test_gaps import check_gaps
 from tests.conformance.test_sample_weight import TAKERS, check_gradient
-from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, FIELD, FUSED, LOSSES, SHARING, WAYS, Loss
+from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, EVERY, FIELD, FUSED, LOSSES, SHARING, WAYS, Loss
 from tests.problem import NAMED, make_problem
 
 BRANCH_CASES = ("unordered_proxies", "some_ignored")
@@ -38,6 +39,11 @@ def test_branches(loss: Loss, case: Case) -> None:
 @_pairs(tuple(TAKERS), (NAMED["some_ignored"],))
 def test_gradient_of_the_weights_of_samples(loss: Loss, case: Case) -> None:
     check_gradient(loss, case, "triton")
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=str)
+def test_labels_and_weights_with_gaps(loss: Loss) -> None:
+    check_gaps(loss, "triton")
 
 
 _NARROW = tuple(NAMED[name] for name in ("plain", "some_ignored", "clustered", "collapsed", "zero_rows", "sliced"))

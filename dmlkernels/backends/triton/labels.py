@@ -31,6 +31,7 @@ def resolve(
     count = labels.shape[0]
     out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
     given = classes is not None
+    classes = None if classes is None else classes.contiguous()
     poison = (labels.new_zeros if given else labels.new_empty)((), dtype=torch.float32)
     block, compared = (16, 1024) if given else (1024, 128)
     launch(

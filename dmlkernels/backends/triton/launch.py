@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
@@ -38,9 +39,14 @@ def forward(pairs: Pairs, arch: Architecture) -> Forward:
 
 
 def backward(
-    pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool, arch: Architecture
+    pairs: Pairs,
+    forward: Forward,
+    gradient: Tensor | LossGradient,
+    needs_rows: bool,
+    needs_columns: bool,
+    arch: Architecture,
 ) -> Gradients:
-    """Gradients of rows and columns from that of the statistics."""
+    """Gradients of rows and columns from that of the statistics, or of a loss of them."""
     shape, matmul, of_rows, of_columns = pairs.shape, matmul_precision(), None, None
     columns_out = None if pairs.columns is None or not needs_columns else pairs.columns.new_empty(pairs.columns.shape)
     plan = backward_schedule(shape, arch, matmul, BOTH if pairs.within else ROWS)

@@ -13,6 +13,8 @@ from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Pairs, Shape
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import epilogue_of
+from dmlkernels.backends.triton.formulas import LossGradient
+from dmlkernels.backends.triton.formulas.slopes import NO_SLOPES, slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.parts import empty_parts
@@ -73,7 +75,7 @@ class Problem:
 
     @classmethod
     def restore(
-        cls, pairs: Pairs, forward: Forward, gradient: Tensor, plan: Plan, memory: Tensor | None
+        cls, pairs: Pairs, forward: Forward, gradient: Tensor | LossGradient, plan: Plan, memory: Tensor | None
     ) -> tuple[Problem, Tensor]:
         """For backward; and the values that it reads of each row, after the norms. ``memory``, if there is one, is that
         of the columns' gradient, and may hold their parts until then."""
@@ -82,7 +84,7 @@ class Problem:
         problem = cls(pairs, kept, points, empty_parts(pairs, plan.parts, memory))
         return problem, problem._values(forward.statistics.contiguous(), gradient)
 
-    def _values(self, statistics: Tensor, gradient: Tensor) -> Tensor:
+    def _values(self, statistics: Tensor, gradient: Tensor | LossGradient) -> Tensor:
         """One launch for everything that is a function of a row, or of a vector alone; points are also copied, in their
         order."""
         pairs, parts = self.pairs, self.parts or (None, None)
@@ -92,12 +94,15 @@ class Problem:
         num_parts = layout.num_parts(self.parts, pairs.dim)
         grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts)
         values = kept.new_empty(height, kept.shape[1])
+        slopes = NO_SLOPES if isinstance(gradient, Tensor) else slopes_of(gradient, pairs.statistic.width)
+        of_formula = (gradient, *slopes.tensors) if isinstance(gradient, Tensor) else slopes.tensors
         launch(
             values_kernel, grid,
-            statistics, gradient, kept, self.saved.order,
+            statistics, *of_formula, kept, self.saved.order,
             *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
             parts[0], self.saved.columns if num_parts else None, parts[1],
-            pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, **constants,
+            pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, slopes.numbers,
+            **slopes.constants, **constants,
         )  # fmt: skip
         return values
 

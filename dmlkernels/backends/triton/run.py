@@ -14,7 +14,9 @@ from torch import Tensor
 from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.gpu.splits import multiprocessors
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape, Solver
+from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.availability import interpreted
+from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import closed_size, saved_size
 from dmlkernels.statistics import CATALOGUE
@@ -34,7 +36,7 @@ class _Launches(Solver):
         return found
 
     def backward(
-        self, pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool
+        self, pairs: Pairs, forward: Forward, gradient: Tensor | LossGradient, needs_rows: bool, needs_columns: bool
     ) -> Gradients:
         arch = architecture(pairs.rows.device)
         found: Gradients = import_module(self._name).backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
@@ -63,10 +65,17 @@ def forward(pairs: Pairs) -> Forward:
         return _solver(pairs).forward(pairs)
 
 
-def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool, needs_columns: bool) -> Gradients:
-    """Gradients of rows and columns from that of the statistics."""
+def backward(
+    pairs: Pairs, forward: Forward, gradient: Tensor | LossGradient, needs_rows: bool, needs_columns: bool
+) -> Gradients:
+    """Gradients of rows and columns from that of the statistics, or of a loss of them."""
     with on_device(pairs.rows.device):
-        return _solver(pairs).backward(pairs, forward, gradient, needs_rows, needs_columns)
+        chosen = _solver(pairs)
+        if chosen is _TILES:
+            return _TILES.backward(pairs, forward, gradient, needs_rows, needs_columns)
+        if not isinstance(gradient, Tensor):
+            gradient, _ = formulas.backward(gradient, forward.statistics)
+        return chosen.backward(pairs, forward, gradient, needs_rows, needs_columns)
 
 
 def _solver(pairs: Pairs) -> Solver:

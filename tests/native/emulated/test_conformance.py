@@ -7,6 +7,7 @@ import torch
 
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import errors, evaluate, ours, truth
+from tests.conformance.test_gaps import check_gaps
 from tests.conformance.test_precision import is_determined
 from tests.conformance.test_values import BRANCH_CASES, check
 from tests.losses import BRANCHES, FIELD, FUSED, WAYS, Loss
@@ -39,6 +40,11 @@ def test_every_case(loss: Loss, case: Case) -> None:
 @pytest.mark.parametrize(("loss", "case"), _pairs(tuple(NAMED[name] for name in BRANCH_CASES), BRANCHES), ids=str)
 def test_every_branch(loss: Loss, case: Case) -> None:
     check(loss, case, "native")
+
+
+@pytest.mark.parametrize("loss", [*WAYS, *BRANCHES], ids=str)
+def test_labels_and_weights_with_gaps(loss: Loss) -> None:
+    check_gaps(loss, "native")
 
 
 @pytest.mark.sampled(3)

@@ -5,14 +5,16 @@ They say again what ``functional`` says in plain PyTorch; a loss without a kerne
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 MOST_NUMBERS = 2**20  # of the statistics: one program reads them all
 
 
-def suits(statistics: Tensor) -> bool:
-    """Whether one program should evaluate a formula of these statistics."""
-    return 0 < statistics.numel() <= MOST_NUMBERS
+def suits(num_rows: int, width: int) -> bool:
+    """Whether one program should evaluate a formula of so many statistics."""
+    return 0 < num_rows * width <= MOST_NUMBERS
 
 
 def empty_gradient(statistics: Tensor, values: Tensor | None, needed: bool) -> Tensor:
@@ -49,19 +51,20 @@ def forward(
     return launch.forward(formula, numbers, statistics, values, added, labels, weight, poison, mean)
 
 
-def backward(
-    formula: str,
-    numbers: tuple[float, ...],
-    statistics: Tensor,
-    values: Tensor | None,
-    labels: Tensor | None,
-    weight: Tensor | None,
-    state: Tensor,
-    gradient: Tensor,  # ()
-    mean: bool,
-    needs_values: bool,
-) -> tuple[Tensor, Tensor]:  # (R, width), (R, k)
-    """Gradients of statistics and values from that of the loss."""
-    from dmlkernels.backends.triton.formulas import launch
+class LossGradient(NamedTuple):
+    """The gradient of a formula's loss, and what that of the statistics follows from. Ignored rows have none."""
 
-    return launch.backward(formula, numbers, statistics, values, labels, weight, state, gradient, mean, needs_values)
+    formula: str
+    numbers: tuple[float, ...]
+    values: Tensor | None  # (R, k)
+    labels: Tensor | None  # (R,)
+    weight: Tensor | None  # (R,)
+    state: Tensor  # of forward
+    gradient: Tensor  # ()
+
+
+def backward(loss: LossGradient, statistics: Tensor, needs_values: bool = False) -> tuple[Tensor, Tensor]:
+    """Gradients of statistics and values, (R, width) and (R, k)."""
+    from dmlkernels.backends.triton.formulas import slopes
+
+    return slopes.gradients(loss, statistics, needs_values)

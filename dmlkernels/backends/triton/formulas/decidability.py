@@ -5,13 +5,25 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.triton.kernels.functions import load_row
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
-from dmlkernels.backends.triton.kernels.values import load_row
 
 TEMPERATURE, CORRECTION, MIN_GAP, EPS, ENDS = (tl.constexpr(k) for k in range(5))
 PD_WEIGHT, FIELD_WEIGHT, ODBA_WEIGHT, SAMPLES = (tl.constexpr(k) for k in range(5, 9))  # of the fused objective
 """Places of the formula's numbers."""
+
+
+def form_of(formula: str) -> str:
+    """The form of a formula's decidability; "" if it has none."""
+    return formula.partition("_")[2]
+
+
+def joined_parts(formula: str, numbers: tuple[float, ...]) -> int:
+    """Which parts the joint objective has, a bit each: decidability, field, ODBA. 0 if it is decidability alone."""
+    if formula.startswith("decidability"):
+        return 0
+    return 2 + (form_of(formula) != "") + 4 * (numbers[ODBA_WEIGHT.value] != 0)
 
 
 @triton.jit
@@ -70,7 +82,7 @@ def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr, BLOC
         row = start + tl.arange(0, BLOCK)
         inside = row < num_rows
         values = load_row(statistics_p, row, inside, WIDTH, WIDTH)
-        counted = counted_rows(label_p, row, num_rows)
+        counted = counted_rows(label_p, row, inside)
         field += tl.where(counted, values[6], 0.0).to(tl.float64)
         odba += tl.where(counted & (row < samples), values[7], 0.0).to(tl.float64)
         points += counted.to(tl.float64)
@@ -84,9 +96,8 @@ def decidability_kernel(
     statistics_p, label_p, poison_p, loss_p, parts_p, state_p, num_rows, numbers,
     FORM: tl.constexpr, FUSED: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program for all rows. FORM is "" and FUSED lists the parts of the joint objective that have weights: 1 for
-    decidability, 2 for the field, 4 for ODBA. ``state``: pooled mean, shift and rate of either kind, then what field
-    and ODBA energies are multiplied by."""
+    """One program for all rows. FORM and FUSED as ``form_of`` and ``joined_parts`` say. ``state``: pooled mean, shift
+    and rate of either kind, then what field and ODBA energies are multiplied by."""
     one = tl.arange(0, 1)
     T: tl.constexpr = loss_p.dtype.element_ty
     loss = tl.zeros([1], tl.float64)
@@ -133,19 +144,14 @@ def decidability_kernel(
     tl.store(loss_p + one, loss.to(T))
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_samples"])
-def decidability_slope_kernel(
-    statistics_p, state_p, gradient_p, out_p, num_rows, num_samples,
-    FUSED: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+@triton.jit
+def decidability_slopes(
+    moments, gradient_p, formula_p, row, inside, numbers, SLOPE: tl.constexpr, FUSED: tl.constexpr
 ):  # fmt: skip
     """Gradient of the statistics. Counts have none: nothing reads it."""
-    T: tl.constexpr = statistics_p.dtype.element_ty
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = row < num_rows
-    gradient = tl.load(gradient_p).to(tl.float64)
-    moments = load_row(statistics_p, row, inside, WIDTH, WIDTH)
-    out = out_p + row.to(tl.int64) * WIDTH
-    nothing = tl.zeros([BLOCK], T)
+    T: tl.constexpr = moments[0].dtype
+    state_p, gradient = formula_p[3], tl.load(gradient_p).to(tl.float64)
+    nothing, slopes = tl.zeros(row.shape, T), ()
     for kind in tl.static_range(2):
         of_mean, of_squares = nothing, nothing
         if FUSED == 0 or FUSED % 2 == 1:
@@ -154,10 +160,12 @@ def decidability_slope_kernel(
             count = moments[3 * kind].to(tl.float64)
             of_mean = (count * (shift + 2.0 * rate * (moments[3 * kind + 1].to(tl.float64) - mean))).to(T)
             of_squares += rate.to(T)
-        tl.store(out + 3 * kind, nothing, mask=inside)
-        tl.store(out + 3 * kind + 1, of_mean, mask=inside)
-        tl.store(out + 3 * kind + 2, of_squares, mask=inside)
+        slopes = slopes + (nothing, of_mean, of_squares)
     if FUSED > 0:
-        tl.store(out + 6, nothing + (tl.load(state_p + 6) * gradient).to(T), mask=inside)
-        of_odba = tl.where(row < num_samples, (tl.load(state_p + 7) * gradient).to(T), 0.0)
-        tl.store(out + 7, of_odba if FUSED >= 4 else nothing, mask=inside)
+        slopes = slopes + (nothing + (tl.load(state_p + 6) * gradient).to(T),)
+        if FUSED >= 4:
+            is_sample = row < number(numbers, SAMPLES, tl.float64).to(tl.int32)
+            slopes = slopes + (tl.where(is_sample, (tl.load(state_p + 7) * gradient).to(T), 0.0),)
+        else:
+            slopes = slopes + (nothing,)
+    return slopes

@@ -19,10 +19,9 @@ from dmlkernels.backends.triton.formulas.angles import (
     value_magnified,
     value_turned,
 )
-from dmlkernels.backends.triton.kernels.functions import always, arrives_last, sigmoid, softplus
+from dmlkernels.backends.triton.kernels.functions import always, arrives_last, load_row, sigmoid, softplus
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
-from dmlkernels.backends.triton.kernels.values import load_row
 
 MOST_PROGRAMS = tl.constexpr(64)  # for one formula; a power of two
 
@@ -63,7 +62,7 @@ def value_kernel(
     first = tl.program_id(0) * split
     for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + split, num_rows)), BLOCK):
         row = start + tl.arange(0, BLOCK)
-        counted = counted_rows(label_p, row, num_rows)
+        counted = counted_rows(label_p, row, row < num_rows)
         weight = weights_of(weight_p, row, counted, T)
         values, has = VALUE(load_rows(statistics_p, given_p, row, row < num_rows, READ, WIDTH, GIVEN), numbers)
         new_sums, new_totals = (), ()
@@ -111,29 +110,44 @@ def finish_value(
     tl.store(loss_p + one, loss.to(loss_p.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=["num_rows"])
-def slope_kernel(
-    statistics_p, given_p, label_p, weight_p, state_p, gradient_p, out_p, of_given_p, num_rows, numbers,
-    SLOPE: tl.constexpr, TERM: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
-    BLOCK: tl.constexpr,
+class RowForm(NamedTuple):
+    """What is compiled into the slopes of a formula of rows."""
+
+    term: tuple[int, ...]  # that each statistic, and each value given of a row, is in
+    read: int  # statistics
+    width: int
+    given: int
+
+
+@triton.jit
+def row_slopes(
+    statistics, gradient_p, formula_p, row, inside, numbers, SLOPE: tl.constexpr, FORM: tl.constexpr
 ):  # fmt: skip
-    """Gradient of the statistics, zeros of those that are not read, and unless ``of_given`` is None of what is given;
-    TERM says which term each of them is in."""
-    T: tl.constexpr = statistics_p.dtype.element_ty
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    counted = counted_rows(label_p, row, num_rows)
+    """Gradient of the statistics, zeros of those that are not read, and behind them of what is given."""
+    T: tl.constexpr = statistics[0].dtype
+    READ: tl.constexpr = FORM.read
+    GIVEN: tl.constexpr = FORM.given
+    WIDTH: tl.constexpr = FORM.width
+    given_p, label_p, weight_p, state_p = formula_p
+    counted = counted_rows(label_p, row, inside)
     weight = weights_of(weight_p, row, counted, T)
-    gradient = tl.load(gradient_p).to(tl.float64)
-    slopes, has = SLOPE(load_rows(statistics_p, given_p, row, row < num_rows, READ, WIDTH, GIVEN), numbers)
+    gradient, read = tl.load(gradient_p).to(tl.float64), ()
+    for k in tl.static_range(READ):
+        read = read + (statistics[k],)
+    if GIVEN > 0:
+        read = read + load_row(given_p, row, inside, GIVEN, GIVEN)
+    slopes, has = SLOPE(read, numbers)
+    found, of_given = (), ()
     for k in tl.static_range(READ + GIVEN):
-        factor = (gradient / tl.load(state_p + TERM[k])).to(T)
-        found = tl.where(counted & has[TERM[k]], slopes[k] * (weight * factor), 0.0)
+        factor = (gradient / tl.load(state_p + FORM.term[k])).to(T)
+        slope = tl.where(counted & has[FORM.term[k]], slopes[k] * (weight * factor), 0.0)
         if k < READ:
-            tl.store(out_p + row.to(tl.int64) * WIDTH + k, found, mask=row < num_rows)
-        elif of_given_p is not None:
-            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k - READ, found, mask=row < num_rows)
-    for k in tl.static_range(READ, WIDTH):
-        tl.store(out_p + row.to(tl.int64) * WIDTH + k, tl.zeros([BLOCK], T), mask=row < num_rows)
+            found = found + (slope,)
+        else:
+            of_given = of_given + (slope,)
+    for _ in tl.static_range(WIDTH - READ):
+        found = found + (tl.zeros(row.shape, T),)
+    return found + of_given
 
 
 @triton.jit

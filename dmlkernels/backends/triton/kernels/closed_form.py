@@ -10,9 +10,9 @@ import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import load_vectors
+from dmlkernels.backends.triton.kernels.functions import load_row
 from dmlkernels.backends.triton.kernels.gradients import store_gradient, through_norm
 from dmlkernels.backends.triton.kernels.scalars import loop_bound
-from dmlkernels.backends.triton.kernels.values import load_row
 
 
 @triton.jit

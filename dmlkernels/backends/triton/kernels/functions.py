@@ -1,4 +1,4 @@
-"""Functions that Triton does not have, or not in every mode and to full precision."""
+"""What kernels share: functions that Triton does not have, or not in every mode and to full precision, and loads."""
 
 from __future__ import annotations
 
@@ -64,3 +64,12 @@ def arrives_last(counter_p, count):
     """Whether so many programs have counted here, this one as the last: it then reads what the others wrote before."""
     tl.debug_barrier()  # all warps have written before one of them counts
     return tl.atomic_add(counter_p, 1, sem="acq_rel") == count - 1
+
+
+@triton.jit
+def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr):
+    """The first COUNT of WIDTH values of a row, a vector each."""
+    values = ()
+    for k in tl.static_range(COUNT):
+        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
+    return values

@@ -11,12 +11,12 @@ IGNORED = tl.constexpr(-(2**63))
 
 
 @triton.jit
-def counted_rows(label_p, row, num_rows):
-    """Which rows are there and not ignored."""
-    counted = row < num_rows
+def counted_rows(label_p, row, inside):
+    """Which of the rows inside are not ignored."""
     if label_p is not None:
-        counted = counted & (tl.load(label_p + row, mask=counted, other=IGNORED) != IGNORED)
-    return counted
+        return inside & (tl.load(label_p + row, mask=inside, other=IGNORED) != IGNORED)
+    else:
+        return inside
 
 
 @triton.jit

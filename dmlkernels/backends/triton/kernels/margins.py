@@ -78,7 +78,7 @@ def load_counted(p, label_p, start, count, BLOCK: tl.constexpr):
     """Values of rows as float64, and which rows there are and count."""
     row = start + tl.arange(0, BLOCK)
     inside = row < count
-    return tl.load(p + row, mask=inside, other=0.0).to(tl.float64), row, inside, counted_rows(label_p, row, count)
+    return tl.load(p + row, mask=inside, other=0.0).to(tl.float64), row, inside, counted_rows(label_p, row, inside)
 
 
 @triton.jit

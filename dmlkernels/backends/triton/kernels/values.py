@@ -5,24 +5,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.triton.kernels.functions import load_row
 from dmlkernels.backends.triton.kernels.order import load_point
 from dmlkernels.backends.triton.kernels.parts import split
 
 
 @triton.jit
-def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr):
-    """The first COUNT of WIDTH values of a row, a vector each."""
-    values = ()
-    for k in tl.static_range(COUNT):
-        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
-    return values
-
-
-@triton.jit
 def store_values(
-    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides, hyper,
+    statistics_p, gradient_p, formula_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides,
+    hyper, numbers,
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
-    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, SLOPES: tl.constexpr, SLOPE: tl.constexpr,
+    FORM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Values of this program's rows, and its points: see ``values_kernel``."""
     T: tl.constexpr = out_p.dtype.element_ty
@@ -32,7 +26,10 @@ def store_values(
     if order_p is not None:
         source = tl.where(is_row, tl.load(order_p + place, mask=is_row, other=0), place)
     statistics = load_row(statistics_p, source, is_row, WIDTH, WIDTH)
-    gradient = load_row(gradient_p, source, is_row, WIDTH, WIDTH)
+    if SLOPES is None:
+        gradient = load_row(gradient_p, source, is_row, WIDTH, WIDTH)
+    else:
+        gradient = SLOPES(statistics, gradient_p, formula_p, source, is_row, numbers, SLOPE, FORM)
     found = FROM(statistics, gradient, hyper)
     for view in tl.static_range(VIEWS):
         index = place + view * num_rows
@@ -71,22 +68,27 @@ def split_block(
 
 @triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
 def values_kernel(
-    statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
+    statistics_p, gradient_p,  # gradient: of the statistics, or of the loss
+    given_p, label_p, weight_p, state_p,  # of the loss's formula
+    kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
     vectors_p,  # of points
     x_parts_p, w_norm_p, w_parts_p,  # of PARTS
-    num_rows, total, pitch, strides, hyper,  # strides: of rows, of columns, of the parts of each
+    num_rows, total, pitch, strides, hyper, numbers,  # strides: of rows, of columns, of the parts of each
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
-    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, SLOPES: tl.constexpr, SLOPE: tl.constexpr,
+    FORM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
     PARTS: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
 ):  # fmt: skip
     """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
-    WEIGHTED, and last the BOUND of slopes if there is one. Points are taken in ``order``, and copied to ``vectors``,
+    WEIGHTED, and last the BOUND of slopes if there is one. The gradient of the statistics is given, or SLOPES finds it
+    from the loss's: see ``formulas``. Points are taken in ``order``, and copied to ``vectors``,
     which holds ``total`` points and columns. Further programs split rows, then columns, into PARTS."""
     block, blocks = tl.program_id(0), tl.cdiv(pitch - num_rows * (VIEWS - 1), M)
     if PARTS == 0 or block < blocks:
         store_values(
-            statistics_p, gradient_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides,
-            hyper, FROM, WIDTH, COUNT, GIVEN, WEIGHTED, VIEWS, DIM, BOUND, M, BLOCK_D,
+            statistics_p, gradient_p, (given_p, label_p, weight_p, state_p), kept_p, order_p, x_p, w_p, out_p,
+            vectors_p, num_rows, total, pitch, strides, hyper, numbers,
+            FROM, WIDTH, COUNT, GIVEN, WEIGHTED, VIEWS, DIM, BOUND, SLOPES, SLOPE, FORM, M, BLOCK_D,
         )  # fmt: skip
     else:
         block, blocks = block - blocks, tl.cdiv(num_rows, SPLIT_M)
@@ -97,3 +99,21 @@ def values_kernel(
                 block - blocks, w_p, w_norm_p, w_parts_p, total - num_rows, strides[1], strides[3],
                 PARTS, DIM, SPLIT_M, SPLIT_D,
             )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def slope_kernel(
+    statistics_p, gradient_p, given_p, label_p, weight_p, state_p, out_p, of_given_p, num_rows, numbers,
+    SLOPES: tl.constexpr, SLOPE: tl.constexpr, FORM: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The gradient of WIDTH statistics by itself and, unless ``of_given`` is None, of GIVEN values."""
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < num_rows
+    statistics = load_row(statistics_p, row, inside, WIDTH, WIDTH)
+    found = SLOPES(statistics, gradient_p, (given_p, label_p, weight_p, state_p), row, inside, numbers, SLOPE, FORM)
+    for k in tl.static_range(WIDTH):
+        tl.store(out_p + row.to(tl.int64) * WIDTH + k, found[k], mask=inside)
+    if of_given_p is not None:
+        for k in tl.static_range(GIVEN):
+            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k, found[WIDTH + k], mask=inside)

@@ -1,0 +1,67 @@
+"""The gradient of statistics from that of a loss: a launch of its own, or a part of the launch that reads it.
+
+SLOPES is the device function of a kind of formulas: it makes the gradient of a row's statistics, and behind it of what
+is given of the row, from the statistics and ``formula_p``: values given, labels, weights, and what forward kept.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from dmlkernels.backends.gpu.splits import cdiv
+from dmlkernels.backends.triton.formulas import LossGradient, empty_gradient
+from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
+from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
+from dmlkernels.backends.triton.kernels.values import slope_kernel
+from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.layout import split_numbers
+from dmlkernels.backends.triton.plan import REMEMBERED
+
+_BLOCK = 1024
+
+
+class Slopes(NamedTuple):
+    """What kernels take of a formula."""
+
+    tensors: tuple[Tensor | None, ...]  # gradient of the loss, and ``formula_p``
+    numbers: tuple[float, ...]
+    constants: dict[str, Any]
+
+
+NO_SLOPES = Slopes((None,) * 4, (), {"SLOPES": None, "SLOPE": None, "FORM": None})  # but a gradient of statistics
+
+
+def slopes_of(loss: LossGradient, width: int) -> Slopes:
+    """For so many statistics of a row."""
+    given = 0 if loss.values is None else loss.values.shape[1]
+    numbers, constants = _compiled(loss.formula, loss.numbers, width, given)
+    return Slopes((loss.gradient, loss.values, loss.labels, loss.weight, loss.state), numbers, constants)
+
+
+def gradients(loss: LossGradient, statistics: Tensor, needs_values: bool) -> tuple[Tensor, Tensor]:
+    """Of statistics and values, in one launch."""
+    out, of_values = statistics.new_empty(statistics.shape), empty_gradient(statistics, loss.values, needs_values)
+    num_rows, width = statistics.shape
+    slopes = slopes_of(loss, width)
+    launch(
+        slope_kernel, (cdiv(num_rows, _BLOCK),),
+        statistics, *slopes.tensors, out, of_values if needs_values else None, num_rows, slopes.numbers,
+        **slopes.constants, WIDTH=width, GIVEN=0 if loss.values is None else loss.values.shape[1], BLOCK=_BLOCK,
+    )  # fmt: skip
+    return out, of_values
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _compiled(
+    formula: str, numbers: tuple[float, ...], width: int, given: int
+) -> tuple[tuple[float, ...], dict[str, Any]]:
+    if formula in ROW_FORMULAS:
+        functions = ROW_FORMULAS[formula]
+        form = RowForm(functions.term_of(width + given), functions.read_of(width), width, given)
+        constants = {"SLOPES": row_slopes, "SLOPE": functions.slope, "FORM": form}
+    else:
+        constants = {"SLOPES": decidability_slopes, "SLOPE": None, "FORM": joined_parts(formula, numbers)}
+    return split_numbers(numbers), constants

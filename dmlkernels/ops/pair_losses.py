@@ -1,0 +1,195 @@
+"""The custom ops of a loss that is a formula of one statistic, for which a backend has kernels: all of it in one op, so
+that a small batch waits for PyTorch once and not for every part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dmlkernels import backends
+from dmlkernels.backends.pairs import Forward
+from dmlkernels.backends.triton import formulas
+from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.pairs import (
+    NO_GRADIENT,
+    NUM_DIFFERENTIABLE,
+    NUM_TENSORS,
+    PAIRS,
+    PairArguments,
+    contiguous,
+    gradients_of_pairs,
+    is_wanted,
+    pair_arguments,
+)
+from dmlkernels.statistics import Statistic
+
+_FORMULA = "Tensor? values, Tensor? added, Tensor? weight, Tensor? poison, str formula, float[] numbers, bool mean"
+
+
+class Formula(NamedTuple):
+    """A loss as a function of row statistics, for which there are kernels."""
+
+    name: str
+    numbers: tuple[float, ...]
+
+
+class _FormulaArguments(NamedTuple):
+    """What both ops are given of the formula, in the order of ``_FORMULA``."""
+
+    values: Tensor | None
+    added: Tensor | None
+    weight: Tensor | None
+    poison: Tensor | None
+    formula: str
+    numbers: Sequence[float]
+    mean: bool
+
+
+def pair_loss(
+    formula: Formula,
+    statistic: Statistic,
+    rows: Tensor,  # (R, D), or (2, R, D) for a statistic of two views
+    columns: Tensor | None = None,  # (C, D)
+    *,
+    values: Tensor | None = None,  # (R, k), for a formula that reads them
+    added: Tensor | None = None,  # (N,), whose sum is added to the loss
+    weight: Tensor | None = None,  # (R,), held fixed
+    poison: Tensor | None = None,  # (), added to the loss
+    mean: bool = True,
+    **pairs: Any,
+) -> tuple[Tensor, Tensor] | None:
+    """Compute a loss of the cosine scores, differentiable by rows, columns, their values and what is added, and parts
+    of it, which are not; None if no backend evaluates the formula. Ignored rows do not count.
+
+    ``pairs`` as ``pair_statistics`` takes them.
+    """
+    learns_weight = weight is not None and weight.requires_grad
+    if learns_weight or not formulas.suits(rows.shape[-2], statistic.width):
+        return None
+    if backends.resolve(pairs["backend"], rows.device.type) != "triton":
+        return None
+    arguments = pair_arguments(statistic, rows, columns, **pairs)
+    of_formula = values, added, weight, poison, formula.name, list(formula.numbers), mean
+    loss, parts, *_ = pair_loss_forward(*arguments, *of_formula)
+    return loss, parts
+
+
+def _forward(*args: Any) -> tuple[Tensor, ...]:
+    """Compute the loss, its parts, and what backward needs: statistics, what was saved of pairs and of the formula."""
+    arguments, of_formula = _split(args)
+    pairs = arguments.pairs()
+    statistics, saved = backends.get(arguments.backend).forward(pairs)
+    loss, parts, state = formulas.forward(
+        of_formula.formula, tuple(of_formula.numbers), statistics.contiguous(), contiguous(of_formula.values),
+        contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), of_formula.poison,
+        of_formula.mean,
+    )  # fmt: skip
+    return loss, parts, statistics, saved, state
+
+
+def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
+    arguments, of_formula = _split(args)
+    pairs, new = arguments.pairs(), arguments.rows.new_empty
+    saved_shape = backends.get(arguments.backend).saved_shape(pairs)
+    dtype, formula = pairs.dtype, of_formula.formula
+    return (
+        new((), dtype=dtype), new(formulas.num_parts(formula), dtype=dtype),
+        new((pairs.num_rows, pairs.statistic.width), dtype=dtype), new(saved_shape, dtype=dtype),
+        new(formulas.num_states(formula), dtype=torch.float64),
+    )  # fmt: skip
+
+
+def _backward(
+    gradient: Tensor,
+    statistics: Tensor,
+    saved: Tensor,
+    state: Tensor,
+    needs_rows: bool,
+    needs_columns: bool,
+    needs_row_values: bool,
+    needs_values: bool,
+    *args: Any,
+) -> tuple[Tensor, ...]:
+    """Compute the gradients of rows, columns, row values and values; an empty tensor where not needed.
+
+    Has no derivative of its own.
+    """
+    arguments, of_formula = _split(args)
+    of_loss = formulas.LossGradient(
+        of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(arguments.row_labels),
+        contiguous(of_formula.weight), state, gradient,
+    )  # fmt: skip
+    of_values = formulas.empty_gradient(statistics, of_formula.values, False)
+    of_statistics: Tensor | formulas.LossGradient = of_loss
+    if needs_values or needs_row_values or arguments.backend != "triton":
+        of_statistics, of_values = formulas.backward(of_loss, statistics.contiguous(), needs_values)
+    needs = needs_rows, needs_columns, needs_row_values
+    return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
+
+
+def _fake_backward(
+    gradient: Tensor, statistics: Tensor, saved: Tensor, state: Tensor, *args: Any
+) -> tuple[Tensor, ...]:
+    *needed, needs_values = args[: NUM_DIFFERENTIABLE + 1]
+    pairs, of_formula = _split(args[NUM_DIFFERENTIABLE + 1 :])
+    wanted = zip((pairs.rows, pairs.columns, pairs.row_values), needed, strict=True)
+    nothing = pairs.rows.new_empty
+    found = [nothing(0) if given is None or not need else given.new_empty(given.shape) for given, need in wanted]
+    return *found, formulas.empty_gradient(statistics, of_formula.values, needs_values)
+
+
+def _split(args: Sequence[Any]) -> tuple[PairArguments, _FormulaArguments]:
+    return PairArguments(*args[:_NUM_PAIRS]), _FormulaArguments(*args[_NUM_PAIRS:])
+
+
+class PairLoss(torch.autograd.Function):
+    """pair_loss_forward, with pair_loss_backward as its derivative by all that has one."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        loss, parts, *kept = pair_loss_forward(*args)
+        ctx.mark_non_differentiable(parts, *kept)
+        ctx.set_materialize_grads(False)
+        pairs, of_formula = _split(args)
+        ctx.save_for_backward(*kept, *pairs[:NUM_TENSORS], of_formula.values, of_formula.weight)
+        ctx.options = pairs[NUM_TENSORS:], (None, *of_formula[-3:])
+        ctx.added = () if of_formula.added is None else of_formula.added.shape
+        return loss, parts, *kept
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return (None,) * (_NUM_PAIRS + len(_FormulaArguments._fields))
+        wanted = [is_wanted(ctx, position) for position in range(NUM_DIFFERENTIABLE)]
+        wanted.append(ctx.needs_input_grad[_NUM_PAIRS])
+        *tensors, values, weight = ctx.saved_tensors
+        of_pairs, of_formula = ctx.options
+        kept, tensors = tensors[:3], tensors[3:]
+        found = pair_loss_backward(gradient, *kept, *wanted, *tensors, *of_pairs, values, None, weight, *of_formula)
+        *of_pairs, of_values = (value if want else None for value, want in zip(found, wanted, strict=True))
+        of_added = gradient.expand(ctx.added) if ctx.needs_input_grad[_NUM_PAIRS + 1] else None
+        return *of_pairs, *NO_GRADIENT, of_values, of_added, *_NO_GRADIENT
+
+
+_NUM_PAIRS = len(PairArguments._fields)
+_NO_GRADIENT = (None,) * (len(_FormulaArguments._fields) - 2)  # but of values and what is added
+
+pair_loss_forward = register(
+    "pair_loss_forward",
+    f"({PAIRS}, {_FORMULA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _forward,
+    _fake_forward,
+    PairLoss,
+)
+pair_loss_backward: Any = register(
+    "pair_loss_backward",
+    "(Tensor gradient, Tensor statistics, Tensor saved, Tensor state, bool needs_rows, bool needs_columns, "
+    f"bool needs_row_values, bool needs_values, {PAIRS}, {_FORMULA}) -> (Tensor, Tensor, Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+    first_order(lambda: pair_loss_backward),
+)
