@@ -12,6 +12,7 @@ from dmlkernels import backends
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.per_sample import per_sample
+from dmlkernels.functional.sample_labels import Resolved, SampleLabels, Unresolved
 from dmlkernels.functional.sampling import chosen_rows, draw_classes
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import (
@@ -20,6 +21,7 @@ from dmlkernels.ops import (
     pair_statistics,
     resolve_labels,
     resolve_proxy_labels,
+    suits_kernels,
     suits_row_kernels,
 )
 from dmlkernels.ops.relabel import places_among
@@ -48,14 +50,27 @@ class ProxyInputs:
     spread: ClassVar[bool] = False  # whether these are this rank's part of a batch, as in ``PartInputs``
 
     embeddings: Tensor  # (B, D)
-    labels: Tensor  # (B,) int64, IGNORED for ignored rows
+    sample_labels: SampleLabels
     proxies: Tensor  # (C, D)
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
-    poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
     backend: str
     has_kernels: bool = field(default=False, kw_only=True)  # whether Triton's evaluate formulas of the statistics
     chosen: Tensor | None = field(default=None, kw_only=True)  # (C,), classes of the proxies if not all take part
-    point_labels: Tensor | None = field(default=None, kw_only=True)  # (B + C,), of samples and proxies, if made at once
+
+    @property
+    def labels(self) -> Tensor:  # (B,) int64
+        """IGNORED for ignored rows."""
+        return self.sample_labels.resolved.labels
+
+    @property
+    def poison(self) -> Tensor:  # ()
+        """NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss."""
+        return self.sample_labels.resolved.poison
+
+    @property
+    def point_labels(self) -> Tensor | None:  # (B + C,)
+        """Labels of samples and proxies, if made at once."""
+        return self.sample_labels.resolved.points
 
     @property
     def valid(self) -> Tensor:  # (B,) bool
@@ -113,8 +128,13 @@ class ProxyInputs:
         """A formula of that statistic by kernels; None: then it takes plain PyTorch. ``options`` as ``pair_loss``."""
         if not self.has_kernels:
             return None
-        pairs = {"row_values": row_values, **self._of_samples}
-        found = pair_loss(formula, statistic, self.embeddings, self.proxies, poison=self.poison, **pairs, **options)
+        unresolved = self.sample_labels.unresolved
+        if unresolved is None:
+            options.update(poison=self.poison, **self._of_samples)
+        else:
+            labels, ignore_index, _ = unresolved
+            options.update(ignore_index=ignore_index, row_labels=labels, backend=self.backend)
+        found = pair_loss(formula, statistic, self.embeddings, self.proxies, row_values=row_values, **options)
         return None if found is None else found[0]
 
     @property
@@ -131,7 +151,7 @@ class ProxyInputs:
         return replace(
             self,
             proxies=chosen_rows(self.proxies, chosen, sparse),
-            labels=places_among(chosen, self.labels),
+            sample_labels=SampleLabels(Resolved(places_among(chosen, self.labels), self.poison)),
             chosen=chosen,
         )
 
@@ -212,11 +232,10 @@ def proxy_inputs(
     device = embeddings.device.type
     check, has_kernels = should_check(device, validate), backends.resolve(backend, device) == "triton"
     options = (proxies.shape[0] // proxies_per_label, ignore_index, check, needs_samples, needs_impostors, correction)
-    point_labels = None
-    if has_kernels:
-        resolved, poison, point_labels = resolve_proxy_labels(labels, proxy_labels, *options, backend, labels_proxies)
+    if not has_kernels:
+        given: Resolved | Unresolved = Resolved(*resolve_labels(labels, proxy_labels, *options))
+    elif proxy_labels is None and not (check or labels_proxies) and suits_kernels(labels, None):
+        given = Unresolved(labels, ignore_index, options[0])
     else:
-        resolved, poison = resolve_labels(labels, proxy_labels, *options)
-    return ProxyInputs(
-        embeddings, resolved, proxies, proxy_labels, poison, backend, has_kernels=has_kernels, point_labels=point_labels
-    )
+        given = Resolved(*resolve_proxy_labels(labels, proxy_labels, *options, backend, labels_proxies))
+    return ProxyInputs(embeddings, SampleLabels(given), proxies, proxy_labels, backend, has_kernels=has_kernels)

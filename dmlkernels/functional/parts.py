@@ -19,6 +19,7 @@ from dmlkernels.distributed.parts import Parts, Shard
 from dmlkernels.distributed.shards import check_placements, check_whole_groups, local_shard
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.inputs import ProxyInputs, class_range, count_of_class
+from dmlkernels.functional.sample_labels import Resolved, SampleLabels
 from dmlkernels.functional.sampling import chosen_rows, draw_classes, number_drawn
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels, resolve_pair_labels
@@ -125,8 +126,9 @@ class PartInputs(ProxyInputs):
         number = sum(number_drawn(agreed.num_rows, total, fraction) for total in columns)
         classes = chosen if shard is None else chosen + shard.first
         inputs = replace(
-            self, proxies=chosen_rows(self.proxies, chosen, sparse), labels=labels, chosen=classes, all_proxies=number
-        )
+            self, proxies=chosen_rows(self.proxies, chosen, sparse), chosen=classes, all_proxies=number,
+            sample_labels=SampleLabels(Resolved(labels, self.poison)),
+        )  # fmt: skip
         inputs.__dict__["parts"] = replace(agreed, shard=shard)  # these have agreed
         return inputs
 
@@ -255,7 +257,7 @@ def part_inputs(
         numbers = numbers._replace(valid=int((resolved != IGNORED).sum()), genuine=int(genuine.sum()))
     needs = Needs(check, needs_samples, needs_impostors and elsewhere, correction, proxies_name)
     return PartInputs(
-        embeddings, resolved, proxies, proxy_labels, poison, backend,
+        embeddings, SampleLabels(Resolved(resolved, poison)), proxies, proxy_labels, backend,
         step, numbers, needs, ignore_index, number, proxies_per_label,
     )  # fmt: skip
 

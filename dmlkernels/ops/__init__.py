@@ -2,7 +2,12 @@
 
 from dmlkernels.ops.classes import class_index
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
-from dmlkernels.ops.labels_at_once import resolve_proxy_labels, resolve_sample_labels
+from dmlkernels.ops.labels_at_once import (
+    resolve_class_numbers,
+    resolve_proxy_labels,
+    resolve_sample_labels,
+    suits_kernels,
+)
 from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms, suits_row_kernels
 from dmlkernels.ops.pair_losses import Formula, pair_loss
 from dmlkernels.ops.pairs import pair_statistics
@@ -18,11 +23,13 @@ __all__ = [
     "pair_loss",
     "pair_statistics",
     "positive_cosines",
+    "resolve_class_numbers",
     "resolve_labels",
     "resolve_pair_labels",
     "resolve_proxy_labels",
     "resolve_sample_labels",
     "row_norms",
+    "suits_kernels",
     "suits_row_kernels",
     "unit_sum",
 ]

@@ -10,6 +10,14 @@ from dmlkernels.backends.triton import labels as kernels
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.library import register
 
+suits_kernels = kernels.suits
+
+
+def resolve_class_numbers(labels: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """What ``resolve_labels`` gives of labels that these kernels suit, where proxy j has class j."""
+    resolved, poison = labels_at_once(labels, None, num_classes, ignore_index, False)
+    return resolved, poison
+
 
 def resolve_proxy_labels(
     labels: Tensor,  # (B,)

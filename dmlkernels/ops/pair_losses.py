@@ -13,6 +13,7 @@ from torch import Tensor
 from dmlkernels import backends
 from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton import formulas
+from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.ops.library import first_order, register
 from dmlkernels.ops.pairs import (
     NO_GRADIENT,
@@ -27,7 +28,10 @@ from dmlkernels.ops.pairs import (
 )
 from dmlkernels.statistics import Statistic
 
-_FORMULA = "Tensor? values, Tensor? added, Tensor? weight, Tensor? poison, str formula, float[] numbers, bool mean"
+_FORMULA = (
+    "Tensor? values, Tensor? added, Tensor? weight, Tensor? poison, str formula, float[] numbers, bool mean, "
+    "int? ignore_index"
+)
 
 
 class Formula(NamedTuple):
@@ -47,6 +51,7 @@ class _FormulaArguments(NamedTuple):
     formula: str
     numbers: Sequence[float]
     mean: bool
+    ignore_index: int | None  # the labels of rows are yet to be resolved with it, and give the poison
 
 
 def pair_loss(
@@ -60,12 +65,14 @@ def pair_loss(
     weight: Tensor | None = None,  # (R,), held fixed
     poison: Tensor | None = None,  # (), added to the loss
     mean: bool = True,
+    ignore_index: int | None = None,
     **pairs: Any,
 ) -> tuple[Tensor, Tensor] | None:
     """Compute a loss of the cosine scores, differentiable by rows, columns, their values and what is added, and parts
     of it, which are not; None if no backend evaluates the formula. Ignored rows do not count.
 
-    ``pairs`` as ``pair_statistics`` takes them.
+    ``pairs`` as ``pair_statistics`` takes them. With an ``ignore_index`` the labels of rows are those that the caller
+    gave, whatever they are, and column j, or group j of columns, has class j.
     """
     learns_weight = weight is not None and weight.requires_grad
     if learns_weight or not formulas.suits(rows.shape[-2], statistic.width):
@@ -73,22 +80,31 @@ def pair_loss(
     if backends.resolve(pairs["backend"], rows.device.type) != "triton":
         return None
     arguments = pair_arguments(statistic, rows, columns, **pairs)
-    of_formula = values, added, weight, poison, formula.name, list(formula.numbers), mean
+    of_formula = values, added, weight, poison, formula.name, list(formula.numbers), mean, ignore_index
     loss, parts, *_ = pair_loss_forward(*arguments, *of_formula)
     return loss, parts
 
 
 def _forward(*args: Any) -> tuple[Tensor, ...]:
-    """Compute the loss, its parts, and what backward needs: statistics, what was saved of pairs and of the formula."""
+    """Compute the loss, its parts, and what backward needs: statistics, what was saved of pairs and of the formula, and
+    labels if they had to be resolved."""
     arguments, of_formula = _split(args)
+    raw, labels, poison = None, arguments.rows.new_empty(0, dtype=torch.int64), of_formula.poison
+    if of_formula.ignore_index is not None and arguments.row_labels is not None:
+        raw = RawLabels.of(arguments.row_labels, of_formula.ignore_index)
+        labels, poison = raw.resolved, raw.poison
+        arguments = arguments._replace(row_labels=labels)
     pairs = arguments.pairs()
-    statistics, saved = backends.get(arguments.backend).forward(pairs)
+    if raw is not None and arguments.backend != "triton":
+        raw.resolve(pairs.num_columns // pairs.statistic.group)
+        raw = None
+    options = {} if raw is None else {"raw": raw}
+    statistics, saved = backends.get(arguments.backend).forward(pairs, **options)
     loss, parts, state = formulas.forward(
         of_formula.formula, tuple(of_formula.numbers), statistics.contiguous(), contiguous(of_formula.values),
-        contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), of_formula.poison,
-        of_formula.mean,
+        contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean,
     )  # fmt: skip
-    return loss, parts, statistics, saved, state
+    return loss, parts, statistics, saved, state, labels
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
@@ -100,6 +116,7 @@ def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
         new((), dtype=dtype), new(formulas.num_parts(formula), dtype=dtype),
         new((pairs.num_rows, pairs.statistic.width), dtype=dtype), new(saved_shape, dtype=dtype),
         new(formulas.num_states(formula), dtype=torch.float64),
+        new(0 if of_formula.ignore_index is None else pairs.num_rows, dtype=torch.int64),
     )  # fmt: skip
 
 
@@ -151,14 +168,16 @@ class PairLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        loss, parts, *kept = pair_loss_forward(*args)
-        ctx.mark_non_differentiable(parts, *kept)
+        loss, parts, *kept, labels = pair_loss_forward(*args)
+        ctx.mark_non_differentiable(parts, *kept, labels)
         ctx.set_materialize_grads(False)
-        pairs, of_formula = _split(args)
-        ctx.save_for_backward(*kept, *pairs[:NUM_TENSORS], of_formula.values, of_formula.weight)
-        ctx.options = pairs[NUM_TENSORS:], (None, *of_formula[-3:])
+        arguments, of_formula = _split(args)
+        if of_formula.ignore_index is not None:
+            arguments = arguments._replace(row_labels=labels)
+        ctx.save_for_backward(*kept, *arguments[:NUM_TENSORS], of_formula.values, of_formula.weight)
+        ctx.options = arguments[NUM_TENSORS:], (None, of_formula.formula, of_formula.numbers, of_formula.mean, None)
         ctx.added = () if of_formula.added is None else of_formula.added.shape
-        return loss, parts, *kept
+        return loss, parts, *kept, labels
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
@@ -180,7 +199,7 @@ _NO_GRADIENT = (None,) * (len(_FormulaArguments._fields) - 2)  # but of values a
 
 pair_loss_forward = register(
     "pair_loss_forward",
-    f"({PAIRS}, {_FORMULA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"({PAIRS}, {_FORMULA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _fake_forward,
     PairLoss,

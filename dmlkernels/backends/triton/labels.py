@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,24 @@ def suits(labels: Tensor, classes: Tensor | None) -> bool:
     return 0 < count <= MOST_LABELS and (classes is None or count * classes.shape[0] <= MOST_COMPARED)
 
 
+class RawLabels(NamedTuple):
+    """Labels of rows that are yet to be resolved, where column j has class j, and memory for what comes of them."""
+
+    given: Tensor  # (B,)
+    ignore_index: int
+    resolved: Tensor  # (B,) int64, IGNORED for ``ignore_index``
+    poison: Tensor  # (), NaN if one is no class, else 0
+
+    @classmethod
+    def of(cls, labels: Tensor, ignore_index: int) -> RawLabels:
+        resolved, poison = labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
+        return cls(labels.contiguous(), ignore_index, resolved, poison)
+
+    def resolve(self, num_classes: int) -> None:
+        """Fill the memory in a launch of its own."""
+        _launch(self.given, None, self.resolved, self.poison, num_classes, self.ignore_index, False)
+
+
 def resolve(
     labels: Tensor,  # (B,)
     classes: Tensor | None,  # (C,)
@@ -25,19 +45,31 @@ def resolve(
     joined: bool,
 ) -> tuple[Tensor, Tensor]:  # (B,), or (B + C,) with the classes behind if joined; ()
     """Labels as int64 with IGNORED for ``ignore_index``, and NaN if one is no class or IGNORED is a class, else 0."""
+    count = labels.shape[0]
+    out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
+    poison = (labels.new_empty if classes is None else labels.new_zeros)((), dtype=torch.float32)
+    classes = None if classes is None else classes.contiguous()
+    _launch(labels.contiguous(), classes, out, poison, num_classes, ignore_index, joined)
+    return out, poison
+
+
+def _launch(
+    labels: Tensor,
+    classes: Tensor | None,
+    out: Tensor,
+    poison: Tensor,
+    num_classes: int,
+    ignore_index: int,
+    joined: bool,
+) -> None:
     from dmlkernels.backends.triton.kernels.labels import labels_kernel
     from dmlkernels.backends.triton.launcher import launch
 
-    count = labels.shape[0]
-    out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
     given = classes is not None
-    classes = None if classes is None else classes.contiguous()
-    poison = (labels.new_zeros if given else labels.new_empty)((), dtype=torch.float32)
     block, compared = (16, 1024) if given else (1024, 128)
     launch(
         labels_kernel, (cdiv(out.shape[0], block),),
-        labels.contiguous(), classes, out, poison, count, num_classes, ignore_index,
+        labels, classes, out, poison, labels.shape[0], num_classes, ignore_index,
         CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=compared,
         num_warps=8 if given else 4,
     )  # fmt: skip
-    return out, poison

@@ -13,6 +13,7 @@ from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, bac
 from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
+from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
@@ -21,11 +22,11 @@ from dmlkernels.backends.triton.saved import saved_size
 from dmlkernels.backends.triton.schedule import Plan, backward_schedule, forward_schedule
 
 
-def forward(pairs: Pairs, arch: Architecture) -> Forward:
-    """Finished statistics of every row; what is saved is in saved.py."""
+def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None) -> Forward:
+    """Finished statistics of every row; what is saved is in saved.py. Resolves ``raw`` labels of rows first."""
     plan = forward_schedule(pairs.shape, arch, matmul_precision())
     saved = pairs.rows.new_empty(saved_size(pairs.shape), dtype=pairs.dtype)
-    problem = Problem.prepare(pairs, saved, plan)
+    problem = Problem.prepare(pairs, saved, plan, raw)
     rows, columns = problem.sides()
     statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
     launch(

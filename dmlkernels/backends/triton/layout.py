@@ -14,6 +14,7 @@ from dmlkernels.backends.pairs import Pairs, Shape
 from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
+from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved
@@ -24,28 +25,34 @@ Parts = tuple[Tensor, Tensor]  # of rows and of columns, or of points that begin
 MOST_COUNTED = 2**13  # points that a kernel puts in order by itself: its work grows as their square
 
 
-def prepare(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None) -> Tensor | None:
-    """Fill ``saved`` with all but what forward's scores say, in one launch. Points come back in their order, and behind
-    them the columns that they meet. ``cut``: norms of what tf32 leaves of float32 vectors, see ``load_scored``."""
+def prepare(
+    pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None, raw: RawLabels | None = None
+) -> Tensor | None:
+    """Fill ``saved`` with all but what forward's scores say, in one launch, and ``raw`` labels of rows. Points come
+    back in their order, and behind them the columns that they meet. ``cut``: norms of what tf32 leaves of float32
+    vectors, see ``load_scored``."""
     if pairs.within:
         return _arrange(pairs, saved, cut, parts)
-    prepare_vectors(pairs, saved, cut, parts)
+    prepare_vectors(pairs, saved, cut, parts, raw)
     return None
 
 
-def prepare_vectors(pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None) -> None:
+def prepare_vectors(
+    pairs: Pairs, saved: Saved, cut: bool = False, parts: Parts | None = None, raw: RawLabels | None = None
+) -> None:
     """The same for rows that meet columns, which may be split into ``parts``."""
     assert pairs.columns is not None and saved.rows is not None, "rows meet columns or each other"
     rows, columns = unit_stride(pairs.rows.flatten(0, -2)), unit_stride(pairs.columns)
     given, column_labels = pairs.row_values, pairs.column_labels if pairs.statistic.reads_labels else None
     num_words = 0 if saved.cleared is None else saved.cleared.shape[0]
-    grid, sizes, constants = _preparation(pairs.shape, saved.rows.shape[1], saved.columns.shape[1], num_words)
+    (programs,), sizes, constants = _preparation(pairs.shape, saved.rows.shape[1], saved.columns.shape[1], num_words)
+    row_labels, ignore_index, resolved, poison = (pairs.row_labels, 0, None, None) if raw is None else raw
     launch(
-        prepare_kernel, grid,
-        rows, columns, pairs.row_labels, column_labels, given, _weights(pairs),
-        saved.rows, saved.columns, saved.labels, saved.cleared, *(parts or (None, None)), sizes,
+        prepare_kernel, (programs + (raw is not None),),
+        rows, columns, row_labels, column_labels, given, _weights(pairs),
+        saved.rows, saved.columns, saved.labels, saved.cleared, resolved, poison, *(parts or (None, None)), sizes,
         (rows.stride(0), columns.stride(0), *part_strides(parts)), (0, 0) if given is None else given.stride(),
-        PARTS=num_parts(parts, pairs.dim), CUT=cut, **constants,
+        ignore_index, PARTS=num_parts(parts, pairs.dim), CUT=cut, **constants,
     )  # fmt: skip
 
 

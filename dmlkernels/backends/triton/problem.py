@@ -16,6 +16,7 @@ from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.formulas.slopes import NO_SLOPES, slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
+from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.launcher import launch
 from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
@@ -65,13 +66,13 @@ class Problem:
     parts: layout.Parts | None = None  # of unit rows and columns, if these are multiplied
 
     @classmethod
-    def prepare(cls, pairs: Pairs, saved: Tensor, plan: Plan) -> Problem:
-        """For forward, which fills ``saved``."""
+    def prepare(cls, pairs: Pairs, saved: Tensor, plan: Plan, raw: RawLabels | None = None) -> Problem:
+        """For forward, which fills ``saved``, and ``raw`` labels."""
         statistic = pairs.statistic
         if statistic.reads_labels and pairs.row_labels is None:
             raise TypeError(f"{statistic.name} needs row_labels")
         kept, parts = split(pairs.shape, saved), empty_parts(pairs, plan.parts)
-        return cls(pairs, kept, layout.prepare(pairs, kept, plan.cut, parts), parts)
+        return cls(pairs, kept, layout.prepare(pairs, kept, plan.cut, parts, raw), parts)
 
     @classmethod
     def restore(

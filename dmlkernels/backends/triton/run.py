@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape, Solver
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.formulas import LossGradient
+from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import closed_size, saved_size
 from dmlkernels.statistics import CATALOGUE
@@ -31,8 +33,8 @@ class _Launches(Solver):
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
         return (self._saved_size(pairs.shape),)
 
-    def forward(self, pairs: Pairs) -> Forward:
-        found: Forward = import_module(self._name).forward(pairs, architecture(pairs.rows.device))
+    def forward(self, pairs: Pairs, **more: Any) -> Forward:
+        found: Forward = import_module(self._name).forward(pairs, architecture(pairs.rows.device), **more)
         return found
 
     def backward(
@@ -58,11 +60,17 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     return _solver(pairs).saved_shape(pairs)
 
 
-def forward(pairs: Pairs) -> Forward:
-    """Finished statistics of every row."""
+def forward(pairs: Pairs, raw: RawLabels | None = None) -> Forward:
+    """Finished statistics of every row, whose labels are first resolved if they are those of ``raw``."""
     _refuse(pairs)
     with on_device(pairs.rows.device):
-        return _solver(pairs).forward(pairs)
+        chosen = _solver(pairs)
+        if raw is None:
+            return chosen.forward(pairs)
+        if chosen is _TILES and not pairs.within:
+            return _TILES.forward(pairs, raw=raw)
+        raw.resolve(pairs.num_columns // pairs.statistic.group)
+        return chosen.forward(pairs)
 
 
 def backward(

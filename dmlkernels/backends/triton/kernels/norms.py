@@ -7,6 +7,7 @@ import triton.language as tl
 
 from dmlkernels.backends.triton.kernels.blocks import ignored_label, load_vectors
 from dmlkernels.backends.triton.kernels.functions import cut_to_tf32
+from dmlkernels.backends.triton.kernels.labels import IGNORED, check_numbers, resolve
 from dmlkernels.backends.triton.kernels.parts import split
 from dmlkernels.backends.triton.kernels.scalars import decoded, loop_bound
 
@@ -79,17 +80,21 @@ def norms_of(
 
 
 @triton.jit
-def store_norms(
-    p, label_p, out_p, parts_p, index, count, labelled, pitch, stride, parts_stride,
-    PARTS: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """Of the vectors ``index``, and zeros up to ``pitch``; ``label_p`` is of each so many vectors in turn, if any. And
-    PARTS of the unit vectors."""
+def are_counted(label_p, index, count, labelled, GROUP: tl.constexpr):
+    """Which vectors there are and are not ignored; ``label_p`` is of each so many of them in turn, if any."""
     valid = index < count
     if label_p is not None:
         label = tl.load(label_p + index % labelled // GROUP, mask=valid, other=0)
         valid = valid & (label != ignored_label(label_p.dtype.element_ty))
+    return valid
+
+
+@triton.jit
+def store_norms(
+    p, out_p, parts_p, index, valid, count, pitch, stride, parts_stride,
+    PARTS: tl.constexpr, CUT: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Of the vectors ``index``, zeros where not valid and up to ``pitch``. And PARTS of the unit vectors."""
     T: tl.constexpr = out_p.dtype.element_ty
     reciprocal = norms_of((p, tl.program_id(0) * 0, index, valid, stride), T, DIM, M, BLOCK_D, CUT)
     tl.store(out_p + index, reciprocal.to(T), mask=index < pitch)
@@ -125,16 +130,18 @@ def clear(words_p, num_words, SIZE: tl.constexpr):
         tl.store(words_p + word, tl.zeros([SIZE], tl.int32), mask=word < num_words)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["ignore_index"])
 def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
     x_out_p, w_out_p, small_p, words_p,  # as in Saved
-    x_parts_p, w_parts_p, sizes, strides, given_strides,  # strides: of x, of w, of the parts of each
+    resolved_p, poison_p,  # of the labels of rows, unless they are resolved
+    x_parts_p, w_parts_p, sizes, strides, given_strides, ignore_index,  # strides: of x, of w, of the parts of each
     GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Everything that forward keeps of rows and columns; the first programs take the rows. ``sizes``: labelled rows,
-    rows, their pitch, columns, their pitch, columns to a label, words of flags."""
+    rows, their pitch, columns, their pitch, labels of columns, words of flags. One more program checks labels that are
+    yet to be resolved."""
     labelled, num_rows, x_pitch, num_columns, w_pitch, num_labels, num_words = decoded(sizes)
     T: tl.constexpr = x_out_p.dtype.element_ty
     blocks = tl.cdiv(x_pitch, M)
@@ -142,21 +149,30 @@ def prepare_kernel(
         clear(words_p, num_words, 1024)
     if tl.program_id(0) < blocks:
         row = tl.program_id(0) * M + tl.arange(0, M)
+        if resolved_p is None:
+            valid = are_counted(x_label_p, row, num_rows, labelled, 1)
+        else:
+            label, ignored = resolve(x_label_p, resolved_p, row, row < labelled, ignore_index)
+            label = tl.where(ignored, IGNORED, label)
+            valid = (row < num_rows) & (label != IGNORED)
         store_norms(
-            x_p, x_label_p, x_out_p, x_parts_p, row, num_rows, labelled, x_pitch, strides[0], strides[2],
-            PARTS, 1, CUT, DIM, M, BLOCK_D,
-        )  # fmt: skip
+            x_p, x_out_p, x_parts_p, row, valid, num_rows, x_pitch, strides[0], strides[2], PARTS, CUT, DIM, M, BLOCK_D
+        )
         for k in tl.static_range(GIVEN):
             value = tl.load(given_p + row * given_strides[0] + k * given_strides[1], mask=row < num_rows, other=0.0)
             tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
         if small_p is not None:
-            label = tl.load(x_label_p + row, mask=row < labelled, other=0)
+            if resolved_p is None:
+                label = tl.load(x_label_p + row, mask=row < labelled, other=0)
             tl.store(small_p + row, small_label(label, num_labels), mask=row < labelled)
+    elif poison_p is not None and tl.program_id(0) == tl.num_programs(0) - 1:
+        check_numbers(x_label_p, poison_p, labelled, num_labels, ignore_index, False, 1024)
     else:
         column = (tl.program_id(0) - blocks) * M + tl.arange(0, M)
+        valid = are_counted(w_label_p, column, num_columns, num_columns, GROUP)
         store_norms(
-            w_p, w_label_p, w_out_p, w_parts_p, column, num_columns, num_columns, w_pitch, strides[1], strides[3],
-            PARTS, GROUP, CUT, DIM, M, BLOCK_D,
+            w_p, w_out_p, w_parts_p, column, valid, num_columns, w_pitch, strides[1], strides[3],
+            PARTS, CUT, DIM, M, BLOCK_D,
         )  # fmt: skip
         if WEIGHTED:
             weight = load_weights(weight_p, column, column < num_columns, num_columns, T)
