@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+import dmlkernels as dml
+from dmlkernels.functional import inputs
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import labels_at_once
 from dmlkernels.statistics import IGNORED
+from tests.conformance.evaluate import assert_close, ours
+from tests.losses import ANCHOR, FIELD, FUSED, LOSSES, Loss
+from tests.problem import Problem, make_problem
 from tests.triton.common import DEVICE
 
 DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -51,3 +58,67 @@ def test_strided_labels_and_the_ops_contract() -> None:
     assert labels_at_once(labels, None, 3, -100, False)[0].tolist() == [0, 1, 2]
     for given in (None, on_device([0, 1, 2])):
         torch.library.opcheck(torch.ops.dmlkernels.labels_at_once.default, (labels, given, 3, -100, True))
+
+
+NUMBERED = tuple(loss for loss in LOSSES if loss.inputs[1:2] == ("labels",) and loss not in (ANCHOR, FIELD, FUSED))
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where labels are not looked at by the host, so that kernels resolve them."""
+    monkeypatch.setattr(inputs, "should_check", lambda device_type, validate: False)
+
+
+def numbered(loss: Loss, case: str, dtype: torch.dtype = torch.float64) -> Problem:
+    """A problem in which proxy j has class j."""
+    problem = make_problem(case, dtype)
+    return replace(problem, proxy_labels=None)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("case", ["plain", "some_ignored", "tiles_33_65_17"])
+@pytest.mark.parametrize("loss", NUMBERED, ids=str)
+def test_labels_resolved_within_forward(loss: Loss, case: str) -> None:
+    problem = numbered(loss, case)
+    found, expected = (ours(loss, problem, backend) for backend in ("triton", "torch"))
+    assert_close(found, expected, problem, 1e-12)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8, torch.uint8], ids=str)
+def test_types_of_labels_resolved_within_forward(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, proxies = torch.randn(6, 8, device=DEVICE), torch.randn(5, 8, device=DEVICE)
+    labels = on_device([0, 9, 1, 9, 4, 9, 3, 9, 2, 9, 1, 9], dtype)[::2]
+    for ignore_index in (-100, 156, 1, 4):  # 156 is what -100 is as uint8
+        found, expected = (
+            dml.normalized_softmax_loss(x, labels, proxies, ignore_index=ignore_index, backend=backend)
+            for backend in ("triton", "torch")
+        )
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("bad", [-1, 5, 2**40, -(2**63)])
+@pytest.mark.parametrize("batch", [1, 2000])  # one program looks at all
+def test_a_label_without_a_proxy_gives_nan(bad: int, batch: int) -> None:
+    x, proxies = torch.randn(batch, 4, device=DEVICE), torch.randn(5, 4, device=DEVICE)
+    labels = torch.zeros(batch, dtype=torch.int64, device=DEVICE)
+    assert dml.normalized_softmax_loss(x, labels, proxies, backend="triton").isfinite()
+    labels[-1] = bad
+    for loss in (dml.normalized_softmax_loss, dml.pd_loss):
+        assert loss(x, labels, proxies, backend="triton").isnan()
+        if batch > 1:
+            assert loss(x, labels, proxies, ignore_index=bad, backend="triton").isfinite()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_labels_may_be_written_into_before_backward() -> None:
+    """The next batch's, for one: kernels keep what they need."""
+    x, proxies = torch.randn(6, 8, device=DEVICE, requires_grad=True), torch.randn(5, 8, device=DEVICE)
+    labels = on_device([0, 1, 2, 3, 4, 0])
+    (expected,) = torch.autograd.grad(dml.arcface_loss(x, labels, proxies, backend="triton"), x)
+    loss = dml.arcface_loss(x, labels, proxies, backend="triton")
+    labels.zero_()
+    (found,) = torch.autograd.grad(loss, x)
+    assert torch.equal(found, expected)
