@@ -4,6 +4,8 @@ the number of columns.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -102,7 +104,7 @@ def _scatter(vectors: Tensor, norms: Tensor, values: Tensor | None, out: Tensor,
     )  # fmt: skip
 
 
-def _row_tiles(dim: int, arch: Architecture) -> dict[str, int]:
+def _row_tiles(dim: int, arch: Architecture) -> dict[str, Any]:
     """Of both kernels of rows. ROCm's have twice the registers."""
     warps = 4 if arch.vendor == "hip" else 8
     return {

@@ -34,7 +34,7 @@ def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None) -> F
         rows.factors, columns.factors, statistics if plan.partial is None else saved.new_empty(plan.partial),
         problem.saved.counters, statistics, rows.values, columns.values, rows.labels, columns.labels,
         problem.saved.order, problem.saved.flags, *plan.sizes, strides(rows, columns), plan.borders, plan.hyper,
-        **plan.constants,
+        constants=plan.constants,
     )  # fmt: skip
     return Forward(statistics, saved)
 
@@ -88,7 +88,7 @@ def _gradient(
         owned.factors, streamed.factors, out if partial is None else partial,
         None if owned.parts is None else owned.vectors, owned.values, streamed.values,
         owned.labels, streamed.labels, order, flags, *plan.sizes, (*strides(owned, streamed), owned.stride),
-        plan.borders, plan.hyper, **plan.constants,
+        plan.borders, plan.hyper, constants=plan.constants,
     )  # fmt: skip
     return _Gradient(owned, out, partial, plan.cut)
 

@@ -2,12 +2,13 @@
 
 Triton compiles a kernel for its constants, and for the kind of every argument: its type and alignment, or that it is 1.
 To find what it has compiled it writes all options as text and compares every global variable that the kernel reads.
-Here it is looked up by the constants themselves, and by the kinds that Triton's own function tells.
+Here it is looked up by the constants, and by the kinds of arguments that Triton's own function tells.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from triton.compiler import make_backend
@@ -26,7 +27,18 @@ _remembers = _kind_of is not None and triton_version() <= NEWEST_TRITON
 _compiled: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
+class Constants(dict[str, Any]):
+    """Constants that a plan keeps. Equal is what is the same object: to compare values takes longer than a launch."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+
+
+_NONE = Constants()
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *args: Any, constants: Constants = _NONE, **more: Any) -> None:
     """Launch a kernel.
 
     Args:
@@ -34,19 +46,20 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
         grid: programs along one to three axes.
         args: all other arguments.
         constants: by name, and options of the compiler such as ``num_warps``.
+        more: of the same.
     """
-    constants["enable_fp_fusion"] = True  # the default up to Triton 3.9, which wants it said
+    more["enable_fp_fusion"] = True  # the default up to Triton 3.9, which wants it said
     if not _remembers or type(kernel) is not JITFunction:  # interpreted, for one
-        kernel[grid](*args, **constants)
+        kernel[grid](*args, **constants, **more)
         return
     device = driver.active.get_current_device()
-    backend = _backend(device)
-    kinds = [_kind_of(backend, arg, False, *rule) for arg, rule in zip(args, _rules(kernel), strict=True)]
-    key = (kernel, device, *constants, *constants.values(), *kinds)
+    kinds = map(_kind_of, repeat(_backend(device)), args, repeat(False), *_rules(kernel))
+    key = (kernel, constants, device, *more, *more.values(), *kinds)
     known = _compiled.get(key)
     if known is None:
-        compiled = kernel[grid](*args, **constants)
-        _compiled[key] = compiled, tuple(constants[name] for name in kernel.arg_names[len(args) :])
+        compiled = kernel[grid](*args, **constants, **more)
+        given = {**constants, **more}
+        _compiled[key] = compiled, tuple(given[name] for name in kernel.arg_names[len(args) :])
     else:
         compiled, values = known
         compiled[(*grid, 1, 1)](*args, *values)
@@ -59,7 +72,10 @@ def _backend(device: int) -> Any:
 
 
 @lru_cache
-def _rules(kernel: Any) -> tuple[tuple[bool, bool], ...]:
+def _rules(kernel: Any) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
     """Whether each argument is compiled for its value, and for its alignment."""
     arguments = [parameter for parameter in kernel.params if not parameter.is_constexpr]
-    return tuple((not one.do_not_specialize, not one.do_not_specialize_on_alignment) for one in arguments)
+    return (
+        tuple(not one.do_not_specialize for one in arguments),
+        tuple(not one.do_not_specialize_on_alignment for one in arguments),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.launcher import Constants, launch
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
@@ -52,14 +51,14 @@ def prepare_vectors(
         rows, columns, row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.cleared, resolved, poison, *(parts or (None, None)), sizes,
         (rows.stride(0), columns.stride(0), *part_strides(parts)), (0, 0) if given is None else given.stride(),
-        ignore_index, PARTS=num_parts(parts, pairs.dim), CUT=cut, **constants,
+        ignore_index, PARTS=num_parts(parts, pairs.dim), CUT=cut, constants=constants,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _preparation(
     shape: Shape, x_pitch: int, w_pitch: int, num_words: int
-) -> tuple[tuple[int], tuple[int, ...], dict[str, Any]]:
+) -> tuple[tuple[int], tuple[int, ...], Constants]:
     """Grid, sizes and constants of the launch."""
     statistic = shape.statistic
     m, block_d = norm_tiles(shape.dim)
@@ -67,10 +66,10 @@ def _preparation(
         shape.num_rows, shape.num_rows * statistic.views, x_pitch, shape.num_columns, w_pitch,
         shape.num_columns // statistic.group, num_words,
     )  # fmt: skip
-    constants = {
+    constants = Constants({
         "GIVEN": statistic.num_row_values, "WEIGHTED": statistic.reads_weights, "GROUP": statistic.group,
         "DIM": shape.dim, "M": m, "BLOCK_D": block_d,
-    }  # fmt: skip
+    })  # fmt: skip
     return (cdiv(x_pitch, m) + cdiv(w_pitch, m),), sizes, constants
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.formulas.slopes import NO_SLOPES, slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.launcher import Constants, launch
 from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, split
@@ -103,7 +103,7 @@ class Problem:
             *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
             parts[0], self.saved.columns if num_parts else None, parts[1],
             pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, slopes.numbers,
-            **slopes.constants, **constants,
+            constants=constants, **slopes.constants,
         )  # fmt: skip
         return values
 
@@ -142,18 +142,18 @@ class Problem:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _values_launch(shape: Shape, pitch: int, parts: int) -> tuple[tuple[int], int, tuple[float, ...], dict[str, Any]]:
+def _values_launch(shape: Shape, pitch: int, parts: int) -> tuple[tuple[int], int, tuple[float, ...], Constants]:
     """Grid of the launch, how many values there are, numbers of the statistic, and constants."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     weighted = shape.within and epilogue.weighted
     m, block_d = copy_tiles(shape.dim) if shape.within else (128, 1)
     split_m, split_d = norm_tiles(shape.dim)
-    constants = {
+    constants = Constants({
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
         "PARTS": parts, "SPLIT_M": split_m, "SPLIT_D": split_d,
-    }  # fmt: skip
+    })  # fmt: skip
     blocks = cdiv(pitch - shape.num_rows * (statistic.views - 1), m)
     if parts:
         blocks += cdiv(shape.num_rows, split_m) + cdiv(shape.num_columns, split_m)

@@ -6,7 +6,7 @@ A pure function of the shape, the device and the precision that is set, so it is
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
 from dmlkernels.backends.pairs import Shape
@@ -14,6 +14,7 @@ from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.backward import COLUMNS
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
 from dmlkernels.backends.triton.kernels.scalars import coded
+from dmlkernels.backends.triton.launcher import Constants
 from dmlkernels.backends.triton.layout import borders, split_numbers
 from dmlkernels.backends.triton.plan import (
     REMEMBERED,
@@ -37,7 +38,7 @@ class Plan(NamedTuple):
     hyper: tuple[float, ...]  # numbers of the statistic
     cut: bool  # as in Work.cuts
     parts: int  # as in Work
-    constants: dict[str, Any]
+    constants: Constants
 
     @property
     def slices(self) -> int:
@@ -67,7 +68,7 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     partial = None if count == 1 else (count, rows, len(neutral))
     return Plan(
         (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, work.parts,
-        constants,
+        Constants(constants),
     )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     partial = None if count == 1 else (count, owned, dim)
     return Plan(
         (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, work.parts,
-        constants,
+        Constants(constants),
     )  # fmt: skip
 
 

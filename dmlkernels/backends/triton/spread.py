@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -58,7 +60,7 @@ def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float,
     return found
 
 
-def _launch(centers: Tensor, group: int) -> tuple[int, dict[str, int]]:
+def _launch(centers: Tensor, group: int) -> tuple[int, dict[str, Any]]:
     """Programs, and what the kernels know when they are compiled."""
     padded = next_power_of_2(group)
     rows = max(_ROWS, padded)
