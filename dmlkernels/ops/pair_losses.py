@@ -89,8 +89,9 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
     """Compute the loss, its parts, and what backward needs: statistics, what was saved of pairs and of the formula, and
     labels if they had to be resolved."""
     arguments, of_formula = _split(args)
-    raw, labels, poison = None, arguments.rows.new_empty(0, dtype=torch.int64), of_formula.poison
-    if of_formula.ignore_index is not None and arguments.row_labels is not None:
+    if of_formula.ignore_index is None or arguments.row_labels is None:
+        raw, labels, poison = None, arguments.rows.new_empty(0, dtype=torch.int64), of_formula.poison
+    else:
         raw = RawLabels.of(arguments.row_labels, of_formula.ignore_index)
         labels, poison = raw.resolved, raw.poison
         arguments = arguments._replace(row_labels=labels)
