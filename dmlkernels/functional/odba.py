@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from dmlkernels.distributed.agreement import across_ranks, step_of
 from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_choice, check_per_row, check_same_space, check_vectors
 from dmlkernels.functional.reduction import mean_of_rows
-from dmlkernels.ops import pair_statistics
+from dmlkernels.ops import Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import Square
 
 if TYPE_CHECKING:
@@ -74,7 +74,13 @@ def odba_penalty(
     check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
     check_odba_options(atoms, prior, active, reduction, embeddings)
     atoms, weights = weighted_atoms(atoms, prior, active, reduction, embeddings)
-    energies = pair_statistics(Square(), embeddings, atoms, backend=backend, column_weights=weights).squeeze(1)
+    pairs: dict[str, Any] = {"backend": backend, "column_weights": weights}
+    if step is None:
+        of_rows: dict[str, Any] = {"weight": sample_weight, "mean": reduction == "mean"}
+        found = pair_loss(Formula("last", (1.0,)), Square(), embeddings, atoms, **of_rows, **pairs)
+        if found is not None:
+            return found[0]
+    energies = pair_statistics(Square(), embeddings, atoms, **pairs).squeeze(1)
     parts = None if step is None else batch_parts(step, embeddings, backend=backend)
     if reduction == "mean":
         return mean_of_rows(energies, sample_weight, parts)

@@ -47,7 +47,7 @@ def register(
     places = [place for place, argument in enumerate(op._schema.arguments) if "Tensor" in str(argument.type)]
 
     def call(*args: Any) -> Any:
-        return op(*args) if _is_seen(args[place] for place in places) else at_once(*args)
+        return op(*args) if _is_seen([args[place] for place in places]) else at_once(*args)
 
     return call
 
@@ -59,7 +59,10 @@ def _is_seen(tensors: Iterable[Any]) -> bool:
     """
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state():
         return True
-    return any(one is not None and (type(one) not in _PLAIN or one.is_meta) for one in tensors)
+    for one in tensors:  # noqa: SIM110 - any() takes longer
+        if one is not None and (type(one) not in _PLAIN or one.is_meta):
+            return True
+    return False
 
 
 def _below_autograd(

@@ -21,17 +21,15 @@ from tests.problem import NAMED, make_problem
 from tests.triton.common import DEVICE
 
 CASES = ("plain", "some_ignored", "one_sample")
-NO_KERNEL = ("odba_penalty",)
 OF_NUMBERS = (
     "cosface_loss", "arcface_loss", "sub_center_arcface_loss", "curricularface_loss", "adaface_loss", "magface_loss",
 )  # fmt: skip
 
 
 def stays_plain(loss: Loss) -> bool:
-    """Losses of each sample, margins beside tensors, smoothing, two statistics apart, and what has no kernel."""
+    """Losses of each sample, margins beside tensors, smoothing, and two statistics apart."""
     return (
         loss.options.get("reduction") == "none"
-        or loss.function in NO_KERNEL
         or "label_smoothing" in loss.options
         or (loss.function in OF_NUMBERS and bool({"margin", "scale"} & set(loss.keywords)))
         or loss.name == "fused_pd_odba"

@@ -24,6 +24,8 @@ except ImportError:
 
 NEWEST_TRITON = (3, 9)  # whose launches were compared, as .ci/triton does; others find what they compiled by themselves
 _remembers = _kind_of is not None and triton_version() <= NEWEST_TRITON
+_Rules = tuple[tuple[bool, ...], tuple[bool, ...]]
+_rules: dict[int, _Rules] = {}  # whether each argument of a kernel is compiled for its value, and for its alignment
 _compiled: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 
 
@@ -53,8 +55,9 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, constants: Constants 
         kernel[grid](*args, **constants, **more)
         return
     device = driver.active.get_current_device()
-    kinds = map(_kind_of, repeat(_backend(device)), args, repeat(False), *_rules(kernel))
-    key = (kernel, constants, device, *more, *more.values(), *kinds)
+    # Kernels are never freed, and their hash is one of their text.
+    kinds = map(_kind_of, repeat(_backend(device)), args, repeat(False), *(_rules.get(id(kernel)) or _find(kernel)))
+    key = (id(kernel), constants, device, *more, *more.values(), *kinds)
     known = _compiled.get(key)
     if known is None:
         compiled = kernel[grid](*args, **constants, **more)
@@ -71,11 +74,11 @@ def _backend(device: int) -> Any:
     return make_backend(driver.active.get_current_target())
 
 
-@lru_cache
-def _rules(kernel: Any) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-    """Whether each argument is compiled for its value, and for its alignment."""
+def _find(kernel: Any) -> _Rules:
+    """Find out the rules of a kernel."""
     arguments = [parameter for parameter in kernel.params if not parameter.is_constexpr]
-    return (
+    rules = _rules[id(kernel)] = (
         tuple(not one.do_not_specialize for one in arguments),
         tuple(not one.do_not_specialize_on_alignment for one in arguments),
     )
+    return rules

@@ -93,9 +93,9 @@ class Problem:
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
         strides = (*layout.point_strides(rows, columns), *layout.part_strides(self.parts))
         num_parts = layout.num_parts(self.parts, pairs.dim)
-        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts)
-        values = kept.new_empty(height, kept.shape[1])
         slopes = NO_SLOPES if isinstance(gradient, Tensor) else slopes_of(gradient, pairs.statistic.width)
+        grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts, slopes.constants)
+        values = kept.new_empty(height, kept.shape[1])
         of_formula = (gradient, *slopes.tensors) if isinstance(gradient, Tensor) else slopes.tensors
         launch(
             values_kernel, grid,
@@ -103,7 +103,7 @@ class Problem:
             *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
             parts[0], self.saved.columns if num_parts else None, parts[1],
             pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, slopes.numbers,
-            constants=constants, **slopes.constants,
+            constants=constants,
         )  # fmt: skip
         return values
 
@@ -142,7 +142,9 @@ class Problem:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _values_launch(shape: Shape, pitch: int, parts: int) -> tuple[tuple[int], int, tuple[float, ...], Constants]:
+def _values_launch(
+    shape: Shape, pitch: int, parts: int, slopes: Constants
+) -> tuple[tuple[int], int, tuple[float, ...], Constants]:
     """Grid of the launch, how many values there are, numbers of the statistic, and constants."""
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     weighted = shape.within and epilogue.weighted
@@ -152,7 +154,7 @@ def _values_launch(shape: Shape, pitch: int, parts: int) -> tuple[tuple[int], in
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
-        "PARTS": parts, "SPLIT_M": split_m, "SPLIT_D": split_d,
+        "PARTS": parts, "SPLIT_M": split_m, "SPLIT_D": split_d, **slopes,
     })  # fmt: skip
     blocks = cdiv(pitch - shape.num_rows * (statistic.views - 1), m)
     if parts:

@@ -7,7 +7,7 @@ is given of the row, from the statistics and ``formula_p``: values given, labels
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from dmlkernels.backends.triton.formulas import LossGradient, empty_gradient
 from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
 from dmlkernels.backends.triton.kernels.values import slope_kernel
-from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.launcher import Constants, launch
 from dmlkernels.backends.triton.layout import split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED
 
@@ -28,10 +28,10 @@ class Slopes(NamedTuple):
 
     tensors: tuple[Tensor | None, ...]  # gradient of the loss, and ``formula_p``
     numbers: tuple[float, ...]
-    constants: dict[str, Any]
+    constants: Constants
 
 
-NO_SLOPES = Slopes((None,) * 4, (), {"SLOPES": None, "SLOPE": None, "FORM": None})  # but a gradient of statistics
+NO_SLOPES = Slopes((None,) * 4, (), Constants(SLOPES=None, SLOPE=None, FORM=None))  # but a gradient of statistics
 
 
 def slopes_of(loss: LossGradient, width: int) -> Slopes:
@@ -49,19 +49,17 @@ def gradients(loss: LossGradient, statistics: Tensor, needs_values: bool) -> tup
     launch(
         slope_kernel, (cdiv(num_rows, _BLOCK),),
         statistics, *slopes.tensors, out, of_values if needs_values else None, num_rows, slopes.numbers,
-        **slopes.constants, WIDTH=width, GIVEN=0 if loss.values is None else loss.values.shape[1], BLOCK=_BLOCK,
+        constants=slopes.constants, WIDTH=width, GIVEN=0 if loss.values is None else loss.values.shape[1], BLOCK=_BLOCK,
     )  # fmt: skip
     return out, of_values
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _compiled(
-    formula: str, numbers: tuple[float, ...], width: int, given: int
-) -> tuple[tuple[float, ...], dict[str, Any]]:
+def _compiled(formula: str, numbers: tuple[float, ...], width: int, given: int) -> tuple[tuple[float, ...], Constants]:
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         form = RowForm(functions.term_of(width + given), functions.read_of(width), width, given)
-        constants = {"SLOPES": row_slopes, "SLOPE": functions.slope, "FORM": form}
+        constants = Constants(SLOPES=row_slopes, SLOPE=functions.slope, FORM=form)
     else:
-        constants = {"SLOPES": decidability_slopes, "SLOPE": None, "FORM": joined_parts(formula, numbers)}
+        constants = Constants(SLOPES=decidability_slopes, SLOPE=None, FORM=joined_parts(formula, numbers))
     return split_numbers(numbers), constants
