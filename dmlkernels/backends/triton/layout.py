@@ -50,7 +50,7 @@ def prepare_vectors(
         prepare_kernel, (programs + (raw is not None),),
         rows, columns, row_labels, column_labels, given, _weights(pairs),
         saved.rows, saved.columns, saved.labels, saved.cleared, resolved, poison, *(parts or (None, None)), sizes,
-        (rows.stride(0), columns.stride(0), *part_strides(parts)), (0, 0) if given is None else given.stride(),
+        (rows.stride(0), columns.stride(0), *part_strides(parts), *((0, 0) if given is None else given.stride())),
         ignore_index, PARTS=num_parts(parts, pairs.dim), CUT=cut, constants=constants,
     )  # fmt: skip
 

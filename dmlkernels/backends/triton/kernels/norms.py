@@ -135,7 +135,7 @@ def prepare_kernel(
     x_p, w_p, x_label_p, w_label_p, given_p, weight_p,  # given: (R, GIVEN) values of rows; weight: of columns
     x_out_p, w_out_p, small_p, words_p,  # as in Saved
     resolved_p, poison_p,  # of the labels of rows, unless they are resolved
-    x_parts_p, w_parts_p, sizes, strides, given_strides, ignore_index,  # strides: of x, of w, of the parts of each
+    x_parts_p, w_parts_p, sizes, strides, ignore_index,  # strides: of x, of w, of the parts of each, of given
     GIVEN: tl.constexpr, WEIGHTED: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, CUT: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -159,7 +159,7 @@ def prepare_kernel(
             x_p, x_out_p, x_parts_p, row, valid, num_rows, x_pitch, strides[0], strides[2], PARTS, CUT, DIM, M, BLOCK_D
         )
         for k in tl.static_range(GIVEN):
-            value = tl.load(given_p + row * given_strides[0] + k * given_strides[1], mask=row < num_rows, other=0.0)
+            value = tl.load(given_p + row * strides[4] + k * strides[5], mask=row < num_rows, other=0.0)
             tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
         if small_p is not None:
             if resolved_p is None:
