@@ -17,13 +17,14 @@ FLOAT_UNIT = {"sm_80": "mma.sync", "sm_90": "wgmma", "sm_100": "mma", "gfx942": 
 PARKED = 16
 PARKED_FUSED_DOUBLES = 240  # in all; float64 is for checks, and this backward holds more than there are registers
 # In loops, and in all, by backward of so many parts of vectors longer than this: predicted to be three times as fast as
-# what does not spill.
-PARKED_PARTS = {(2, 256): (640, 800), (2, 128): (104, 464), (1, 256): (128, 352)}
+# what does not spill (of float16 with one part, twice).
+PARKED_PARTS = {(2, 256): (640, 800), (2, 128): (104, 464), (1, 256): (176, 352)}
 PARKED_LONG_FUSED = 600  # of float32 on sm_90 with more than 128 numbers: timed, and faster than without
 # A few numbers of halves, in tiles that are good for other statistics: target, operands, statistic and D.
 PARKED_HALF = {
     ("sm_90", "bfloat16", "circle", 128): 12,
     ("sm_90", "bfloat16", "row_logsumexp", 128): 16,
+    ("sm_90", "float16", "circle", 128): 8,
     ("sm_90", "float16", "square", 512): 4,
     ("sm_80", "bfloat16", "divergence", 208): 8,
 }

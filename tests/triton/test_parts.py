@@ -31,12 +31,22 @@ def _in_two_parts(work: Callable[..., Work], *args: Any) -> Work:
     return work(*args)._replace(parts=2)
 
 
-@pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
-def _parts(request: Any, scheduled: Callable[[str, Any], None]) -> None:
+def _small_tiles(slices: int) -> Tiles:
     size = 16 if interpreted() else 64
     block = 4 * size
-    tiles = Tiles(size, size, block, block // request.param, 4, 1)
+    return Tiles(size, size, block, block // slices, 4, 1)
 
+
+@pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
+def _scaled(request: Any, scheduled: Callable[[str, Any], None]) -> None:
+    """Backward of float16 as Hopper does it."""
+    scheduled("backward_work", lambda *args, of=schedule.backward_work: of(*args)._replace(parts=1))
+    scheduled("backward_tiles", lambda *args: _small_tiles(request.param))
+
+
+@pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
+def _parts(request: Any, scheduled: Callable[[str, Any], None]) -> None:
+    tiles = _small_tiles(request.param)
     for name in ("forward_work", "backward_work"):
         scheduled(name, partial(_in_two_parts, getattr(schedule, name)))
     scheduled("forward_tiles", lambda *args: tiles)
@@ -182,3 +192,44 @@ def test_parts_of_several_slices_are_not_where_gradients_are_written(
     pairs = Maker(ROWS, COLUMNS, 64, torch.float32).to_columns(LogSumExp(3.0, 18.3))
     outcome("triton", pairs, upstream(pairs))
     assert given == [False, request.node.callspec.params["_parts"] == 1]  # forward, backward
+
+
+@pytest.mark.usefixtures("_scaled")
+@pytest.mark.parametrize("labelled", [False, True], ids=["numbers", "given"])
+@pytest.mark.parametrize("statistic", STATISTICS, ids=lambda one: one.name)
+@pytest.mark.parametrize("dim", [40, 64])
+def test_gradients_of_float16_are_as_exact_as_float16(statistic: Statistic, dim: int, labelled: bool) -> None:
+    assert_agrees(Maker(ROWS, COLUMNS, dim, torch.float16).to_columns(statistic, labelled), 1e-3)
+
+
+@pytest.mark.usefixtures("_scaled")
+def test_float16_of_any_length_and_none() -> None:
+    """Each is scaled by its own power of two; zeros stay, and what is not finite spoils what meets it."""
+    pairs = Maker(ROWS, COLUMNS, 40, torch.float16).to_columns(LogSumExp(3.0, 18.3))
+    assert pairs.columns is not None
+    rows, columns = pairs.rows.clone(), pairs.columns.clone()
+    for place in range(ROWS):
+        rows[place] *= 2.0 ** (place % 17 - 8) * 1.3
+    for place in range(COLUMNS):
+        columns[place] *= 2.0 ** (place % 19 - 9) * 0.7
+    rows[4], columns[7] = 0, 0
+    assert_agrees(replace(pairs, rows=rows, columns=columns), 1e-3)
+    rows[5, 3] = float("inf")
+    found = outcome("triton", replace(pairs, rows=rows), upstream(pairs))
+    assert found.rows is not None and found.columns is not None
+    assert found.rows[5].isnan().all() and found.rows[6].isfinite().all() and found.columns.isnan().all()
+
+
+@pytest.mark.usefixtures("_scaled")
+def test_scores_of_float16_are_those_of_forward() -> None:
+    """On saturated samples the slope is a small difference of probabilities, which other scores would spoil."""
+    maker = Maker(ROWS, COLUMNS, 40, torch.float16)
+    proxies, labels = maker.normal(COLUMNS, 40), torch.arange(ROWS, device=DEVICE)
+    rows = (proxies[:ROWS] + 1.2 * maker.normal(ROWS, 40)).requires_grad_()
+    found, true = (
+        torch.autograd.grad(
+            1e3 * normalized_softmax_loss(given, labels, proxies.to(given), scale=64.0, backend=backend), given
+        )[0].double()
+        for backend, given in (("triton", rows), ("torch", rows.detach().double().requires_grad_()))
+    )
+    torch.testing.assert_close(found, true, rtol=0, atol=1.5e-3 * true.abs().max().item())

@@ -41,7 +41,12 @@ class Work(NamedTuple):
     given: bool = False  # labels of columns; these three take registers
     within: bool = False
     views: int = 1
-    parts: int = 0  # that float32 is split into, see kernels/parts.py
+    parts: int = 0  # that vectors and slopes are split into, see kernels/parts.py
+
+    @property
+    def scales(self) -> bool:
+        """Whether these are of float16 vectors, times powers of two."""
+        return self.parts > 0 and self.operand == torch.float16
 
     @property
     def cuts(self) -> bool:
@@ -92,7 +97,7 @@ def backward_tiles(work: Work, arch: Architecture, owns_columns: bool = False) -
         tiles = tiles or _backward_fallback(work, arch, owns_columns)
         if work.dim <= tiles.BLOCK_D:  # whole vectors are multiplied, so that is what is summed up
             tiles = tiles._replace(SLICE=tiles.BLOCK_D)
-    if owns_columns and work.given and work.operand == torch.float16:  # its slopes are float32
+    if owns_columns and work.given and work.operand == torch.float16 and not work.parts:  # its slopes are float32
         tiles = tiles._replace(N=min(tiles.N, 32))
     group = next_power_of_2(work.group)
     return tiles._replace(M=max(tiles.M, group)) if owns_columns else tiles._replace(N=max(tiles.N, group))

@@ -31,16 +31,18 @@ def first_precision(epilogue: Epilogue, arch: Architecture, mixed: bool, matmul:
 
 
 def second_precision(epilogue: Epilogue, operand: torch.dtype, arch: Architecture, mixed: bool, matmul: str) -> str:
-    """Of scores and gradient in backward. For float16 the gradient alone: its slopes are float32, see slope_type."""
+    """Of scores and gradient in backward. For float16 the gradient alone, whose slopes need more range: see slope_type
+    and parts."""
     if operand == torch.float16:
         return _FAST[arch.vendor]
     return first_precision(epilogue, arch, mixed, matmul)
 
 
 def parts_needed(epilogue: Epilogue, work: Work, arch: Architecture, forward: bool) -> int:
-    """Parts that float32 is split into, forward or backward; 0 for none."""
+    """Parts that vectors are split into, forward or backward; 0 for none. Of float16 the slopes alone need it."""
     parts = _PARTS.get(work.precision, 0)
-    if arch.vendor != "cuda" or arch.number // 10 != 9 or work.operand != torch.float32 or not parts:
+    split = work.operand == torch.float32 or (work.operand == torch.float16 and not forward)
+    if arch.vendor != "cuda" or arch.number // 10 != 9 or not split or not parts:
         return 0
     if work.within:  # Backward, from both ends of a pair, would spill; its scores are as exact where they must be.
         return parts if forward and epilogue.exact_scores else 0

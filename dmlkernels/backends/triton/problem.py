@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
@@ -22,6 +23,7 @@ from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, split
 from dmlkernels.backends.triton.schedule import Plan, hyper_of
+from dmlkernels.backends.triton.work import operand_of
 
 
 class Vectors(NamedTuple):
@@ -154,7 +156,7 @@ def _values_launch(
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,
-        "PARTS": parts, "SPLIT_M": split_m, "SPLIT_D": split_d, **slopes,
+        "PARTS": parts, "SCALED": operand_of(shape) == torch.float16, "SPLIT_M": split_m, "SPLIT_D": split_d, **slopes,
     })  # fmt: skip
     blocks = cdiv(pitch - shape.num_rows * (statistic.views - 1), m)
     if parts:

@@ -142,5 +142,5 @@ def _layout(shape: Shape, work: Work, one_positive: bool = False) -> Layout:
     statistic, epilogue = shape.statistic, epilogue_of(shape.statistic)
     return Layout(
         statistic.group, statistic.views, shape.within, statistic.reads_labels, epilogue.segmented,
-        epilogue.same_scores, work.parts, one_positive,
+        epilogue.same_scores, work.parts, work.scales, one_positive,
     )  # fmt: skip

@@ -42,6 +42,7 @@ from dmlkernels.backends.triton.kernels.parts import (
     highest_bound,
     load_parts,
     parts_of,
+    rest_of,
     scores_of_parts,
     transposed,
 )
@@ -109,8 +110,9 @@ def backward_kernel(
     ONE_BLOCK: tl.constexpr = DIM <= BLOCK_D
     ONE_SLICE: tl.constexpr = DIM <= SLICE
     tl.static_assert(ONE_BLOCK or not IN_PARTS, "parts are of whole vectors")
-    OWNED_UNITS: tl.constexpr = IN_PARTS or normalises(TYPE, True, OWNS_ROWS, SAME)
-    STREAMED_UNITS: tl.constexpr = IN_PARTS or normalises(TYPE, False, OWNS_ROWS, SAME)
+    SCALED: tl.constexpr = LAYOUT.scaled
+    OWNED_UNITS: tl.constexpr = not SCALED if IN_PARTS else normalises(TYPE, True, OWNS_ROWS, SAME)
+    STREAMED_UNITS: tl.constexpr = not SCALED if IN_PARTS else normalises(TYPE, False, OWNS_ROWS, SAME)
     K: tl.constexpr = VALUES.rows
     PLAIN: tl.constexpr = VALUES.plain
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's values begin
@@ -125,7 +127,8 @@ def backward_kernel(
     owned_base, owned_local, owned_label, owned_valid = locate(
         owned_label_p, begin, num_owned, M, OWNED_GROUP, OWNED_VIEWS
     )
-    owned_norm = load_value(owned_values_p, owned_base, owned_local, owned_pitch, 0)
+    true_norm = load_value(owned_values_p, owned_base, owned_local, owned_pitch, 0)
+    owned_norm = rest_of(true_norm) if SCALED else true_norm
     owned_block = (owned_p, owned_base, owned_local, owned_valid, owned_stride)
     owned = 0
     if IN_PARTS:
@@ -177,6 +180,8 @@ def backward_kernel(
         if has_grad:
             base, local, _, valid = locate(streamed_label_p, start, num_streamed, N, STREAMED_GROUP, STREAMED_VIEWS)
             norm = load_value(streamed_values_p, base, local, streamed_pitch, 0)
+            if SCALED:
+                norm = rest_of(norm)
             values = load_values(streamed_values_p, base, local, streamed_pitch, 1, STREAMED_PLAIN, STREAMED_AXIS)
             weight = load_values(
                 streamed_values_p, base, local, streamed_pitch, WEIGHT, STREAMED_WEIGHTS, STREAMED_AXIS
@@ -187,24 +192,28 @@ def backward_kernel(
                 streamed = load_parts(block, 0, PARTS, DIM, BLOCK_D)
             elif ONE_BLOCK:
                 streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
-            if IN_PARTS:
-                if OWNED_FIRST:
+            if OWNED_FIRST:
+                if IN_PARTS:
                     products = scores_of_parts(owned, streamed, 0, 0, M, N, SUM, PARTS, DIM, BLOCK_D)
                 else:
-                    products = scores_of_parts(streamed, owned, 0, 0, N, M, SUM, PARTS, DIM, BLOCK_D)
-                scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
-            elif OWNED_FIRST:
-                products = product_tile(
-                    owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
-                    TYPE, DIM, BLOCK_D, PRECISION,
-                )  # fmt: skip
-                scores, row_factor = scores_of(products, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS)
+                    products = product_tile(
+                        owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
+                        TYPE, DIM, BLOCK_D, PRECISION,
+                    )  # fmt: skip
+                if not IN_PARTS or SCALED:
+                    scores, row_factor = scores_of(products, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS)
             else:
-                products = product_tile(
-                    streamed, owned, block, owned_block, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS,
-                    TYPE, DIM, BLOCK_D, PRECISION,
-                )  # fmt: skip
-                scores, row_factor = scores_of(products, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS)
+                if IN_PARTS:
+                    products = scores_of_parts(streamed, owned, 0, 0, N, M, SUM, PARTS, DIM, BLOCK_D)
+                else:
+                    products = product_tile(
+                        streamed, owned, block, owned_block, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS,
+                        TYPE, DIM, BLOCK_D, PRECISION,
+                    )  # fmt: skip
+                if not IN_PARTS or SCALED:
+                    scores, row_factor = scores_of(products, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS)
+            if IN_PARTS and not SCALED:
+                scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
             weights = (owned_weight, weight)
 
             masked = (hits >> tile) & 1 != 0
@@ -252,8 +261,10 @@ def backward_kernel(
                 )  # fmt: skip
             if IN_PARTS:
                 slope *= SLOPE_SCALE / bound
+                if SCALED:
+                    slope *= tl.expand_dims(norm, STREAMED_AXIS)
                 if not ONE_SLICE:
-                    bracket += slope * products
+                    bracket += slope * (products * tl.expand_dims(owned_norm, OWNED_AXIS) if SCALED else products)
                     streamed = load_parts(block, d, PARTS, DIM, SLICE)
                 factors = parts_of(slope, PARTS, streamed_p.dtype.element_ty)
                 total = add_product(factors if OWNED_FIRST else transposed(factors), streamed, total)
@@ -282,7 +293,7 @@ def backward_kernel(
     else:
         if IN_PARTS:
             owned_block = (raw_p, owned_base, owned_local, owned_valid, raw_stride)
-        units = load_units(owned_block, owned_norm, d, CUT, SUM, DIM, SLICE)
+        units = load_units(owned_block, true_norm, d, CUT, SUM, DIM, SLICE)
         along = tl.sum(total * units, 1) if ONE_SLICE else tl.sum(bracket, OWNED_AXIS)
-        gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, owned_norm), 0.0)
+        gradient = tl.where(owned_valid[:, None], through_norm(total, along, units, true_norm), 0.0)
         store_gradient(out_p, gradient, in_order(order_p, owned_index, inside), inside, columns, DIM)

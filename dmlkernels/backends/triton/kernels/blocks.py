@@ -22,6 +22,7 @@ class Layout(NamedTuple):
     segmented: bool = False  # whether the epilogue looks at segments
     same_scores: bool = False  # see Epilogue
     parts: int = 0  # of unit vectors, which then come in place of the vectors: see parts.py
+    scaled: bool = False  # whether these are not unit vectors but float16 ones times powers of two
     one_positive: bool = False  # whether column j has class j, and forward masks with ``masks_of_one``
 
 

@@ -3,6 +3,9 @@
 Backward multiplies by the streamed vectors twice, along D and along the vectors. Hopper takes halves either way, the
 second operand of tf32 in one order only: it would be turned in registers. One float16 keeps as many bits as tf32, two
 keep 22. Its range is short, so what is split lies in a known one: unit vectors, and slopes over a bound of their row.
+
+Vectors that are float16 are not rounded to unit ones, but brought near them by a power of two: then backward's scores
+are forward's. What is left of their norms, 0.5 to 1, is multiplied by as it is with whole vectors.
 """
 
 from __future__ import annotations
@@ -40,6 +43,13 @@ def load_parts(block, start, COUNT: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl
         part = load_vectors((p + k * DIM, base, local, valid, stride), start, p.dtype.element_ty, DIM, BLOCK_D)
         parts = parts + (part,)
     return parts
+
+
+@triton.jit
+def rest_of(norm):
+    """What is left of reciprocal norms beside a power of two: 0.5 to 1. 0 and NaN stay."""
+    mantissa = (norm.to(tl.int32, bitcast=True) & 0x007FFFFF) | 0x3F000000
+    return tl.where(norm > 0.0, mantissa.to(tl.float32, bitcast=True), norm)
 
 
 @triton.jit
@@ -102,10 +112,13 @@ def store_parts(p, units, place, inside, d, stride, PARTS: tl.constexpr, DIM: tl
 @triton.jit
 def split(
     base, local, norm, p, out_p, count, stride, out_stride,
-    PARTS: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr,
+    PARTS: tl.constexpr, DIM: tl.constexpr, BLOCK_D: tl.constexpr, SCALED: tl.constexpr = False,
 ):  # fmt: skip
-    """Parts of unit vectors of these reciprocal norms; zeros for those that do not count, where it is 0."""
+    """Parts of unit vectors of these reciprocal norms, or of vectors SCALED by the power of two in these; zeros for
+    those that do not count, where it is 0."""
     norm = norm.to(tl.float32)
+    if SCALED:
+        norm = tl.where(norm > 0.0, norm / rest_of(norm), norm)
     place = base + local
     for start in tl.range(0, DIM, BLOCK_D):
         units = load_units((p, base, local, norm != 0.0, stride), norm, start, False, tl.float32, DIM, BLOCK_D)

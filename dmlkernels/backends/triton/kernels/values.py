@@ -58,12 +58,12 @@ def store_values(
 @triton.jit
 def split_block(
     block, p, norm_p, out_p, count, stride, out_stride,
-    PARTS: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
+    PARTS: tl.constexpr, SCALED: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Parts of a block of vectors whose reciprocal norms are in memory."""
     base, local = block * M, tl.arange(0, M)
     norm = tl.load(norm_p + base + local, mask=base + local < count, other=0.0)
-    split(base, local, norm, p, out_p, count, stride, out_stride, PARTS, DIM, BLOCK_D)
+    split(base, local, norm, p, out_p, count, stride, out_stride, PARTS, DIM, BLOCK_D, SCALED)
 
 
 @triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
@@ -77,7 +77,7 @@ def values_kernel(
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
     VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, SLOPES: tl.constexpr, SLOPE: tl.constexpr,
     FORM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
-    PARTS: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
+    PARTS: tl.constexpr, SCALED: tl.constexpr, SPLIT_M: tl.constexpr, SPLIT_D: tl.constexpr,
 ):  # fmt: skip
     """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
     WEIGHTED, and last the BOUND of slopes if there is one. The gradient of the statistics is given, or SLOPES finds it
@@ -93,11 +93,13 @@ def values_kernel(
     else:
         block, blocks = block - blocks, tl.cdiv(num_rows, SPLIT_M)
         if block < blocks:
-            split_block(block, x_p, kept_p, x_parts_p, num_rows, strides[0], strides[2], PARTS, DIM, SPLIT_M, SPLIT_D)
+            split_block(
+                block, x_p, kept_p, x_parts_p, num_rows, strides[0], strides[2], PARTS, SCALED, DIM, SPLIT_M, SPLIT_D
+            )
         else:
             split_block(
                 block - blocks, w_p, w_norm_p, w_parts_p, total - num_rows, strides[1], strides[3],
-                PARTS, DIM, SPLIT_M, SPLIT_D,
+                PARTS, SCALED, DIM, SPLIT_M, SPLIT_D,
             )  # fmt: skip
 
 
