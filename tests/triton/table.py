@@ -27,8 +27,9 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
-of a split streamed side, added up in a fixed order). For float32 on Hopper, programs of `prepare` and `values` leave
-unit vectors as sums of float16, too (`kernels/parts.py`). Forward's splits are counted as they end: the last program of
+of a split streamed side, added up in a fixed order). Where column j has class j, `prepare` resolves the labels. The
+slopes of a loss are computed in `values`, from what its formula kept. On Hopper, programs of `prepare` and `values`
+leave vectors in float16, too (`kernels/parts.py`). Forward's splits are counted as they end: the last program of
 a block of rows merges them, in a fixed order too. SoftTriple's regulariser has two kernels of its own, PD-Loss's closed
 form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
 rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
@@ -85,7 +86,7 @@ positives lie where they lie, so some of the programs, which start all at once, 
 end later; the counters showed multiprocessors idle for a quarter of the time. Where each row has one positive, such a
 tile takes half the instructions now, and forward 102 us instead of 122 (moments 108 instead of 118).
 
-float32 as below, in float16, was not measured. What was is how it came there. tf32 reached 37% of its matmul rate in
+float32 as below, in float16, was not measured, nor backward of float16. What was is how it came there. tf32 reached 37% of its matmul rate in
 forward (D = 128: 183 us; with three products of tf32, "highest", 659 us), but tensor cores of Hopper want its second
 operand in one order only, and backward took it through registers: 775 and 879 us for rows and columns of D = 128, 8.4
 and 8.1 ms of D = 512; at "highest" 2.8 and 2.6 ms, 29 and 24 ms. Halves are not turned: with one float16 for scores and

@@ -112,8 +112,11 @@ def test_labels_compile(target: str) -> None:
             Pairs(Fused(*FIELD), points, points, row_labels, row_labels, within=True),
             Pairs(LogSumExp(1.0, 1.0), points, points, row_labels),
         ):
-            layout.prepare(pairs, split(pairs.shape, points.new_empty(saved_size(pairs.shape))))
-    assert len(found) == 7 and not any(one.spilled for one in found)
+            saved = split(pairs.shape, points.new_empty(saved_size(pairs.shape)))
+            layout.prepare(pairs, saved)
+        for given in (row_labels, row_labels.to(torch.uint8)):  # of the last of these
+            layout.prepare(pairs, saved, raw=label_kernels.RawLabels.of(given, -100))
+    assert len(found) == 9 and not any(one.spilled for one in found)
 
 
 def test_a_step_that_waits_for_the_device_is_an_error() -> None:

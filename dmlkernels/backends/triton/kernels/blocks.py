@@ -51,7 +51,7 @@ def sum_type(operand):
 @triton.constexpr_function
 def slope_type(operand):
     """Operand type of the second product. A float16 would not hold small slopes: as wide as tf32 it costs half the
-    rate and keeps float16's digits. bfloat16 has the range."""
+    rate and keeps float16's digits, unless they come in parts. bfloat16 has the range."""
     return tl.float32 if operand == tl.float16 else operand
 
 
