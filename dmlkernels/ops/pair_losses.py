@@ -137,15 +137,15 @@ def _backward(
     Has no derivative of its own.
     """
     arguments, of_formula = _split(args)
+    of_values = formulas.empty_gradient(statistics, of_formula.values, needs_values)
     of_loss = formulas.LossGradient(
         of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(arguments.row_labels),
-        contiguous(of_formula.weight), state, gradient,
+        contiguous(of_formula.weight), state, gradient, of_values if needs_values else None,
     )  # fmt: skip
-    of_values = formulas.empty_gradient(statistics, of_formula.values, False)
-    of_statistics: Tensor | formulas.LossGradient = of_loss
-    if needs_values or needs_row_values or arguments.backend != "triton":
-        of_statistics, of_values = formulas.backward(of_loss, statistics.contiguous(), needs_values)
     needs = needs_rows, needs_columns, needs_row_values
+    # Triton's kernels read slopes as they compute them, if they need nothing else.
+    reads = arguments.backend == "triton" and (needs_rows or needs_columns) and not needs_row_values
+    of_statistics = of_loss if reads else formulas.backward(of_loss, statistics.contiguous())
     return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
 
 

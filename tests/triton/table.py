@@ -86,13 +86,13 @@ positives lie where they lie, so some of the programs, which start all at once, 
 end later; the counters showed multiprocessors idle for a quarter of the time. Where each row has one positive, such a
 tile takes half the instructions now, and forward 102 us instead of 122 (moments 108 instead of 118).
 
-float32 as below, in float16, was not measured, nor backward of float16. What was is how it came there. tf32 reached 37% of its matmul rate in
-forward (D = 128: 183 us; with three products of tf32, "highest", 659 us), but tensor cores of Hopper want its second
-operand in one order only, and backward took it through registers: 775 and 879 us for rows and columns of D = 128, 8.4
-and 8.1 ms of D = 512; at "highest" 2.8 and 2.6 ms, 29 and 24 ms. Halves are not turned: with one float16 for scores and
-sums of two bfloat16 for gradients, four products instead of two as now, it took 192 and 287 us, and 1.5 ms for rows of
-D = 512; at "highest", with nine products instead of six, 542 and 875 us of D = 128. A spill counts for less than the
-model has it, a tile that is read again from L2 for more.\
+float32 as below, in float16, was not measured, nor backward of float16 without tf32. What was is how float32 came
+there. tf32 reached 37% of its matmul rate in forward (D = 128: 183 us; with three products of tf32, "highest", 659 us),
+but tensor cores of Hopper want its second operand in one order only, and backward took it through registers: 775 and
+879 us for rows and columns of D = 128, 8.4 and 8.1 ms of D = 512; at "highest" 2.8 and 2.6 ms, 29 and 24 ms. Halves are
+not turned: with one float16 for scores and sums of two bfloat16 for gradients, four products instead of two as now, it
+took 192 and 287 us, and 1.5 ms for rows of D = 512; at "highest", with nine products instead of six, 542 and 875 us of
+D = 128. A spill counts for less than the model has it, a tile that is read again from L2 for more.\
 """
 ARITHMETIC = f"""
 ## Arithmetic

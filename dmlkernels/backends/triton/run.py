@@ -82,7 +82,7 @@ def backward(
         if chosen is _TILES:
             return _TILES.backward(pairs, forward, gradient, needs_rows, needs_columns)
         if not isinstance(gradient, Tensor):
-            gradient, _ = formulas.backward(gradient, forward.statistics)
+            gradient = formulas.backward(gradient, forward.statistics.contiguous())
         return chosen.backward(pairs, forward, gradient, needs_rows, needs_columns)
 
 

@@ -52,7 +52,7 @@ def forward(
 
 
 class LossGradient(NamedTuple):
-    """The gradient of a formula's loss, and what that of the statistics follows from. Ignored rows have none."""
+    """The gradient of a formula's loss, and what that of statistics and values follows from. Ignored rows have none."""
 
     formula: str
     numbers: tuple[float, ...]
@@ -61,10 +61,11 @@ class LossGradient(NamedTuple):
     weight: Tensor | None  # (R,)
     state: Tensor  # of forward
     gradient: Tensor  # ()
+    of_values: Tensor | None = None  # (R, k), to be filled in
 
 
-def backward(loss: LossGradient, statistics: Tensor, needs_values: bool = False) -> tuple[Tensor, Tensor]:
-    """Gradients of statistics and values, (R, width) and (R, k)."""
+def backward(loss: LossGradient, statistics: Tensor) -> Tensor:
+    """The gradient of the statistics, (R, width)."""
     from dmlkernels.backends.triton.formulas import slopes
 
-    return slopes.gradients(loss, statistics, needs_values)
+    return slopes.gradient_of_statistics(loss, statistics)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.triton.formulas import LossGradient, empty_gradient
+from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
 from dmlkernels.backends.triton.kernels.values import slope_kernel
@@ -26,32 +26,34 @@ _BLOCK = 1024
 class Slopes(NamedTuple):
     """What kernels take of a formula."""
 
-    tensors: tuple[Tensor | None, ...]  # gradient of the loss, and ``formula_p``
+    tensors: tuple[Tensor | None, ...]  # gradient of the loss, ``formula_p``, and memory of that of values
     numbers: tuple[float, ...]
     constants: Constants
 
 
-NO_SLOPES = Slopes((None,) * 4, (), Constants(SLOPES=None, SLOPE=None, FORM=None))  # but a gradient of statistics
+NO_SLOPES = Slopes((None,) * 5, (), Constants(SLOPES=None, SLOPE=None, FORM=None))  # but a gradient of statistics
 
 
 def slopes_of(loss: LossGradient, width: int) -> Slopes:
     """For so many statistics of a row."""
     given = 0 if loss.values is None else loss.values.shape[1]
     numbers, constants = _compiled(loss.formula, loss.numbers, width, given)
-    return Slopes((loss.gradient, loss.values, loss.labels, loss.weight, loss.state), numbers, constants)
+    return Slopes(
+        (loss.gradient, loss.values, loss.labels, loss.weight, loss.state, loss.of_values), numbers, constants
+    )
 
 
-def gradients(loss: LossGradient, statistics: Tensor, needs_values: bool) -> tuple[Tensor, Tensor]:
-    """Of statistics and values, in one launch."""
-    out, of_values = statistics.new_empty(statistics.shape), empty_gradient(statistics, loss.values, needs_values)
+def gradient_of_statistics(loss: LossGradient, statistics: Tensor) -> Tensor:
+    """And of values if they have one, in one launch."""
+    out = statistics.new_empty(statistics.shape)
     num_rows, width = statistics.shape
     slopes = slopes_of(loss, width)
     launch(
         slope_kernel, (cdiv(num_rows, _BLOCK),),
-        statistics, *slopes.tensors, out, of_values if needs_values else None, num_rows, slopes.numbers,
-        constants=slopes.constants, WIDTH=width, GIVEN=0 if loss.values is None else loss.values.shape[1], BLOCK=_BLOCK,
+        statistics, *slopes.tensors, out, num_rows, slopes.numbers,
+        constants=slopes.constants, WIDTH=width, BLOCK=_BLOCK,
     )  # fmt: skip
-    return out, of_values
+    return out
 
 
 @lru_cache(maxsize=REMEMBERED)

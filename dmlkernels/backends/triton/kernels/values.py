@@ -11,9 +11,18 @@ from dmlkernels.backends.triton.kernels.parts import split
 
 
 @triton.jit
+def store_behind(p, values, row, inside, FIRST: tl.constexpr):
+    """Of a row's values those from FIRST on, unless ``p`` is None."""
+    if p is not None:
+        COUNT: tl.constexpr = len(values) - FIRST
+        for k in tl.static_range(COUNT):
+            tl.store(p + row.to(tl.int64) * COUNT + k, values[FIRST + k], mask=inside)
+
+
+@triton.jit
 def store_values(
-    statistics_p, gradient_p, formula_p, kept_p, order_p, x_p, w_p, out_p, vectors_p, num_rows, total, pitch, strides,
-    hyper, numbers,
+    statistics_p, gradient_p, formula_p, of_given_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,
+    num_rows, total, pitch, strides, hyper, numbers,
     FROM: tl.constexpr, WIDTH: tl.constexpr, COUNT: tl.constexpr, GIVEN: tl.constexpr, WEIGHTED: tl.constexpr,
     VIEWS: tl.constexpr, DIM: tl.constexpr, BOUND: tl.constexpr, SLOPES: tl.constexpr, SLOPE: tl.constexpr,
     FORM: tl.constexpr, M: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -30,6 +39,7 @@ def store_values(
         gradient = load_row(gradient_p, source, is_row, WIDTH, WIDTH)
     else:
         gradient = SLOPES(statistics, gradient_p, formula_p, source, is_row, numbers, SLOPE, FORM)
+        store_behind(of_given_p, gradient, source, is_row, WIDTH)
     found = FROM(statistics, gradient, hyper)
     for view in tl.static_range(VIEWS):
         index = place + view * num_rows
@@ -69,7 +79,7 @@ def split_block(
 @triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
 def values_kernel(
     statistics_p, gradient_p,  # gradient: of the statistics, or of the loss
-    given_p, label_p, weight_p, state_p,  # of the loss's formula
+    given_p, label_p, weight_p, state_p, of_given_p,  # of the loss's formula; the last is the gradient of what is given
     kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
     vectors_p,  # of points
     x_parts_p, w_norm_p, w_parts_p,  # of PARTS
@@ -81,13 +91,13 @@ def values_kernel(
 ):  # fmt: skip
     """Rows of ``out`` (k, pitch): norms, GIVEN, COUNT values that FROM makes of statistics and gradient, weights if
     WEIGHTED, and last the BOUND of slopes if there is one. The gradient of the statistics is given, or SLOPES finds it
-    from the loss's: see ``formulas``. Points are taken in ``order``, and copied to ``vectors``,
-    which holds ``total`` points and columns. Further programs split rows, then columns, into PARTS."""
+    from the loss's: see ``formulas``. Points are taken in ``order``, and copied to ``vectors``, which holds ``total``
+    points and columns. Further programs split rows, then columns, into PARTS."""
     block, blocks = tl.program_id(0), tl.cdiv(pitch - num_rows * (VIEWS - 1), M)
     if PARTS == 0 or block < blocks:
         store_values(
-            statistics_p, gradient_p, (given_p, label_p, weight_p, state_p), kept_p, order_p, x_p, w_p, out_p,
-            vectors_p, num_rows, total, pitch, strides, hyper, numbers,
+            statistics_p, gradient_p, (given_p, label_p, weight_p, state_p), of_given_p, kept_p, order_p, x_p, w_p,
+            out_p, vectors_p, num_rows, total, pitch, strides, hyper, numbers,
             FROM, WIDTH, COUNT, GIVEN, WEIGHTED, VIEWS, DIM, BOUND, SLOPES, SLOPE, FORM, M, BLOCK_D,
         )  # fmt: skip
     else:
@@ -105,17 +115,14 @@ def values_kernel(
 
 @triton.jit(do_not_specialize=["num_rows"])
 def slope_kernel(
-    statistics_p, gradient_p, given_p, label_p, weight_p, state_p, out_p, of_given_p, num_rows, numbers,
-    SLOPES: tl.constexpr, SLOPE: tl.constexpr, FORM: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr,
-    BLOCK: tl.constexpr,
+    statistics_p, gradient_p, given_p, label_p, weight_p, state_p, of_given_p, out_p, num_rows, numbers,
+    SLOPES: tl.constexpr, SLOPE: tl.constexpr, FORM: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of WIDTH statistics by itself and, unless ``of_given`` is None, of GIVEN values."""
+    """The gradient of WIDTH statistics by itself and, unless ``of_given`` is None, of what is given."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = row < num_rows
     statistics = load_row(statistics_p, row, inside, WIDTH, WIDTH)
     found = SLOPES(statistics, gradient_p, (given_p, label_p, weight_p, state_p), row, inside, numbers, SLOPE, FORM)
     for k in tl.static_range(WIDTH):
         tl.store(out_p + row.to(tl.int64) * WIDTH + k, found[k], mask=inside)
-    if of_given_p is not None:
-        for k in tl.static_range(GIVEN):
-            tl.store(of_given_p + row.to(tl.int64) * GIVEN + k, found[WIDTH + k], mask=inside)
+    store_behind(of_given_p, found, row, inside, WIDTH)
