@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 import dmlkernels as dml
-from dmlkernels.functional import inputs
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import labels_at_once
 from dmlkernels.statistics import IGNORED
-from tests.conformance.evaluate import assert_close, ours
-from tests.losses import ANCHOR, FIELD, FUSED, LOSSES, Loss
-from tests.problem import Problem, make_problem
 from tests.triton.common import DEVICE
 
 DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -58,30 +52,6 @@ def test_strided_labels_and_the_ops_contract() -> None:
     assert labels_at_once(labels, None, 3, -100, False)[0].tolist() == [0, 1, 2]
     for given in (None, on_device([0, 1, 2])):
         torch.library.opcheck(torch.ops.dmlkernels.labels_at_once.default, (labels, given, 3, -100, True))
-
-
-NUMBERED = tuple(loss for loss in LOSSES if loss.inputs[1:2] == ("labels",) and loss not in (ANCHOR, FIELD, FUSED))
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where labels are not looked at by the host, so that kernels resolve them."""
-    monkeypatch.setattr(inputs, "should_check", lambda device_type, validate: False)
-
-
-def numbered(loss: Loss, case: str, dtype: torch.dtype = torch.float64) -> Problem:
-    """A problem in which proxy j has class j."""
-    problem = make_problem(case, dtype)
-    return replace(problem, proxy_labels=None)
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("case", ["plain", "some_ignored", "tiles_33_65_17"])
-@pytest.mark.parametrize("loss", NUMBERED, ids=str)
-def test_labels_resolved_within_forward(loss: Loss, case: str) -> None:
-    problem = numbered(loss, case)
-    found, expected = (ours(loss, problem, backend) for backend in ("triton", "torch"))
-    assert_close(found, expected, problem, 1e-12)
 
 
 @pytest.mark.usefixtures("unchecked")

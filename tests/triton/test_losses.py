@@ -41,6 +41,14 @@ def test_gradient_of_the_weights_of_samples(loss: Loss, case: Case) -> None:
     check_gradient(loss, case, "triton")
 
 
+@pytest.mark.sampled(4)
+@pytest.mark.usefixtures("unchecked")
+@_pairs(EVERY, tuple(NAMED[name] for name in BRANCH_CASES))
+def test_labels_that_the_host_does_not_check(loss: Loss, case: Case) -> None:
+    problem = make_problem(case)
+    assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
+
+
 @pytest.mark.parametrize("loss", EVERY, ids=str)
 def test_labels_and_weights_with_gaps(loss: Loss) -> None:
     check_gaps(loss, "triton")
