@@ -77,6 +77,14 @@ def _below_autograd(
     return call
 
 
+class ReverseMode(torch.autograd.Function):
+    """A function without forward-mode gradients, which says so."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        raise NotImplementedError("the losses of dmlkernels have reverse-mode gradients only: no forward-mode ones")
+
+
 def first_order(op: Callable[[], Any]) -> type[torch.autograd.Function]:
     """Make what ``register`` takes as ``differentiable`` for the backward of an op, which nobody may differentiate."""
 

@@ -14,7 +14,7 @@ from dmlkernels import backends
 from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, first_order, register
 from dmlkernels.ops.pairs import (
     NO_GRADIENT,
     NUM_DIFFERENTIABLE,
@@ -164,7 +164,7 @@ def _split(args: Sequence[Any]) -> tuple[PairArguments, _FormulaArguments]:
     return PairArguments(*args[:_NUM_PAIRS]), _FormulaArguments(*args[_NUM_PAIRS:])
 
 
-class PairLoss(torch.autograd.Function):
+class PairLoss(ReverseMode):
     """pair_loss_forward, with pair_loss_backward as its derivative by all that has one."""
 
     @staticmethod

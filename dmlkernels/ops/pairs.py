@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels import backends
 from dmlkernels.backends.autocast import operands
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, first_order, register
 from dmlkernels.statistics import Statistic, build
 
 PAIRS = (
@@ -161,7 +161,7 @@ def _fake_backward(
     )
 
 
-class PairStatistics(torch.autograd.Function):
+class PairStatistics(ReverseMode):
     """pair_forward, with pair_backward as its derivative."""
 
     @staticmethod
@@ -182,10 +182,6 @@ class PairStatistics(torch.autograd.Function):
         statistics, saved, *tensors = ctx.saved_tensors
         found = pair_backward(statistics, saved, gradient, *wanted, *tensors, *ctx.options)
         return *(value if want else None for value, want in zip(found, wanted, strict=True)), *NO_GRADIENT
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> None:
-        raise NotImplementedError("the losses of dmlkernels have reverse-mode gradients only: no forward-mode ones")
 
 
 NUM_TENSORS = PairArguments._fields.index("within")

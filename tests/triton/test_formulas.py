@@ -134,14 +134,17 @@ def test_two_terms_of_rows_that_are_shared_out(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(loss, pull[statistics[:, 0].isfinite()].mean() + push.mean())
 
 
+@pytest.mark.parametrize("checks", [(), ("unchecked",)], ids=["labels resolved", "labels as given"])
 @pytest.mark.parametrize("loss", [PD, FUSED, SOFT_TRIPLE, MAGFACE], ids=str)
-def test_is_a_custom_op(loss: Loss) -> None:
+def test_is_a_custom_op(loss: Loss, checks: tuple[str, ...], request: pytest.FixtureRequest) -> None:
     """Of all that may be differentiated: rows and columns, values of rows, and what is added."""
+    for name in checks:
+        request.getfixturevalue(name)
     problem = make_problem("some_ignored", torch.float32)
     with by_kernels(), Spy() as spy:
         loss(problem, "torch").backward()
     for name in ("pair_loss_forward", "pair_loss_backward"):
-        ((args),) = spy.of_op(name)
+        (args,) = spy.of_op(name)
         with by_kernels():
             torch.library.opcheck(
                 getattr(torch.ops.dmlkernels, name).default,

@@ -8,6 +8,7 @@ import torch
 from tests.cases import CASES, Case
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
 from tests.conformance.test_gaps import check_gaps
+from tests.conformance.test_ops import compiled, equal
 from tests.conformance.test_sample_weight import TAKERS, check_gradient
 from tests.losses import BRANCHES, CIRCLE, DECIDABILITY, EVERY, FIELD, FUSED, LOSSES, SHARING, WAYS, Loss
 from tests.problem import NAMED, make_problem
@@ -47,6 +48,13 @@ def test_gradient_of_the_weights_of_samples(loss: Loss, case: Case) -> None:
 def test_labels_that_the_host_does_not_check(loss: Loss, case: Case) -> None:
     problem = make_problem(case)
     assert_close(ours(loss, problem, "triton"), truth(loss, problem), problem, loss.tolerance)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_compiles_into_one_graph(loss: Loss) -> None:
+    torch._dynamo.reset()
+    equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, "triton", "aot_eager"), "triton")
 
 
 @pytest.mark.parametrize("loss", EVERY, ids=str)
