@@ -57,6 +57,7 @@ def test_compiles_into_one_graph(loss: Loss) -> None:
     equal(loss, make_problem("some_ignored", torch.float32), compiled(loss, "triton", "aot_eager"), "triton")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", EVERY, ids=str)
 def test_labels_and_weights_with_gaps(loss: Loss) -> None:
     check_gaps(loss, "triton")

@@ -194,6 +194,7 @@ def test_parts_of_several_slices_are_not_where_gradients_are_written(
     assert given == [False, request.node.callspec.params["_parts"] == 1]  # forward, backward
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("_scaled")
 @pytest.mark.parametrize("labelled", [False, True], ids=["numbers", "given"])
 @pytest.mark.parametrize("statistic", STATISTICS, ids=lambda one: one.name)
