@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
+from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.labels import RawLabels
@@ -96,15 +97,16 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
         labels, poison = raw.resolved, raw.poison
         arguments = arguments._replace(row_labels=labels)
     pairs = arguments.pairs()
-    if raw is not None and arguments.backend != "triton":
-        raw.resolve(pairs.num_columns // pairs.statistic.group)
-        raw = None
-    options = {} if raw is None else {"raw": raw}
-    statistics, saved = backends.get(arguments.backend).forward(pairs, **options)
-    loss, parts, state = formulas.forward(
-        of_formula.formula, tuple(of_formula.numbers), statistics.contiguous(), contiguous(of_formula.values),
-        contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean,
-    )  # fmt: skip
+    with on_device(pairs.rows.device):
+        if raw is not None and arguments.backend != "triton":
+            raw.resolve(pairs.num_columns // pairs.statistic.group)
+            raw = None
+        options = {} if raw is None else {"raw": raw}
+        statistics, saved = backends.get(arguments.backend).forward(pairs, **options)
+        loss, parts, state = formulas.forward(
+            of_formula.formula, tuple(of_formula.numbers), statistics.contiguous(), contiguous(of_formula.values),
+            contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean,
+        )  # fmt: skip
     return loss, parts, statistics, saved, state, labels
 
 
@@ -145,8 +147,9 @@ def _backward(
     needs = needs_rows, needs_columns, needs_row_values
     # Triton's kernels read slopes as they compute them, if they need nothing else.
     reads = arguments.backend == "triton" and (needs_rows or needs_columns) and not needs_row_values
-    of_statistics = of_loss if reads else formulas.backward(of_loss, statistics.contiguous())
-    return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
+    with on_device(statistics.device):
+        of_statistics = of_loss if reads else formulas.backward(of_loss, statistics.contiguous())
+        return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
 
 
 def _fake_backward(

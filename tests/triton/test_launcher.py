@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -46,6 +49,34 @@ def test_the_driver_is_told_what_triton_tells_it(loss: Loss) -> None:
     ours, tritons = launches(loss, True), launches(loss, False)
     assert len(ours) > 3
     assert ours == tritons
+
+
+@pytest.mark.usefixtures("tiles_only")
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_kernels_are_launched_where_their_tensors_are(loss: Loss) -> None:
+    """That is another device than the current one in a process that has several."""
+    depth, outside = 0, []
+
+    @contextmanager
+    def moved(device: torch.device) -> Iterator[None]:
+        nonlocal depth
+        depth += 1
+        yield
+        depth -= 1
+
+    def note(compiled: str, *rest: Any) -> None:
+        if not depth:
+            outside.append(compiled.split()[0])
+
+    given = make_problem()
+    with ExitStack() as stack:
+        stack.enter_context(without_driver(note))
+        for name, module in list(sys.modules.items()):
+            if name.startswith("dmlkernels") and hasattr(module, "on_device"):
+                stack.enter_context(mock.patch.object(module, "on_device", moved))
+        for _ in range(2):  # remembered in the second
+            loss(given).backward()
+    assert not outside
 
 
 def test_arguments_of_another_kind_are_compiled_for() -> None:

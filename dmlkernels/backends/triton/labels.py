@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.gpu.splits import cdiv
 
 MOST_LABELS = 2**16  # one program looks at all of them
@@ -49,7 +50,8 @@ def resolve(
     out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
     poison = (labels.new_empty if classes is None else labels.new_zeros)((), dtype=torch.float32)
     classes = None if classes is None else classes.contiguous()
-    _launch(labels.contiguous(), classes, out, poison, num_classes, ignore_index, joined)
+    with on_device(labels.device):
+        _launch(labels.contiguous(), classes, out, poison, num_classes, ignore_index, joined)
     return out, poison
 
 
