@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_number
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.ops import Formula
+from dmlkernels.ops import APART, Formula
 from dmlkernels.statistics import LogSumExp
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def proxy_anchor_loss(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, process_group=process_group,
-        labels_proxies=True,
+        labels_proxies=APART,
     )  # fmt: skip
     statistic = LogSumExp(-alpha, alpha)
     loss = inputs.loss_of_proxies(Formula("anchor", (alpha * margin,)), statistic)

@@ -21,7 +21,7 @@ from dmlkernels.functional.checks import (
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, pair_loss, pair_statistics, resolve_sample_labels
+from dmlkernels.ops import BEHIND, Formula, pair_loss, pair_statistics, resolve_sample_labels
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
@@ -125,7 +125,7 @@ def potential_field_loss(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels,
         ignore_index=ignore_index, backend=backend, validate=validate, needs_samples=False,
-        labels_proxies=True,
+        labels_proxies=BEHIND,
     )  # fmt: skip
     points, point_labels, mixed = joined_points(inputs)
     return _sum_energies(

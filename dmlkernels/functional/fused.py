@@ -14,7 +14,7 @@ from dmlkernels.functional.decidability import check_decidability_options, decid
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
-from dmlkernels.ops import Formula, pair_loss, pair_statistics
+from dmlkernels.ops import BEHIND, Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def fused_objective(
     inputs = proxy_inputs(
         embeddings, labels, proxies, proxy_labels, ignore_index=ignore_index, backend=backend, validate=validate,
         needs_samples=wants_pd or "odba" in used, needs_impostors=wants_pd,
-        correction=correction if wants_pd else 0, process_group=process_group, labels_proxies=wants_field,
+        correction=correction if wants_pd else 0, process_group=process_group,
+        labels_proxies=BEHIND if wants_field else 0,
     )  # fmt: skip
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 

@@ -68,7 +68,7 @@ class ProxyInputs:
         return self.sample_labels.resolved.poison
 
     @property
-    def point_labels(self) -> Tensor | None:  # (B + C,)
+    def point_labels(self) -> Tensor | None:  # (B + C,), with a gap if APART
         """Labels of samples and proxies, if made at once."""
         return self.sample_labels.resolved.points
 
@@ -83,7 +83,7 @@ class ProxyInputs:
         if self.proxy_labels is not None:
             return self.proxy_labels
         if self.point_labels is not None:
-            return self.point_labels[self.labels.shape[0] :]
+            return self.point_labels[self.point_labels.shape[0] - self.num_proxies :]
         return class_range(self.proxies)
 
     @property
@@ -202,7 +202,7 @@ def proxy_inputs(
     proxies_name: str = "proxies",
     proxies_per_label: int = 1,
     process_group: ProcessGroup | Step | None = None,
-    labels_proxies: bool = False,
+    labels_proxies: int = 0,
 ) -> ProxyInputs:
     """Check the common arguments of a proxy loss and resolve its labels.
 
@@ -213,7 +213,7 @@ def proxy_inputs(
         proxies_name: what the loss calls its proxies, for messages.
         proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
         process_group: a ``Step`` if the batch is spread over ranks, see ``across_ranks``.
-        labels_proxies: whether the loss will ask for the labels of proxies as tensors.
+        labels_proxies: BEHIND or APART if the loss will ask for the labels of proxies as tensors.
     """
     if isinstance(process_group, Step):
         from dmlkernels.functional.parts import part_inputs  # only here: one process does without all of it

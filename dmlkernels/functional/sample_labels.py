@@ -14,7 +14,7 @@ class Resolved(NamedTuple):
 
     labels: Tensor  # (B,) int64, IGNORED for ignored rows
     poison: Tensor  # NaN if a label that could not be checked is no proxy's class, else 0: add it to the loss
-    points: Tensor | None = None  # (B + C,), of samples and proxies, if made at once
+    points: Tensor | None = None  # (B + C,), of samples and proxies, if made at once; with a gap if APART
 
 
 class Unresolved(NamedTuple):

@@ -3,6 +3,8 @@
 from dmlkernels.ops.classes import class_index
 from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels_at_once import (
+    APART,
+    BEHIND,
     resolve_class_numbers,
     resolve_proxy_labels,
     resolve_sample_labels,
@@ -15,6 +17,8 @@ from dmlkernels.ops.spread import center_spread
 from dmlkernels.ops.sums import unit_sum
 
 __all__ = [
+    "APART",
+    "BEHIND",
     "Formula",
     "center_spread",
     "class_index",

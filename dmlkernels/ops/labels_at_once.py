@@ -11,11 +11,13 @@ from dmlkernels.ops.labels import resolve_labels, resolve_pair_labels
 from dmlkernels.ops.library import register
 
 suits_kernels = kernels.suits
+# Labels of proxies right behind those of samples, or aligned whatever the batch: kernels are compiled for alignment.
+BEHIND, APART = 1, 16
 
 
 def resolve_class_numbers(labels: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
     """What ``resolve_labels`` gives of labels that these kernels suit, where proxy j has class j."""
-    resolved, poison = labels_at_once(labels, None, num_classes, ignore_index, False)
+    resolved, poison = labels_at_once(labels, None, num_classes, ignore_index, 0)
     return resolved, poison
 
 
@@ -29,9 +31,10 @@ def resolve_proxy_labels(
     needs_impostors: bool,
     correction: int,
     backend: str,
-    joined: bool = False,
+    joined: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What ``resolve_labels`` gives and, if ``joined``, maybe the labels of samples and proxies in one tensor."""
+    """What ``resolve_labels`` gives and, if ``joined`` as BEHIND or APART, maybe the labels of samples and proxies in
+    one tensor, which ends with the latter."""
     if check or not _suits(labels, proxy_labels, backend):
         resolved, poison = resolve_labels(
             labels, proxy_labels, num_proxies, ignore_index, check, needs_samples, needs_impostors, correction
@@ -52,7 +55,7 @@ def resolve_sample_labels(
     """What ``resolve_pair_labels`` gives."""
     if check or not _suits(labels, None, backend):
         return resolve_pair_labels(labels, ignore_index, check, needs_pairs, correction)
-    return labels_at_once(labels, None, -1, ignore_index, False)
+    return labels_at_once(labels, None, -1, ignore_index, 0)
 
 
 def _suits(labels: Tensor, classes: Tensor | None, backend: str) -> bool:
@@ -60,21 +63,21 @@ def _suits(labels: Tensor, classes: Tensor | None, backend: str) -> bool:
 
 
 def _resolve(
-    labels: Tensor, classes: Tensor | None, num_classes: int, ignore_index: int, joined: bool
+    labels: Tensor, classes: Tensor | None, num_classes: int, ignore_index: int, joined: int
 ) -> tuple[Tensor, Tensor]:
     return kernels.resolve(labels, classes, num_classes, ignore_index, joined)
 
 
 def _fake(
-    labels: Tensor, classes: Tensor | None, num_classes: int, ignore_index: int, joined: bool
+    labels: Tensor, classes: Tensor | None, num_classes: int, ignore_index: int, joined: int
 ) -> tuple[Tensor, Tensor]:
-    count = labels.shape[0] + (num_classes if joined else 0)
+    count = kernels.joined_length(labels.shape[0], num_classes, joined)
     return labels.new_empty(count, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
 
 
 labels_at_once = register(
     "labels_at_once",
-    "(Tensor labels, Tensor? classes, int num_classes, int ignore_index, bool joined) -> (Tensor, Tensor)",
+    "(Tensor labels, Tensor? classes, int num_classes, int ignore_index, int joined) -> (Tensor, Tensor)",
     _resolve,
     _fake,
 )

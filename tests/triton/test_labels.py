@@ -19,10 +19,10 @@ def on_device(values: list[int], dtype: torch.dtype = torch.int64) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=DEVICE)
 
 
-@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("joined", [0, 1, 16])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_is_what_the_other_way_gives(dtype: torch.dtype, given: bool, joined: bool) -> None:
+def test_is_what_the_other_way_gives(dtype: torch.dtype, given: bool, joined: int) -> None:
     for ignore_index in (-100, 2, 156):
         for values in ([0, 3, 2, 1, 2], [5, 2], [100, 3, 2], [2, 2], list(range(90)) * 3):
             labels = on_device(values, dtype)
@@ -31,27 +31,31 @@ def test_is_what_the_other_way_gives(dtype: torch.dtype, given: bool, joined: bo
             if joined:
                 expected = torch.cat((expected, torch.arange(90, device=DEVICE) if classes is None else classes))
             found, found_poison = labels_at_once(labels, classes, 90, ignore_index, joined)
+            if joined:
+                gap = slice(len(labels), -90)
+                assert found[gap].tolist() == [IGNORED] * (-len(labels) % joined)
+                found = torch.cat((found[: len(labels)], found[-90:]))
             assert torch.equal(found, expected)
             assert found_poison.isnan() == poison.isnan() and found_poison.dtype == torch.float32
 
 
 def test_a_class_that_is_the_mark_of_ignored_rows() -> None:
-    assert labels_at_once(on_device([3]), on_device([3, IGNORED]), 2, -100, False)[1].isnan()
-    assert labels_at_once(on_device([3, IGNORED]), None, -1, -100, False)[1].isnan()
-    assert not labels_at_once(on_device([3, IGNORED]), None, -1, IGNORED, False)[1].isnan()
+    assert labels_at_once(on_device([3]), on_device([3, IGNORED]), 2, -100, 0)[1].isnan()
+    assert labels_at_once(on_device([3, IGNORED]), None, -1, -100, 0)[1].isnan()
+    assert not labels_at_once(on_device([3, IGNORED]), None, -1, IGNORED, 0)[1].isnan()
 
 
 def test_any_class_will_do() -> None:
     labels = on_device([7, -100, -3, 2**40])
-    found, expected = labels_at_once(labels, None, -1, -100, False), resolve_pair_labels(labels, -100, False, False, 0)
+    found, expected = labels_at_once(labels, None, -1, -100, 0), resolve_pair_labels(labels, -100, False, False, 0)
     assert torch.equal(found[0], expected[0]) and found[1] == expected[1] == 0
 
 
 def test_strided_labels_and_the_ops_contract() -> None:
     labels = on_device([0, 9, 1, 9, 2, 9])[::2]
-    assert labels_at_once(labels, None, 3, -100, False)[0].tolist() == [0, 1, 2]
+    assert labels_at_once(labels, None, 3, -100, 0)[0].tolist() == [0, 1, 2]
     for given in (None, on_device([0, 1, 2])):
-        torch.library.opcheck(torch.ops.dmlkernels.labels_at_once.default, (labels, given, 3, -100, True))
+        torch.library.opcheck(torch.ops.dmlkernels.labels_at_once.default, (labels, given, 3, -100, 16))
 
 
 @pytest.mark.usefixtures("unchecked")

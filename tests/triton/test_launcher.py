@@ -17,6 +17,7 @@ pytest.importorskip("triton")
 from dmlkernels.backends.triton import labels, launcher
 from dmlkernels.backends.triton.availability import interpreted
 from tests.losses import LOSSES, Loss
+from tests.triton import host_time
 from tests.triton.host_time import make_problem, without_driver
 
 pytestmark = pytest.mark.skipif(interpreted(), reason="nothing is compiled")
@@ -79,6 +80,20 @@ def test_kernels_are_launched_where_their_tensors_are(loss: Loss) -> None:
     assert not outside
 
 
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_last_partial_batch_compiles_nothing(loss: Loss) -> None:
+    """Whatever its length is divisible by, which says where lies what comes behind it in memory."""
+    compiled: list[set[str]] = []
+    for batch in (128, 96, 127, 78, 65):
+        compiled.append(set())
+        with mock.patch.object(host_time, "BATCH", batch):
+            given = make_problem()
+        with without_driver(lambda name, *rest: compiled[-1].add(name)):
+            loss(given).backward()
+    whole, *others = compiled
+    assert whole and all(other <= whole for other in others)
+
+
 def test_arguments_of_another_kind_are_compiled_for() -> None:
     """Unaligned labels, of which one count is 1, and back."""
     aligned, unaligned = torch.arange(9)[:8], torch.arange(9)[1:]
@@ -92,7 +107,7 @@ def test_arguments_of_another_kind_are_compiled_for() -> None:
         ):
             for _ in range(2):
                 for given, classes in asked:
-                    labels.resolve(given, None, classes, -100, False)
+                    labels.resolve(given, None, classes, -100, 0)
         return told
 
     ours = compiled(True)
@@ -104,6 +119,6 @@ def test_other_constants_are_compiled_for() -> None:
     told: list[str] = []
     given = torch.arange(8)
     with without_driver(lambda name, *rest: told.append(name)):
-        for joined in (False, True, False, True):
+        for joined in (0, 1, 0, 1):
             labels.resolve(given, None, 20, -100, joined)
     assert told[0] == told[2] != told[1] == told[3]

@@ -104,7 +104,7 @@ def test_labels_compile(target: str) -> None:
     with compiled(target) as found:
         for dtype, classes in product((torch.int64, torch.uint8), (None, torch.empty(7, dtype=torch.int64))):
             given = None if classes is None else classes.to("meta")
-            label_kernels.resolve(torch.empty(9, dtype=dtype, device="meta"), given, 7, -100, True)
+            label_kernels.resolve(torch.empty(9, dtype=dtype, device="meta"), given, 7, -100, 1)
         points = torch.empty(9, 4, device="meta")
         row_labels = torch.empty(9, dtype=torch.int64, device="meta")
         for pairs in (

@@ -35,7 +35,7 @@ class RawLabels(NamedTuple):
 
     def resolve(self, num_classes: int) -> None:
         """Fill the memory in a launch of its own."""
-        _launch(self.given, None, self.resolved, self.poison, num_classes, self.ignore_index, False)
+        _launch(self.given, None, self.resolved, self.poison, num_classes, self.ignore_index, 0)
 
 
 def resolve(
@@ -43,16 +43,23 @@ def resolve(
     classes: Tensor | None,  # (C,)
     num_classes: int,  # C; negative: any class will do
     ignore_index: int,
-    joined: bool,
-) -> tuple[Tensor, Tensor]:  # (B,), or (B + C,) with the classes behind if joined; ()
-    """Labels as int64 with IGNORED for ``ignore_index``, and NaN if one is no class or IGNORED is a class, else 0."""
-    count = labels.shape[0]
-    out = labels.new_empty(count + joined * num_classes, dtype=torch.int64)
+    joined: int,
+) -> tuple[Tensor, Tensor]:  # (B,), or joined (B and a gap + C,); ()
+    """Labels as int64 with IGNORED for ``ignore_index``, and NaN if one is no class or IGNORED is a class, else 0.
+
+    ``joined``: classes lie behind the labels, from the next multiple of this number on; 0: there are none.
+    """
+    out = labels.new_empty(joined_length(labels.shape[0], num_classes, joined), dtype=torch.int64)
     poison = (labels.new_empty if classes is None else labels.new_zeros)((), dtype=torch.float32)
     classes = None if classes is None else classes.contiguous()
     with on_device(labels.device):
         _launch(labels.contiguous(), classes, out, poison, num_classes, ignore_index, joined)
     return out, poison
+
+
+def joined_length(count: int, num_classes: int, joined: int) -> int:
+    """Numbers of so many labels, and of the classes behind them."""
+    return cdiv(count, joined) * joined + num_classes if joined else count
 
 
 def _launch(
@@ -62,7 +69,7 @@ def _launch(
     poison: Tensor,
     num_classes: int,
     ignore_index: int,
-    joined: bool,
+    joined: int,
 ) -> None:
     from dmlkernels.backends.triton.kernels.labels import labels_kernel
     from dmlkernels.backends.triton.launcher import launch
@@ -71,7 +78,7 @@ def _launch(
     block, compared = (16, 1024) if given else (1024, 128)
     launch(
         labels_kernel, (cdiv(out.shape[0], block),),
-        labels, classes, out, poison, labels.shape[0], num_classes, ignore_index,
-        CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined, M=block, N=compared,
+        labels, classes, out, poison, labels.shape[0], num_classes, out.shape[0] - num_classes, ignore_index,
+        CLASSES="any" if num_classes < 0 else "given" if given else "counted", JOINED=joined > 0, M=block, N=compared,
         num_warps=8 if given else 4,
     )  # fmt: skip

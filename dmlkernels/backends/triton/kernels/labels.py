@@ -67,19 +67,21 @@ def check_numbers(label_p, poison_p, count, num_classes, ignore_index, ANY: tl.c
     tl.store(poison_p + one, poison + tl.zeros([1], tl.float32))
 
 
-@triton.jit(do_not_specialize=["count", "num_classes", "ignore_index"])
+@triton.jit(do_not_specialize=["count", "num_classes", "first", "ignore_index"])
 def labels_kernel(
-    label_p, class_p, out_p, poison_p, count, num_classes, ignore_index,
+    label_p, class_p, out_p, poison_p, count, num_classes, first, ignore_index,
     CLASSES: tl.constexpr, JOINED: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """CLASSES: "counted" from 0, "given" by ``class_p``, or "any". The first program looks at all labels and writes
     ``poison``; if classes are given each looks at its own, and ``poison`` is zero before. JOINED writes the classes
-    behind the labels."""
+    behind the labels, from ``first`` on, and IGNORED between."""
     place = tl.program_id(0) * M + tl.arange(0, M)
     inside = place < count
     label, ignored = resolve(label_p, out_p, place, inside, ignore_index)
     if JOINED:
-        column = place - count
+        gap = (place >= count) & (place < first)
+        tl.store(out_p + place, tl.full([M], IGNORED, tl.int64), mask=gap)
+        column = place - first
         behind = (column >= 0) & (column < num_classes)
         if class_p is not None:
             tl.store(out_p + place, tl.load(class_p + column, mask=behind, other=0).to(tl.int64), mask=behind)
