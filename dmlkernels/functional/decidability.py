@@ -174,9 +174,9 @@ def decidability_loss(
         labels, ignore_index, should_check(device, validate), True, correction, backend
     )
     pairs: dict[str, Any] = {"backend": backend, "row_labels": resolved, "within": True}
-    found = pair_loss(_formula(form, 1.0, correction, min_gap, eps, 2.0), Moments(), embeddings, poison=poison, **pairs)
-    if found is not None:
-        return found[0]
+    loss = pair_loss(_formula(form, 1.0, correction, min_gap, eps, 2.0), Moments(), embeddings, poison=poison, **pairs)
+    if loss is not None:
+        return loss
     moments = pair_statistics(Moments(), embeddings, **pairs)
     return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
 

@@ -136,9 +136,9 @@ def potential_field_loss(
 
 def _sum_energies(statistic: Field, points: Tensor, reduction: str, poison: Tensor, **pairs: Any) -> Tensor:
     formula = Formula("last", (1.0,))
-    found = pair_loss(formula, statistic, points, poison=poison, mean=reduction == "mean", **pairs)
-    if found is not None:
-        return found[0]
+    loss = pair_loss(formula, statistic, points, poison=poison, mean=reduction == "mean", **pairs)
+    if loss is not None:
+        return loss
     energies = pair_statistics(statistic, points, **pairs)
     return reduce_energy(energies.sum(), count_points(pairs["row_labels"]), reduction) + poison
 

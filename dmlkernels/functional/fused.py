@@ -14,7 +14,7 @@ from dmlkernels.functional.decidability import check_decidability_options, decid
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
-from dmlkernels.ops import BEHIND, Formula, pair_loss, pair_statistics
+from dmlkernels.ops import BEHIND, Formula, pair_loss_and_parts, pair_statistics
 from dmlkernels.statistics import Field, Fused, Moments, Square
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def fused_objective(
         }  # fmt: skip
         numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), embeddings.shape[0])
         formula, mean = Formula(f"fused_{form if wants_pd else ''}", numbers), reduction == "mean"
-        found = pair_loss(formula, joint, points, atoms, poison=inputs.poison, mean=mean, **pairs)
+        found = pair_loss_and_parts(formula, joint, points, atoms, poison=inputs.poison, mean=mean, **pairs)
         if found is not None:
             total, values = found
             return total, dict(zip(weights, values.unbind(), strict=True))

@@ -134,8 +134,7 @@ class ProxyInputs:
         else:
             labels, ignore_index, _ = unresolved
             options.update(ignore_index=ignore_index, row_labels=labels, backend=self.backend)
-        found = pair_loss(formula, statistic, self.embeddings, self.proxies, row_values=row_values, **options)
-        return None if found is None else found[0]
+        return pair_loss(formula, statistic, self.embeddings, self.proxies, row_values=row_values, **options)
 
     @property
     def _of_samples(self) -> dict[str, Any]:
@@ -163,8 +162,7 @@ class ProxyInputs:
         """A formula of that statistic, as ``loss``."""
         if not self.has_kernels:
             return None
-        found = pair_loss(formula, statistic, self.proxies, self.embeddings, poison=self.poison, **self._of_proxies)
-        return None if found is None else found[0]
+        return pair_loss(formula, statistic, self.proxies, self.embeddings, poison=self.poison, **self._of_proxies)
 
     @property
     def _of_proxies(self) -> dict[str, Any]:

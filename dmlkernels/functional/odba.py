@@ -77,9 +77,9 @@ def odba_penalty(
     pairs: dict[str, Any] = {"backend": backend, "column_weights": weights}
     if step is None:
         of_rows: dict[str, Any] = {"weight": sample_weight, "mean": reduction == "mean"}
-        found = pair_loss(Formula("last", (1.0,)), Square(), embeddings, atoms, **of_rows, **pairs)
-        if found is not None:
-            return found[0]
+        loss = pair_loss(Formula("last", (1.0,)), Square(), embeddings, atoms, **of_rows, **pairs)
+        if loss is not None:
+            return loss
     energies = pair_statistics(Square(), embeddings, atoms, **pairs).squeeze(1)
     parts = None if step is None else batch_parts(step, embeddings, backend=backend)
     if reduction == "mean":

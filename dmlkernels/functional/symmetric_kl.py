@@ -92,9 +92,9 @@ def symmetric_kl_loss(
         return _across_ranks(step, statistic, views, proxies, detach_proxies, sample_weight, backend)
     check_same_space("proxies", proxies, embeddings)
     proxies = proxies.detach() if detach_proxies else proxies
-    found = pair_loss(Formula("last", (0.5,)), statistic, views, proxies, backend=backend, weight=sample_weight)
-    if found is not None:
-        return found[0]
+    loss = pair_loss(Formula("last", (0.5,)), statistic, views, proxies, backend=backend, weight=sample_weight)
+    if loss is not None:
+        return loss
     statistics = pair_statistics(statistic, views, proxies, backend=backend)
     return mean_of_rows(statistics[:, 5], sample_weight, None) / 2
 

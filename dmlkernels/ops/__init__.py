@@ -11,7 +11,7 @@ from dmlkernels.ops.labels_at_once import (
     suits_kernels,
 )
 from dmlkernels.ops.margins import curricular_values, norm_quality, positive_cosines, row_norms, suits_row_kernels
-from dmlkernels.ops.pair_losses import Formula, pair_loss
+from dmlkernels.ops.pair_losses import Formula, pair_loss, pair_loss_and_parts
 from dmlkernels.ops.pairs import pair_statistics
 from dmlkernels.ops.spread import center_spread
 from dmlkernels.ops.sums import unit_sum
@@ -25,6 +25,7 @@ __all__ = [
     "curricular_values",
     "norm_quality",
     "pair_loss",
+    "pair_loss_and_parts",
     "pair_statistics",
     "positive_cosines",
     "resolve_class_numbers",

@@ -23,6 +23,8 @@ from dmlkernels.ops.pairs import (
     PAIRS,
     PairArguments,
     contiguous,
+    fake_backward,
+    fake_forward,
     gradients_of_pairs,
     is_wanted,
     pair_arguments,
@@ -55,7 +57,13 @@ class _FormulaArguments(NamedTuple):
     ignore_index: int | None  # the labels of rows are yet to be resolved with it, and give the poison
 
 
-def pair_loss(
+def pair_loss(formula: Formula, statistic: Statistic, rows: Tensor, *columns: Tensor, **options: Any) -> Tensor | None:
+    """The loss that ``pair_loss_and_parts`` gives."""
+    found = pair_loss_and_parts(formula, statistic, rows, *columns, **options)
+    return None if found is None else found[0]
+
+
+def pair_loss_and_parts(
     formula: Formula,
     statistic: Statistic,
     rows: Tensor,  # (R, D), or (2, R, D) for a statistic of two views
@@ -99,7 +107,7 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
     pairs = arguments.pairs()
     with on_device(pairs.rows.device):
         if raw is not None and arguments.backend != "triton":
-            raw.resolve(pairs.num_columns // pairs.statistic.group)
+            raw.resolve(pairs)
             raw = None
         options = {} if raw is None else {"raw": raw}
         statistics, saved = backends.get(arguments.backend).forward(pairs, **options)
@@ -112,14 +120,12 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
 
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     arguments, of_formula = _split(args)
-    pairs, new = arguments.pairs(), arguments.rows.new_empty
-    saved_shape = backends.get(arguments.backend).saved_shape(pairs)
-    dtype, formula = pairs.dtype, of_formula.formula
+    statistics, saved = fake_forward(*arguments)
+    new, formula = statistics.new_empty, of_formula.formula
     return (
-        new((), dtype=dtype), new(formulas.num_parts(formula), dtype=dtype),
-        new((pairs.num_rows, pairs.statistic.width), dtype=dtype), new(saved_shape, dtype=dtype),
+        new(()), new(formulas.num_parts(formula)), statistics, saved,
         new(formulas.num_states(formula), dtype=torch.float64),
-        new(0 if of_formula.ignore_index is None else pairs.num_rows, dtype=torch.int64),
+        new(0 if of_formula.ignore_index is None else statistics.shape[0], dtype=torch.int64),
     )  # fmt: skip
 
 
@@ -156,10 +162,8 @@ def _fake_backward(
     gradient: Tensor, statistics: Tensor, saved: Tensor, state: Tensor, *args: Any
 ) -> tuple[Tensor, ...]:
     *needed, needs_values = args[: NUM_DIFFERENTIABLE + 1]
-    pairs, of_formula = _split(args[NUM_DIFFERENTIABLE + 1 :])
-    wanted = zip((pairs.rows, pairs.columns, pairs.row_values), needed, strict=True)
-    nothing = pairs.rows.new_empty
-    found = [nothing(0) if given is None or not need else given.new_empty(given.shape) for given, need in wanted]
+    arguments, of_formula = _split(args[NUM_DIFFERENTIABLE + 1 :])
+    found = fake_backward(statistics, saved, statistics, *needed, *arguments)
     return *found, formulas.empty_gradient(statistics, of_formula.values, needs_values)
 
 

@@ -100,7 +100,8 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor]:
     return backends.get(given.backend).forward(given.pairs())
 
 
-def _fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
+def fake_forward(*args: Any) -> tuple[Tensor, Tensor]:
+    """Results of ``pair_forward`` without values."""
     given = PairArguments(*args)
     pairs, new = given.pairs(), given.rows.new_empty
     saved_shape = backends.get(given.backend).saved_shape(pairs)
@@ -145,7 +146,7 @@ def gradients_of_pairs(
     return of_rows, of_columns, of_values
 
 
-def _fake_backward(
+def fake_backward(
     statistics: Tensor,
     saved: Tensor,
     gradient: Tensor,
@@ -154,6 +155,7 @@ def _fake_backward(
     needs_row_values: bool,
     *args: Any,
 ) -> tuple[Tensor, ...]:
+    """Results of ``pair_backward`` without values."""
     rows, columns, row_values, *_ = args
     wanted = ((rows, needs_rows), (columns, needs_columns), (row_values, needs_row_values))
     return tuple(
@@ -199,11 +201,11 @@ def is_wanted(ctx: Any, position: int) -> bool:
         return True
 
 
-pair_forward = register("pair_forward", f"({PAIRS}) -> (Tensor, Tensor)", _forward, _fake_forward, PairStatistics)
+pair_forward = register("pair_forward", f"({PAIRS}) -> (Tensor, Tensor)", _forward, fake_forward, PairStatistics)
 pair_backward: Any = register(
     "pair_backward",
     f"({_GRADIENT}{PAIRS}) -> (Tensor, Tensor, Tensor)",
     _backward,
-    _fake_backward,
+    fake_backward,
     first_order(lambda: pair_backward),
 )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.gpu.splits import cdiv
+from dmlkernels.backends.pairs import Pairs
 
 MOST_LABELS = 2**16  # one program looks at all of them
 MOST_COMPARED = 2**26  # labels times classes that are given: each is compared with each
@@ -33,8 +34,9 @@ class RawLabels(NamedTuple):
         resolved, poison = labels.new_empty(labels.shape, dtype=torch.int64), labels.new_empty((), dtype=torch.float32)
         return cls(labels.contiguous(), ignore_index, resolved, poison)
 
-    def resolve(self, num_classes: int) -> None:
+    def resolve(self, pairs: Pairs) -> None:
         """Fill the memory in a launch of its own."""
+        num_classes = pairs.num_columns // pairs.statistic.group
         _launch(self.given, None, self.resolved, self.poison, num_classes, self.ignore_index, 0)
 
 

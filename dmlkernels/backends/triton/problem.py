@@ -15,7 +15,7 @@ from dmlkernels.backends.pairs import Forward, Pairs, Shape
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.formulas import LossGradient
-from dmlkernels.backends.triton.formulas.slopes import NO_SLOPES, slopes_of
+from dmlkernels.backends.triton.formulas.slopes import slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.launcher import Constants, launch
@@ -95,13 +95,12 @@ class Problem:
         rows, columns = unit_stride(pairs.rows), None if pairs.columns is None else unit_stride(pairs.columns)
         strides = (*layout.point_strides(rows, columns), *layout.part_strides(self.parts))
         num_parts = layout.num_parts(self.parts, pairs.dim)
-        slopes = NO_SLOPES if isinstance(gradient, Tensor) else slopes_of(gradient, pairs.statistic.width)
+        slopes = slopes_of(gradient, pairs.statistic.width)
         grid, height, hyper, constants = _values_launch(pairs.shape, kept.shape[1], num_parts, slopes.constants)
         values = kept.new_empty(height, kept.shape[1])
-        of_formula = (gradient, *slopes.tensors) if isinstance(gradient, Tensor) else slopes.tensors
         launch(
             values_kernel, grid,
-            statistics, *of_formula, kept, self.saved.order,
+            statistics, *slopes.tensors, kept, self.saved.order,
             *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
             parts[0], self.saved.columns if num_parts else None, parts[1],
             pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, slopes.numbers,

@@ -69,7 +69,7 @@ def forward(pairs: Pairs, raw: RawLabels | None = None) -> Forward:
             return chosen.forward(pairs)
         if chosen is _TILES and not pairs.within:
             return _TILES.forward(pairs, raw=raw)
-        raw.resolve(pairs.num_columns // pairs.statistic.group)
+        raw.resolve(pairs)
         return chosen.forward(pairs)
 
 

@@ -58,17 +58,17 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     blocks = cdiv(_row_places(shape), tiles.M)
     limit = max(MEMORY_FLOOR, (rows + columns) * shape.dim)
     count = num_splits(blocks, columns, tiles.N, arch.multiprocessors, rows * len(neutral), limit)
-    constants = {
+    constants = Constants({
         "FOLD": epilogue.fold, "MASK": epilogue.mask_one if one else epilogue.mask, "FINISH": epilogue.finish,
         "READY": epilogue.ready, "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
         "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, work, one),
         "PRECISION": work.precision, "DIM": shape.dim, "M": tiles.M, "N": tiles.N,
         "BLOCK_D": tiles.BLOCK_D, **tiles.options(),
-    }  # fmt: skip
+    })  # fmt: skip
     partial = None if count == 1 else (count, rows, len(neutral))
     return Plan(
         (blocks, count), (rows, columns), partial, coded(*borders(shape)), hyper_of(shape), work.cuts, work.parts,
-        Constants(constants),
+        constants,
     )  # fmt: skip
 
 
@@ -100,16 +100,16 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     num_plain = num_values if epilogue.num_plain is None else given + epilogue.num_plain
     # Hopper's tensor cores want 64 vectors on the side that comes first.
     turned = side == COLUMNS and work.parts > 1 and tiles.N < 64 and statistic.group == 1
-    constants = {
+    constants = Constants({
         "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
         "LAYOUT": _layout(shape, work), "SIDE": side, "TURNED": turned, "PARTIAL": count > 1,
         "PRECISION": work.precision, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
         "SLICE": tiles.SLICE, **tiles.options(),
-    }  # fmt: skip
+    })  # fmt: skip
     partial = None if count == 1 else (count, owned, dim)
     return Plan(
         (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, work.parts,
-        Constants(constants),
+        constants,
     )  # fmt: skip
 
 

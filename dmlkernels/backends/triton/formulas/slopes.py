@@ -26,16 +26,20 @@ _BLOCK = 1024
 class Slopes(NamedTuple):
     """What kernels take of a formula."""
 
-    tensors: tuple[Tensor | None, ...]  # gradient of the loss, ``formula_p``, and memory of that of values
+    tensors: tuple[
+        Tensor | None, ...
+    ]  # gradient of the loss or of statistics, ``formula_p``, and memory of that of values
     numbers: tuple[float, ...]
     constants: Constants
 
 
-NO_SLOPES = Slopes((None,) * 5, (), Constants(SLOPES=None, SLOPE=None, FORM=None))  # but a gradient of statistics
+_NO_FORMULA = Constants(SLOPES=None, SLOPE=None, FORM=None)
 
 
-def slopes_of(loss: LossGradient, width: int) -> Slopes:
-    """For so many statistics of a row."""
+def slopes_of(loss: Tensor | LossGradient, width: int) -> Slopes:
+    """For so many statistics of a row, whose own gradient may be given instead."""
+    if isinstance(loss, Tensor):
+        return Slopes((loss, *(None,) * 5), (), _NO_FORMULA)
     given = 0 if loss.values is None else loss.values.shape[1]
     numbers, constants = _compiled(loss.formula, loss.numbers, width, given)
     return Slopes(

@@ -113,6 +113,8 @@ def backward_kernel(
     SCALED: tl.constexpr = LAYOUT.scaled
     OWNED_UNITS: tl.constexpr = not SCALED if IN_PARTS else normalises(TYPE, True, OWNS_ROWS, SAME)
     STREAMED_UNITS: tl.constexpr = not SCALED if IN_PARTS else normalises(TYPE, False, OWNS_ROWS, SAME)
+    LEFT_UNITS: tl.constexpr = OWNED_UNITS if OWNED_FIRST else STREAMED_UNITS
+    RIGHT_UNITS: tl.constexpr = STREAMED_UNITS if OWNED_FIRST else OWNED_UNITS
     K: tl.constexpr = VALUES.rows
     PLAIN: tl.constexpr = VALUES.plain
     WEIGHT: tl.constexpr = 1 + K if SIDE == BOTH else 1  # where a column's values begin
@@ -193,27 +195,24 @@ def backward_kernel(
             elif ONE_BLOCK:
                 streamed = load_scored(block, norm, 0, STREAMED_UNITS, TYPE, DIM, BLOCK_D, PRECISION)
             if OWNED_FIRST:
-                if IN_PARTS:
-                    products = scores_of_parts(owned, streamed, 0, 0, M, N, SUM, PARTS, DIM, BLOCK_D)
-                else:
-                    products = product_tile(
-                        owned, streamed, owned_block, block, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS,
-                        TYPE, DIM, BLOCK_D, PRECISION,
-                    )  # fmt: skip
-                if not IN_PARTS or SCALED:
-                    scores, row_factor = scores_of(products, owned_norm, norm, OWNED_UNITS, STREAMED_UNITS)
+                left, left_block, left_norm = owned, owned_block, owned_norm
+                right, right_block, right_norm = streamed, block, norm
             else:
-                if IN_PARTS:
-                    products = scores_of_parts(streamed, owned, 0, 0, N, M, SUM, PARTS, DIM, BLOCK_D)
-                else:
-                    products = product_tile(
-                        streamed, owned, block, owned_block, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS,
-                        TYPE, DIM, BLOCK_D, PRECISION,
-                    )  # fmt: skip
-                if not IN_PARTS or SCALED:
-                    scores, row_factor = scores_of(products, norm, owned_norm, STREAMED_UNITS, OWNED_UNITS)
+                left, left_block, left_norm = streamed, block, norm
+                right, right_block, right_norm = owned, owned_block, owned_norm
+            if IN_PARTS:
+                products = scores_of_parts(
+                    left, right, 0, 0, left_norm.shape[0], right_norm.shape[0], SUM, PARTS, DIM, BLOCK_D
+                )
+            else:
+                products = product_tile(
+                    left, right, left_block, right_block, left_norm, right_norm, LEFT_UNITS, RIGHT_UNITS,
+                    TYPE, DIM, BLOCK_D, PRECISION,
+                )  # fmt: skip
             if IN_PARTS and not SCALED:
                 scores, row_factor = products, tl.full([products.shape[0], 1], 1.0, SUM)
+            else:
+                scores, row_factor = scores_of(products, left_norm, right_norm, LEFT_UNITS, RIGHT_UNITS)
             weights = (owned_weight, weight)
 
             masked = (hits >> tile) & 1 != 0
