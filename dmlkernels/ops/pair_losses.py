@@ -105,28 +105,29 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
         labels, poison = raw.resolved, raw.poison
         arguments = arguments._replace(row_labels=labels)
     pairs = arguments.pairs()
-    with on_device(pairs.rows.device):
-        if raw is not None and arguments.backend != "triton":
-            raw.resolve(pairs)
-            raw = None
-        options = {} if raw is None else {"raw": raw}
-        statistics, saved = backends.get(arguments.backend).forward(pairs, **options)
-        loss, parts, state = formulas.forward(
-            of_formula.formula, tuple(of_formula.numbers), statistics.contiguous(), contiguous(of_formula.values),
-            contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean,
-        )  # fmt: skip
-    return loss, parts, statistics, saved, state, labels
+    made = formulas.memory(of_formula.formula, pairs.rows, pairs.dtype)
+    wanted = formulas.Loss(
+        of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(of_formula.added),
+        pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean, *made,
+    )  # fmt: skip
+    backend: Any = backends.get(arguments.backend)
+    if arguments.backend == "triton":
+        statistics, saved = backend.forward(pairs, raw, wanted)
+    else:
+        with on_device(pairs.rows.device):
+            if raw is not None:
+                raw.resolve(pairs)
+            statistics, saved = backend.forward(pairs)
+            wanted.evaluate(statistics.contiguous())
+    return wanted.loss, wanted.parts, statistics, saved, wanted.state, labels
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     arguments, of_formula = _split(args)
     statistics, saved = fake_forward(*arguments)
-    new, formula = statistics.new_empty, of_formula.formula
-    return (
-        new(()), new(formulas.num_parts(formula)), statistics, saved,
-        new(formulas.num_states(formula), dtype=torch.float64),
-        new(0 if of_formula.ignore_index is None else statistics.shape[0], dtype=torch.int64),
-    )  # fmt: skip
+    loss, parts, state = formulas.memory(of_formula.formula, statistics, statistics.dtype)
+    num_labels = 0 if of_formula.ignore_index is None else statistics.shape[0]
+    return loss, parts, statistics, saved, state, statistics.new_empty(num_labels, dtype=torch.int64)
 
 
 def _backward(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.backends.triton import launch
+from dmlkernels.backends.triton import formulas, launch
+from dmlkernels.backends.triton.formulas import Loss
 from dmlkernels.backends.triton.plan import LARGEST_GROUP, Architecture
 from dmlkernels.statistics import (
     Circle,
@@ -96,9 +97,25 @@ def make_pairs(
     return KINDS[kind](_meta(rows, dim, dtype=dtype), _meta(columns, dim, dtype=column_dtype or dtype))
 
 
+def make_loss(pairs: Pairs) -> Loss:
+    """The mean of a formula of their statistics; the longest, of moments and of log-sum-exps."""
+    kind = type(pairs.statistic)
+    numbers: tuple[float, ...] = (1.0,) * 5
+    if kind in (Fused, Moments):
+        formula = "fused_neg_log" if kind is Fused else "decidability_neg_log"
+        numbers += (1.0,) * 4
+    elif kind in (Circle, RowCircle):
+        formula, numbers = "joint", ()
+    else:
+        formula = "angle" if pairs.statistic.width == 2 else "last"
+    memory = formulas.memory(formula, pairs.rows, pairs.dtype)
+    poison = _meta(dtype=torch.float32)
+    return Loss(formula, numbers, None, None, pairs.row_labels, None, poison, True, *memory)
+
+
 def launch_both(pairs: Pairs, arch: Architecture) -> None:
-    """Forward, and backward to whatever can have a gradient."""
-    forward = launch.forward(pairs, arch)
+    """Forward to a loss, and backward to whatever can have a gradient."""
+    forward = launch.forward(pairs, arch, loss=make_loss(pairs))
     gradient = torch.empty_like(forward.statistics)
     launch.backward(pairs, forward, gradient, True, pairs.columns is not None, arch)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.triton import formulas
-from dmlkernels.backends.triton.formulas import launch
+from dmlkernels.backends.triton.formulas import losses
+from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
 from dmlkernels.ops import pair_losses
 from tests.conformance.evaluate import Outcome, errors, ours, truth
 from tests.conformance.spy import Spy
@@ -40,16 +40,19 @@ def stays_plain(loss: Loss) -> bool:
 def by_kernels() -> Iterator[list[str]]:
     """Statistics are the torch backend's, formulas the kernels', whose names are listed."""
     used = []
-    forward = formulas.forward
+    evaluate = formulas.Loss.evaluate
 
-    def named(formula: str, *args: Any) -> Any:
-        used.append(formula)
-        return forward(formula, *args)
+    def named(loss: formulas.Loss, statistics: Tensor) -> None:
+        used.append(loss.formula)
+        evaluate(loss, statistics)
 
     def resolve(name: str, device_type: str, statistic: str | None = None) -> str:
         return "triton" if statistic is None else "torch"
 
-    with mock.patch.object(pair_losses.backends, "resolve", resolve), mock.patch.object(formulas, "forward", named):
+    with (
+        mock.patch.object(pair_losses.backends, "resolve", resolve),
+        mock.patch.object(formulas.Loss, "evaluate", named),
+    ):
         yield used
 
 
@@ -88,10 +91,12 @@ def evaluate(
     name: str, numbers: tuple[float, ...], statistics: Tensor, weight: Tensor | None = None, added: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """A formula's mean, and three times the gradient of its statistics."""
-    loss, _, state = formulas.forward(name, numbers, statistics, None, added, None, weight, None, True)
-    three = torch.full_like(loss, 3.0)
-    of_loss = formulas.LossGradient(name, numbers, None, None, weight, state, three)
-    return loss, formulas.backward(of_loss, statistics)
+    made = formulas.memory(name, statistics, statistics.dtype)
+    wanted = formulas.Loss(name, numbers, None, added, None, weight, None, True, *made)
+    wanted.evaluate(statistics)
+    three = torch.full_like(wanted.loss, 3.0)
+    of_loss = formulas.LossGradient(name, numbers, None, None, weight, wanted.state, three)
+    return wanted.loss, formulas.backward(of_loss, statistics)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -109,23 +114,23 @@ def test_softplus_keeps_small_and_large_values(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("shared_out", [False, True], ids=["one program", "programs"])
 def test_more_rows_than_a_block(shared_out: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if shared_out:
-        monkeypatch.setattr(launch, "MOST_ROWS", 1)
-        monkeypatch.setattr(launch, "ROWS_OF_PROGRAM", launch.BLOCK)
+        monkeypatch.setattr(losses, "MOST_ROWS", 1)
+        monkeypatch.setattr(losses, "ROWS_OF_PROGRAM", ROWS_AT_ONCE.value)
     torch.manual_seed(0)
     statistics = torch.randn(2500, 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
     weight = torch.rand(2500, dtype=torch.float64, device=DEVICE)
     added = torch.randn(1500, dtype=torch.float64, device=DEVICE)
     loss, gradient = evaluate("cross_entropy", (0.5,), statistics.detach(), weight, added)
-    losses = torch.nn.functional.softplus(statistics[:, 1] - statistics[:, 0] + 0.5)
-    expected = (losses * weight).sum() / weight.sum() + added.sum()
+    of_rows = torch.nn.functional.softplus(statistics[:, 1] - statistics[:, 0] + 0.5)
+    expected = (of_rows * weight).sum() / weight.sum() + added.sum()
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(gradient, torch.autograd.grad(3 * expected, statistics)[0])
 
 
 def test_two_terms_of_rows_that_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxy-Anchor's: rows without positives are in the second mean only."""
-    monkeypatch.setattr(launch, "MOST_ROWS", 1)
-    monkeypatch.setattr(launch, "ROWS_OF_PROGRAM", launch.BLOCK)
+    monkeypatch.setattr(losses, "MOST_ROWS", 1)
+    monkeypatch.setattr(losses, "ROWS_OF_PROGRAM", ROWS_AT_ONCE.value)
     torch.manual_seed(0)
     statistics = torch.randn(4100, 2, dtype=torch.float64, device=DEVICE)
     statistics[::3, 0] = -torch.inf

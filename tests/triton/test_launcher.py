@@ -26,6 +26,8 @@ Told = tuple[Any, ...]
 
 def described(value: Any) -> Any:
     """What an argument is, but for where a tensor lies."""
+    if isinstance(value, tuple):
+        return tuple(described(one) for one in value)
     return (value.shape, value.stride(), value.dtype) if isinstance(value, Tensor) else value
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.backends.triton.formulas import LossGradient
+from dmlkernels.backends.triton.formulas import Loss, LossGradient, losses
 from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.backends.triton.launcher import launch
+from dmlkernels.backends.triton.launcher import joined, launch
 from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
@@ -22,20 +22,26 @@ from dmlkernels.backends.triton.saved import saved_size
 from dmlkernels.backends.triton.schedule import Plan, backward_schedule, forward_schedule
 
 
-def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None) -> Forward:
-    """Finished statistics of every row; what is saved is in saved.py. Resolves ``raw`` labels of rows first."""
-    plan = forward_schedule(pairs.shape, arch, matmul_precision())
+def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None, loss: Loss | None = None) -> Forward:
+    """Finished statistics of every row, and their ``loss``; what is saved is in saved.py. Resolves ``raw`` labels of
+    rows first."""
+    plan, width = forward_schedule(pairs.shape, arch, matmul_precision()), pairs.statistic.width
     saved = pairs.rows.new_empty(saved_size(pairs.shape), dtype=pairs.dtype)
     problem = Problem.prepare(pairs, saved, plan, raw)
     rows, columns = problem.sides()
-    statistics = saved.new_empty(pairs.num_rows, pairs.statistic.width)
+    statistics = saved.new_empty(pairs.num_rows, width)
+    joins = loss is not None and losses.num_programs(loss.formula, pairs.num_rows) == 1
+    of_loss = losses.launched(loss if joins else None, width)
     launch(
         forward_kernel, plan.grid,
         rows.factors, columns.factors, statistics if plan.partial is None else saved.new_empty(plan.partial),
         problem.saved.counters, statistics, rows.values, columns.values, rows.labels, columns.labels,
-        problem.saved.order, problem.saved.flags, *plan.sizes, strides(rows, columns), plan.borders, plan.hyper,
-        constants=plan.constants,
+        problem.saved.order, problem.saved.flags, of_loss.formula, of_loss.loss, *plan.sizes, of_loss.num_added,
+        strides(rows, columns), plan.borders, plan.hyper, of_loss.numbers,
+        constants=joined(plan.constants, of_loss.constants),
     )  # fmt: skip
+    if loss is not None and not joins:
+        loss.evaluate(statistics)
     return Forward(statistics, saved)
 
 

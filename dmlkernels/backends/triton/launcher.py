@@ -40,6 +40,12 @@ class Constants(dict[str, Any]):
 _NONE = Constants()
 
 
+@lru_cache
+def joined(first: Constants, second: Constants) -> Constants:
+    """Both, always as the same object."""
+    return Constants({**first, **second})
+
+
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, constants: Constants = _NONE, **more: Any) -> None:
     """Launch a kernel.
 

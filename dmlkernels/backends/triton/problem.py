@@ -100,7 +100,7 @@ class Problem:
         values = kept.new_empty(height, kept.shape[1])
         launch(
             values_kernel, grid,
-            statistics, *slopes.tensors, kept, self.saved.order,
+            statistics, slopes.gradient, slopes.formula, slopes.of_values, kept, self.saved.order,
             *((rows, columns) if pairs.within or num_parts else (None, None)), values, self.points,
             parts[0], self.saved.columns if num_parts else None, parts[1],
             pairs.num_rows, pairs.num_rows + pairs.num_columns, kept.shape[1], strides, hyper, slopes.numbers,

@@ -17,7 +17,7 @@ from dmlkernels.backends.gpu.splits import multiprocessors
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape, Solver
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.backends.triton.formulas import LossGradient
+from dmlkernels.backends.triton.formulas import Loss, LossGradient
 from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import closed_size, saved_size
@@ -60,17 +60,20 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     return _solver(pairs).saved_shape(pairs)
 
 
-def forward(pairs: Pairs, raw: RawLabels | None = None) -> Forward:
-    """Finished statistics of every row, whose labels are first resolved if they are those of ``raw``."""
+def forward(pairs: Pairs, raw: RawLabels | None = None, loss: Loss | None = None) -> Forward:
+    """Finished statistics of every row, whose labels are first resolved if they are those of ``raw``, and ``loss``."""
     _refuse(pairs)
     with on_device(pairs.rows.device):
         chosen = _solver(pairs)
-        if raw is None:
-            return chosen.forward(pairs)
-        if chosen is _TILES and not pairs.within:
-            return _TILES.forward(pairs, raw=raw)
-        raw.resolve(pairs)
-        return chosen.forward(pairs)
+        if raw is not None and (chosen is not _TILES or pairs.within):
+            raw.resolve(pairs)
+            raw = None
+        if chosen is _TILES:
+            return _TILES.forward(pairs, raw=raw, loss=loss)
+        found = chosen.forward(pairs)
+        if loss is not None:
+            loss.evaluate(found.statistics)
+        return found
 
 
 def backward(

@@ -27,7 +27,7 @@ class Saved(NamedTuple):
     labels: Tensor | None  # (R,) or, if ``within``, (R + C,) int32, and more behind them
     order: Tensor | None  # likewise (R,), of points that meet each other: where each of the sorted ones came from
     flags: Tensor | None  # int32
-    counters: Tensor | None = None  # int32, of each block of rows, for forward alone: how many splits are done
+    counters: Tensor | None = None  # int32, for forward: splits done of each block of rows, then such blocks done
     cleared: Tensor | None = None  # flags and counters, which are zeros before forward
 
 
@@ -80,7 +80,7 @@ def _sizes(shape: Shape) -> tuple[int, int, int, int, int, int]:
     """Of rows, columns, labels, order, flags, counters."""
     statistic, count = shape.statistic, shape.num_rows
     labels = count if has_small_labels(shape) else 0
-    blocks = -(-count * statistic.views // COUNTED_ROWS)
+    blocks = -(-count * statistic.views // COUNTED_ROWS) + 1
     if shape.within:
         points = count + shape.num_columns
         return 0, (1 + statistic.reads_weights) * pitch_of(points), points, count, _num_flags(shape), blocks

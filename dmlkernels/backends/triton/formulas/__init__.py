@@ -1,4 +1,4 @@
-"""Formulas from row statistics to a loss, in one launch forward and one backward, for batches whose time is launches.
+"""Formulas from row statistics to a loss, within launches that are needed anyway, for batches whose time is launches.
 
 They say again what ``functional`` says in plain PyTorch; a loss without a kernel of its formula is evaluated there.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 MOST_NUMBERS = 2**20  # of the statistics: one program reads them all
@@ -34,21 +35,32 @@ def num_states(formula: str) -> int:
     return 6 if formula.startswith("decidability") else 1 + (formula == "anchor")
 
 
-def forward(
-    formula: str,
-    numbers: tuple[float, ...],
-    statistics: Tensor,  # (R, width)
-    values: Tensor | None,  # (R, k)
-    added: Tensor | None,  # (N,)
-    labels: Tensor | None,  # (R,)
-    weight: Tensor | None,  # (R,)
-    poison: Tensor | None,  # ()
-    mean: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, its parts, and what backward needs."""
-    from dmlkernels.backends.triton.formulas import launch
+class Loss(NamedTuple):
+    """A loss that is a formula of row statistics, and memory for it. Ignored rows do not count."""
 
-    return launch.forward(formula, numbers, statistics, values, added, labels, weight, poison, mean)
+    formula: str
+    numbers: tuple[float, ...]
+    values: Tensor | None  # (R, k)
+    added: Tensor | None  # (N,), whose sum is added
+    labels: Tensor | None  # (R,)
+    weight: Tensor | None  # (R,)
+    poison: Tensor | None  # (), added
+    mean: bool
+    loss: Tensor  # (); this and what follows are to be filled in
+    parts: Tensor  # of it
+    state: Tensor  # what backward needs
+
+    def evaluate(self, statistics: Tensor) -> None:  # (R, width)
+        """Fill it in."""
+        from dmlkernels.backends.triton.formulas import losses
+
+        losses.evaluate(self, statistics)
+
+
+def memory(formula: str, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the loss, its parts and the state."""
+    new = like.new_empty
+    return new((), dtype=dtype), new(num_parts(formula), dtype=dtype), new(num_states(formula), dtype=torch.float64)
 
 
 class LossGradient(NamedTuple):

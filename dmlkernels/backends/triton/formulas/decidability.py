@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from dmlkernels.backends.triton.kernels.functions import load_row
+from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE, load_row
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 
@@ -43,13 +45,13 @@ def decide(gap, spread, min_gap, eps, FORM: tl.constexpr):
 
 
 @triton.jit
-def pooled_means(statistics_p, num_rows, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def pooled_means(statistics_p, num_rows, WIDTH: tl.constexpr):
     """Counts and means over all rows, (1,) each: genuine, impostor."""
-    number_a, score_a = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
-    number_b, score_b = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
-    for start in tl.range(0, loop_bound(num_rows), BLOCK):
-        row = start + tl.arange(0, BLOCK)
-        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH)
+    number_a, score_a = tl.zeros([ROWS_AT_ONCE], tl.float64), tl.zeros([ROWS_AT_ONCE], tl.float64)
+    number_b, score_b = tl.zeros([ROWS_AT_ONCE], tl.float64), tl.zeros([ROWS_AT_ONCE], tl.float64)
+    for start in tl.range(0, loop_bound(num_rows), ROWS_AT_ONCE):
+        row = start + tl.arange(0, ROWS_AT_ONCE)
+        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH, True)
         number_a += moments[0].to(tl.float64)
         score_a += moments[0].to(tl.float64) * moments[1].to(tl.float64)
         number_b += moments[3].to(tl.float64)
@@ -60,12 +62,12 @@ def pooled_means(statistics_p, num_rows, WIDTH: tl.constexpr, BLOCK: tl.constexp
 
 
 @triton.jit
-def squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH: tl.constexpr):
     """Squared deviations of all scores from the pooled means."""
-    within_a, within_b = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
-    for start in tl.range(0, loop_bound(num_rows), BLOCK):
-        row = start + tl.arange(0, BLOCK)
-        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH)
+    within_a, within_b = tl.zeros([ROWS_AT_ONCE], tl.float64), tl.zeros([ROWS_AT_ONCE], tl.float64)
+    for start in tl.range(0, loop_bound(num_rows), ROWS_AT_ONCE):
+        row = start + tl.arange(0, ROWS_AT_ONCE)
+        moments = load_row(statistics_p, row, row < num_rows, WIDTH, WIDTH, True)
         step_a, step_b = moments[1].to(tl.float64) - mean_a, moments[4].to(tl.float64) - mean_b
         within_a += moments[2].to(tl.float64) + moments[0].to(tl.float64) * step_a * step_a
         within_b += moments[5].to(tl.float64) + moments[3].to(tl.float64) * step_b * step_b
@@ -74,14 +76,14 @@ def squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH: tl.constexpr, B
 
 
 @triton.jit
-def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr):
     """Field and ODBA energies, and the points and the samples that are not ignored."""
-    field, odba = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
-    points, kept = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.float64)
-    for start in tl.range(0, loop_bound(num_rows), BLOCK):
-        row = start + tl.arange(0, BLOCK)
+    field, odba = tl.zeros([ROWS_AT_ONCE], tl.float64), tl.zeros([ROWS_AT_ONCE], tl.float64)
+    points, kept = tl.zeros([ROWS_AT_ONCE], tl.float64), tl.zeros([ROWS_AT_ONCE], tl.float64)
+    for start in tl.range(0, loop_bound(num_rows), ROWS_AT_ONCE):
+        row = start + tl.arange(0, ROWS_AT_ONCE)
         inside = row < num_rows
-        values = load_row(statistics_p, row, inside, WIDTH, WIDTH)
+        values = load_row(statistics_p, row, inside, WIDTH, WIDTH, True)
         counted = counted_rows(label_p, row, inside)
         field += tl.where(counted, values[6], 0.0).to(tl.float64)
         odba += tl.where(counted & (row < samples), values[7], 0.0).to(tl.float64)
@@ -91,25 +93,36 @@ def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr, BLOC
     return tl.sum(field, 0) + nothing, tl.sum(odba, 0) + nothing, tl.sum(points, 0) + nothing, tl.sum(kept, 0) + nothing
 
 
-@triton.jit(do_not_specialize=["num_rows"])
-def decidability_kernel(
-    statistics_p, label_p, poison_p, loss_p, parts_p, state_p, num_rows, numbers,
-    FORM: tl.constexpr, FUSED: tl.constexpr, MEAN: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+class LossForm(NamedTuple):
+    """What is compiled into the loss."""
+
+    joined: int  # as ``joined_parts`` says
+    mean: bool
+    width: int
+
+
+@triton.jit
+def decidability_loss(
+    statistics_p, formula_p, loss_p, shares_p, num_rows, num_added, numbers, VALUE: tl.constexpr, FORM: tl.constexpr
 ):  # fmt: skip
-    """One program for all rows. FORM and FUSED as ``form_of`` and ``joined_parts`` say. ``state``: pooled mean, shift
-    and rate of either kind, then what field and ODBA energies are multiplied by."""
+    """See ``losses``; VALUE is what ``form_of`` says. ``state``: pooled mean, shift and rate of either kind, then what
+    field and ODBA energies are multiplied by."""
+    FUSED: tl.constexpr = FORM.joined
+    WIDTH: tl.constexpr = FORM.width
+    label_p, poison_p = formula_p[1], formula_p[4]
+    value_p, state_p, parts_p = loss_p
     one = tl.arange(0, 1)
-    T: tl.constexpr = loss_p.dtype.element_ty
+    T: tl.constexpr = value_p.dtype.element_ty
     loss = tl.zeros([1], tl.float64)
     if FUSED == 0 or FUSED % 2 == 1:
-        count_a, mean_a, count_b, mean_b = pooled_means(statistics_p, num_rows, WIDTH, BLOCK)
-        within_a, within_b = squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH, BLOCK)
+        count_a, mean_a, count_b, mean_b = pooled_means(statistics_p, num_rows, WIDTH)
+        within_a, within_b = squares_about(statistics_p, num_rows, mean_a, mean_b, WIDTH)
         less = number(numbers, CORRECTION, tl.float64) * number(numbers, ENDS, tl.float64)
         temperature = number(numbers, TEMPERATURE, tl.float64)
         gap = (mean_a - mean_b) / temperature
         spread = (within_a / (count_a - less) + within_b / (count_b - less)) / (temperature * temperature)
         min_gap, eps = number(numbers, MIN_GAP, tl.float64), number(numbers, EPS, tl.float64)
-        loss, of_gap, of_spread = decide(gap, spread, min_gap, eps, FORM)
+        loss, of_gap, of_spread = decide(gap, spread, min_gap, eps, VALUE)
         weight = 1.0
         if FUSED > 0:
             tl.store(parts_p + one, loss.to(T))
@@ -128,8 +141,8 @@ def decidability_kernel(
             tl.store(state_p + k + one, tl.zeros([1], tl.float64))
     if FUSED > 0:
         samples = number(numbers, SAMPLES, tl.float64).to(tl.int32)
-        field, odba, points, kept = energies(statistics_p, label_p, num_rows, samples, WIDTH, BLOCK)
-        if not MEAN:
+        field, odba, points, kept = energies(statistics_p, label_p, num_rows, samples, WIDTH)
+        if not FORM.mean:
             points = tl.full([1], 1.0, tl.float64)
         of_field, of_odba = number(numbers, FIELD_WEIGHT, tl.float64), number(numbers, ODBA_WEIGHT, tl.float64)
         tl.store(parts_p + 1 + one, (field / points).to(T))
@@ -141,7 +154,7 @@ def decidability_kernel(
         tl.store(state_p + 7 + one, of_odba / kept)
     if poison_p is not None:
         loss += tl.load(poison_p + one).to(tl.float64)
-    tl.store(loss_p + one, loss.to(T))
+    tl.store(value_p + one, loss.to(T))
 
 
 @triton.jit

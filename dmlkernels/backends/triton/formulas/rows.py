@@ -19,7 +19,14 @@ from dmlkernels.backends.triton.formulas.angles import (
     value_magnified,
     value_turned,
 )
-from dmlkernels.backends.triton.kernels.functions import always, arrives_last, load_row, sigmoid, softplus
+from dmlkernels.backends.triton.kernels.functions import (
+    ROWS_AT_ONCE,
+    always,
+    arrives_last,
+    load_row,
+    sigmoid,
+    softplus,
+)
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
 
@@ -34,65 +41,69 @@ def weights_of(weight_p, row, counted, T: tl.constexpr):
         return counted.to(T)
 
 
+class LossForm(NamedTuple):
+    """What is compiled into the loss of a formula of rows."""
+
+    terms: int
+    mean: bool
+    read: int  # statistics
+    width: int
+    given: int
+
+
 @triton.jit
-def load_rows(
-    statistics_p, given_p, row, inside, READ: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr
+def row_loss(
+    statistics_p, formula_p, loss_p, shares_p, num_rows, num_added, numbers, VALUE: tl.constexpr, FORM: tl.constexpr
 ):  # fmt: skip
-    """The first READ statistics of rows, and behind them what else is given of each."""
-    values = load_row(statistics_p, row, inside, READ, WIDTH)
-    if GIVEN > 0:
-        values = values + load_row(given_p, row, inside, GIVEN, GIVEN)
-    return values
-
-
-@triton.jit(do_not_specialize=["num_rows", "num_added"])
-def value_kernel(
-    statistics_p, given_p, added_p, label_p, weight_p, poison_p, loss_p, state_p, parts_p, num_rows, num_added, numbers,
-    VALUE: tl.constexpr, TERMS: tl.constexpr, MEAN: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr,
-    GIVEN: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """``state`` is what each term was divided by. Of several programs the last one done adds up what all of them found,
-    in ``parts``, which is zeros before."""
+    """See ``losses``. ``state`` is what each term is divided by. Of several programs the last one done adds up what all
+    of them found, in ``shares``, which is zeros before."""
     T: tl.constexpr = statistics_p.dtype.element_ty
+    TERMS: tl.constexpr = FORM.terms
+    given_p, label_p, weight_p, added_p, poison_p = formula_p
     sums, totals = (), ()
     for _ in tl.static_range(TERMS):
-        sums = sums + (tl.zeros([BLOCK], tl.float64),)
-        totals = totals + (tl.zeros([BLOCK], tl.float64),)
-    split = tl.cdiv(tl.cdiv(num_rows, BLOCK), tl.num_programs(0)) * BLOCK
-    first = tl.program_id(0) * split
-    for start in tl.range(loop_bound(first), loop_bound(tl.minimum(first + split, num_rows)), BLOCK):
-        row = start + tl.arange(0, BLOCK)
+        sums = sums + (tl.zeros([ROWS_AT_ONCE], tl.float64),)
+        totals = totals + (tl.zeros([ROWS_AT_ONCE], tl.float64),)
+    first, stop = num_rows * 0, num_rows
+    if shares_p is not None:
+        share = tl.cdiv(tl.cdiv(num_rows, ROWS_AT_ONCE), tl.num_programs(0)) * ROWS_AT_ONCE
+        first = tl.program_id(0) * share
+        stop = tl.minimum(first + share, num_rows)
+    for start in tl.range(loop_bound(first), loop_bound(stop), ROWS_AT_ONCE):
+        row = start + tl.arange(0, ROWS_AT_ONCE)
         counted = counted_rows(label_p, row, row < num_rows)
         weight = weights_of(weight_p, row, counted, T)
-        values, has = VALUE(load_rows(statistics_p, given_p, row, row < num_rows, READ, WIDTH, GIVEN), numbers)
+        read = load_row(statistics_p, row, row < num_rows, FORM.read, FORM.width, True)
+        if FORM.given > 0:
+            read = read + load_row(given_p, row, row < num_rows, FORM.given, FORM.given)
+        values, has = VALUE(read, numbers)
         new_sums, new_totals = (), ()
         for k in tl.static_range(TERMS):
             here = counted & has[k]
             new_sums = new_sums + (sums[k] + tl.where(here, values[k] * weight, 0.0).to(tl.float64),)
             new_totals = new_totals + (totals[k] + tl.where(here, weight, 0.0).to(tl.float64),)
         sums, totals = new_sums, new_totals
-    if parts_p is None:
-        finish_value(sums, totals, added_p, poison_p, loss_p, state_p, num_added, MEAN, BLOCK)
+    if shares_p is None:
+        finish_loss(sums, totals, added_p, poison_p, loss_p, num_added, FORM.mean)
     else:
         for k in tl.static_range(TERMS):
-            place_p = parts_p + tl.program_id(0) + 2 * k * MOST_PROGRAMS
+            place_p = shares_p + tl.program_id(0) + 2 * k * MOST_PROGRAMS
             tl.store(place_p, tl.sum(sums[k], 0))
             tl.store(place_p + MOST_PROGRAMS, tl.sum(totals[k], 0))
-        counter_p = (parts_p + 2 * TERMS * MOST_PROGRAMS).to(tl.pointer_type(tl.int32))
+        counter_p = (shares_p + 2 * TERMS * MOST_PROGRAMS).to(tl.pointer_type(tl.int32))
         if arrives_last(counter_p, tl.num_programs(0)):
             all_sums, all_totals = (), ()
-            found_p = parts_p + tl.arange(0, MOST_PROGRAMS)
+            found_p = shares_p + tl.arange(0, MOST_PROGRAMS)
             for k in tl.static_range(TERMS):  # from where all multiprocessors see it
                 all_sums = all_sums + (tl.load(found_p + 2 * k * MOST_PROGRAMS, cache_modifier=".cg"),)
                 all_totals = all_totals + (tl.load(found_p + (2 * k + 1) * MOST_PROGRAMS, cache_modifier=".cg"),)
-            finish_value(all_sums, all_totals, added_p, poison_p, loss_p, state_p, num_added, MEAN, BLOCK)
+            finish_loss(all_sums, all_totals, added_p, poison_p, loss_p, num_added, FORM.mean)
 
 
 @triton.jit
-def finish_value(
-    sums, totals, added_p, poison_p, loss_p, state_p, num_added, MEAN: tl.constexpr, BLOCK: tl.constexpr
-):  # fmt: skip
+def finish_loss(sums, totals, added_p, poison_p, loss_p, num_added, MEAN: tl.constexpr):
     """Write the loss and the state from vectors of what each term's rows add up to."""
+    value_p, state_p, _ = loss_p
     loss = tl.zeros([1], tl.float64)
     one = tl.arange(0, 1)
     for k in tl.static_range(len(sums)):
@@ -100,14 +111,14 @@ def finish_value(
         loss += tl.sum(sums[k], 0) / total
         tl.store(state_p + k + one, total)
     if added_p is not None:
-        added = tl.zeros([BLOCK], tl.float64)
-        for start in tl.range(0, loop_bound(num_added), BLOCK):
-            i = start + tl.arange(0, BLOCK)
+        added = tl.zeros([ROWS_AT_ONCE], tl.float64)
+        for start in tl.range(0, loop_bound(num_added), ROWS_AT_ONCE):
+            i = start + tl.arange(0, ROWS_AT_ONCE)
             added += tl.load(added_p + i, mask=i < num_added, other=0.0).to(tl.float64)
         loss += tl.sum(added, 0)
     if poison_p is not None:
         loss += tl.load(poison_p + one).to(tl.float64)
-    tl.store(loss_p + one, loss.to(loss_p.dtype.element_ty))
+    tl.store(value_p + one, loss.to(value_p.dtype.element_ty))
 
 
 class RowForm(NamedTuple):

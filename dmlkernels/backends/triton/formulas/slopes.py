@@ -26,9 +26,9 @@ _BLOCK = 1024
 class Slopes(NamedTuple):
     """What kernels take of a formula."""
 
-    tensors: tuple[
-        Tensor | None, ...
-    ]  # gradient of the loss or of statistics, ``formula_p``, and memory of that of values
+    gradient: Tensor  # of the loss, or of statistics
+    formula: tuple[Tensor | None, ...]
+    of_values: Tensor | None  # memory of their gradient
     numbers: tuple[float, ...]
     constants: Constants
 
@@ -39,12 +39,11 @@ _NO_FORMULA = Constants(SLOPES=None, SLOPE=None, FORM=None)
 def slopes_of(loss: Tensor | LossGradient, width: int) -> Slopes:
     """For so many statistics of a row, whose own gradient may be given instead."""
     if isinstance(loss, Tensor):
-        return Slopes((loss, *(None,) * 5), (), _NO_FORMULA)
+        return Slopes(loss, (), None, (), _NO_FORMULA)
     given = 0 if loss.values is None else loss.values.shape[1]
     numbers, constants = _compiled(loss.formula, loss.numbers, width, given)
-    return Slopes(
-        (loss.gradient, loss.values, loss.labels, loss.weight, loss.state, loss.of_values), numbers, constants
-    )
+    formula = loss.values, loss.labels, loss.weight, loss.state
+    return Slopes(loss.gradient, formula, loss.of_values, numbers, constants)
 
 
 def gradient_of_statistics(loss: LossGradient, statistics: Tensor) -> Tensor:
@@ -54,7 +53,7 @@ def gradient_of_statistics(loss: LossGradient, statistics: Tensor) -> Tensor:
     slopes = slopes_of(loss, width)
     launch(
         slope_kernel, (cdiv(num_rows, _BLOCK),),
-        statistics, *slopes.tensors, out, num_rows, slopes.numbers,
+        statistics, slopes.gradient, slopes.formula, slopes.of_values, out, num_rows, slopes.numbers,
         constants=slopes.constants, WIDTH=width, BLOCK=_BLOCK,
     )  # fmt: skip
     return out

@@ -1,4 +1,5 @@
-"""Statistics of rows: a program owns a block of rows and streams a split of the columns."""
+"""Statistics of rows: a program owns a block of rows and streams a split of the columns. The last one done finds the
+loss."""
 
 from __future__ import annotations
 
@@ -76,14 +77,17 @@ def merge_splits(MERGE: tl.constexpr, splits_p, row, valid, num_rows, state):
     return state
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_columns"])
+@triton.jit(do_not_specialize=["num_rows", "num_columns", "num_added"])
 def forward_kernel(
-    x_p, w_p, splits_p, counters_p, out_p,  # splits: (splits, rows, WIDTH) if several; counters: zero, of each block
+    x_p, w_p, splits_p,  # splits: (splits, rows, WIDTH) if several
+    counters_p, out_p,  # counters: zeros, of each block and of all blocks
     x_values_p, w_values_p,  # (k, count): norms, then VALUES.rows or VALUES.columns of the epilogue's
     x_label_p, w_label_p, order_p, flags_p,  # order: of points; flags: to set
-    num_rows, num_columns, strides, borders, hyper,  # strides: of x, of w, of the values of each
+    formula_p, loss_p,  # tuples, of the LOSS
+    num_rows, num_columns, num_added, strides, borders, hyper, numbers,  # strides: of x, of w, of the values of each
     FOLD: tl.constexpr, MASK: tl.constexpr, FINISH: tl.constexpr, READY: tl.constexpr, MERGE: tl.constexpr,
     EMPTY: tl.constexpr, NEUTRAL: tl.constexpr,  # state, and statistics, of no columns
+    LOSS: tl.constexpr, VALUE: tl.constexpr, FORM: tl.constexpr,  # of the statistics, or None
     VALUES: tl.constexpr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -196,3 +200,6 @@ def forward_kernel(
     if done:
         result, step = result_place(order_p, index, num_rows, len(state), VIEWS)
         store_state(out_p, state, result, step, stored, x_valid)
+        if LOSS is not None:  # noqa: SIM102 - Triton would compile both
+            if arrives_last(counters_p + tl.num_programs(0), tl.num_programs(0)):
+                LOSS(out_p, formula_p, loss_p, None, num_rows // VIEWS, num_added, numbers, VALUE, FORM)

@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+ROWS_AT_ONCE = tl.constexpr(1024)  # of a formula
 _TERMS = tl.constexpr(17)  # of a series in z^2 <= 1/9: to 1e-17
 
 
@@ -67,9 +68,15 @@ def arrives_last(counter_p, count):
 
 
 @triton.jit
-def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr):
-    """The first COUNT of WIDTH values of a row, a vector each."""
+def load_row(p, row, inside, COUNT: tl.constexpr, WIDTH: tl.constexpr, SHARED: tl.constexpr = False):
+    """The first COUNT of WIDTH values of a row, a vector each. SHARED: from where all multiprocessors see what this
+    launch has written."""
     values = ()
     for k in tl.static_range(COUNT):
-        values = values + (tl.load(p + row.to(tl.int64) * WIDTH + k, mask=inside, other=0.0),)
+        place_p = p + row.to(tl.int64) * WIDTH + k
+        if SHARED:
+            value = tl.load(place_p, mask=inside, other=0.0, cache_modifier=".cg")
+        else:
+            value = tl.load(place_p, mask=inside, other=0.0)
+        values = values + (value,)
     return values

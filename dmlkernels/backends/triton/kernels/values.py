@@ -79,7 +79,7 @@ def split_block(
 @triton.jit(do_not_specialize=["num_rows", "total", "pitch"])
 def values_kernel(
     statistics_p, gradient_p,  # gradient: of the statistics, or of the loss
-    given_p, label_p, weight_p, state_p, of_given_p,  # of the loss's formula; the last is the gradient of what is given
+    formula_p, of_given_p,  # of the loss's formula, a tuple; of_given: the gradient of what it is given
     kept_p, order_p, x_p, w_p, out_p,  # kept: norms, and what the caller gave
     vectors_p,  # of points
     x_parts_p, w_norm_p, w_parts_p,  # of PARTS
@@ -96,8 +96,8 @@ def values_kernel(
     block, blocks = tl.program_id(0), tl.cdiv(pitch - num_rows * (VIEWS - 1), M)
     if PARTS == 0 or block < blocks:
         store_values(
-            statistics_p, gradient_p, (given_p, label_p, weight_p, state_p), of_given_p, kept_p, order_p, x_p, w_p,
-            out_p, vectors_p, num_rows, total, pitch, strides, hyper, numbers,
+            statistics_p, gradient_p, formula_p, of_given_p, kept_p, order_p, x_p, w_p, out_p, vectors_p,
+            num_rows, total, pitch, strides, hyper, numbers,
             FROM, WIDTH, COUNT, GIVEN, WEIGHTED, VIEWS, DIM, BOUND, SLOPES, SLOPE, FORM, M, BLOCK_D,
         )  # fmt: skip
     else:
@@ -115,14 +115,14 @@ def values_kernel(
 
 @triton.jit(do_not_specialize=["num_rows"])
 def slope_kernel(
-    statistics_p, gradient_p, given_p, label_p, weight_p, state_p, of_given_p, out_p, num_rows, numbers,
+    statistics_p, gradient_p, formula_p, of_given_p, out_p, num_rows, numbers,
     SLOPES: tl.constexpr, SLOPE: tl.constexpr, FORM: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The gradient of WIDTH statistics by itself and, unless ``of_given`` is None, of what is given."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = row < num_rows
     statistics = load_row(statistics_p, row, inside, WIDTH, WIDTH)
-    found = SLOPES(statistics, gradient_p, (given_p, label_p, weight_p, state_p), row, inside, numbers, SLOPE, FORM)
+    found = SLOPES(statistics, gradient_p, formula_p, row, inside, numbers, SLOPE, FORM)
     for k in tl.static_range(WIDTH):
         tl.store(out_p + row.to(tl.int64) * WIDTH + k, found[k], mask=inside)
     store_behind(of_given_p, found, row, inside, WIDTH)
