@@ -17,7 +17,6 @@ from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.ops.library import ReverseMode, first_order, register
 from dmlkernels.ops.pairs import (
-    NO_GRADIENT,
     NUM_DIFFERENTIABLE,
     NUM_TENSORS,
     PAIRS,
@@ -154,9 +153,11 @@ def _backward(
     needs = needs_rows, needs_columns, needs_row_values
     # Triton's kernels read slopes as they compute them, if they need nothing else.
     reads = arguments.backend == "triton" and (needs_rows or needs_columns) and not needs_row_values
-    with on_device(statistics.device):
-        of_statistics = of_loss if reads else formulas.backward(of_loss, statistics.contiguous())
-        return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
+    of_statistics: Any = of_loss
+    if not reads:
+        with on_device(statistics.device):
+            of_statistics = formulas.backward(of_loss, statistics.contiguous())
+    return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
 
 
 def _fake_backward(
@@ -172,39 +173,57 @@ def _split(args: Sequence[Any]) -> tuple[PairArguments, _FormulaArguments]:
     return PairArguments(*args[:_NUM_PAIRS]), _FormulaArguments(*args[_NUM_PAIRS:])
 
 
+class _Call:
+    """A call of pair_loss_forward: its arguments, and later its results but the loss, which are not differentiable."""
+
+    def __init__(self, args: Sequence[Any]) -> None:
+        self.args = args
+        self.kept: tuple[Tensor, ...] = ()
+
+
 class PairLoss(ReverseMode):
-    """pair_loss_forward, with pair_loss_backward as its derivative by all that has one."""
+    """pair_loss_forward, with pair_loss_backward as its derivative by all that has one.
+
+    Autograd is told of what has a derivative only: every argument and result that it passes on takes time.
+    """
+
+    @classmethod
+    def apply(cls, *args: Any) -> tuple[Tensor, ...]:
+        call = _Call(args)
+        arguments, of_formula = _split(args)
+        loss = super().apply(*arguments[:NUM_DIFFERENTIABLE], of_formula.values, of_formula.added, call)
+        return loss, *call.kept
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        loss, parts, *kept, labels = pair_loss_forward(*args)
-        ctx.mark_non_differentiable(parts, *kept, labels)
-        ctx.set_materialize_grads(False)
-        arguments, of_formula = _split(args)
+    def forward(ctx: Any, *differentiable_and_call: Any) -> Tensor:
+        call: _Call = differentiable_and_call[-1]
+        loss, *call.kept = pair_loss_forward(*call.args)
+        _, *kept, labels = call.kept
+        arguments, of_formula = _split(call.args)
         if of_formula.ignore_index is not None:
             arguments = arguments._replace(row_labels=labels)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*kept, *arguments[:NUM_TENSORS], of_formula.values, of_formula.weight)
         ctx.options = arguments[NUM_TENSORS:], (None, of_formula.formula, of_formula.numbers, of_formula.mean, None)
         ctx.added = () if of_formula.added is None else of_formula.added.shape
-        return loss, parts, *kept, labels
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         if gradient is None:
-            return (None,) * (_NUM_PAIRS + len(_FormulaArguments._fields))
-        wanted = [is_wanted(ctx, position) for position in range(NUM_DIFFERENTIABLE)]
-        wanted.append(ctx.needs_input_grad[_NUM_PAIRS])
+            return (None,) * (_ADDED + 2)
+        wanted = [is_wanted(ctx, place) for place in range(NUM_DIFFERENTIABLE)]
+        wanted.append(ctx.needs_input_grad[_VALUES])
         *tensors, values, weight = ctx.saved_tensors
         of_pairs, of_formula = ctx.options
         kept, tensors = tensors[:3], tensors[3:]
         found = pair_loss_backward(gradient, *kept, *wanted, *tensors, *of_pairs, values, None, weight, *of_formula)
-        *of_pairs, of_values = (value if want else None for value, want in zip(found, wanted, strict=True))
-        of_added = gradient.expand(ctx.added) if ctx.needs_input_grad[_NUM_PAIRS + 1] else None
-        return *of_pairs, *NO_GRADIENT, of_values, of_added, *_NO_GRADIENT
+        of_added = gradient.expand(ctx.added) if ctx.needs_input_grad[_ADDED] else None
+        return *(value if want else None for value, want in zip(found, wanted, strict=True)), of_added, None
 
 
 _NUM_PAIRS = len(PairArguments._fields)
-_NO_GRADIENT = (None,) * (len(_FormulaArguments._fields) - 2)  # but of values and what is added
+_VALUES, _ADDED = NUM_DIFFERENTIABLE, NUM_DIFFERENTIABLE + 1  # places among the arguments of PairLoss
 
 pair_loss_forward = register(
     "pair_loss_forward",

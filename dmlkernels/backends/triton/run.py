@@ -5,7 +5,7 @@ holds (SoftTriple with more than 32 centres a class) are the torch backend's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -28,20 +28,24 @@ class _Launches(Solver):
     """A module of launches, compiled for the device of the pairs or interpreted; imported when it is needed."""
 
     def __init__(self, name: str, saved_size: Callable[[Shape], int]) -> None:
-        self._name, self._saved_size = f"dmlkernels.backends.triton.{name}", saved_size
+        self._name, self._saved_size = name, saved_size
+
+    @cached_property
+    def _module(self) -> Any:
+        return import_module(f"dmlkernels.backends.triton.{self._name}")
 
     def saved_shape(self, pairs: Pairs) -> tuple[int, ...]:
         return (self._saved_size(pairs.shape),)
 
     def forward(self, pairs: Pairs, **more: Any) -> Forward:
-        found: Forward = import_module(self._name).forward(pairs, architecture(pairs.rows.device), **more)
+        found: Forward = self._module.forward(pairs, architecture(pairs.rows.device), **more)
         return found
 
     def backward(
         self, pairs: Pairs, forward: Forward, gradient: Tensor | LossGradient, needs_rows: bool, needs_columns: bool
     ) -> Gradients:
         arch = architecture(pairs.rows.device)
-        found: Gradients = import_module(self._name).backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
+        found: Gradients = self._module.backward(pairs, forward, gradient, needs_rows, needs_columns, arch)
         return found
 
 
