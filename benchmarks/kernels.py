@@ -25,7 +25,7 @@ from benchmarks.harness.warming import warm
 from benchmarks.problems.inputs import Case
 from benchmarks.problems.shapes import SHAPES
 from benchmarks.problems.variants import make_step, ours
-from benchmarks.problems.work import counted
+from benchmarks.problems.work import COUNTED, counted
 from benchmarks.roofline import measure_device
 
 _ROUNDS = 15
@@ -74,7 +74,7 @@ def record_of(case: Case, precision: str, rates: dict[str, float]) -> Record:
     lines = []
     for name, seconds in found:
         line: Record = {"kernel": name, "seconds": seconds}
-        if name in ("forward_kernel", "backward_kernel"):
+        if name in COUNTED:
             line["share_of_matmul"] = next(products) / seconds / rate
         lines.append(line)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -35,11 +35,9 @@ def counted() -> Iterator[Work]:
     except ImportError:  # no Triton, so no kernels
         yield work
         return
-    forward, backward = launch.forward_kernel, launch.backward_kernel
-    with (
-        mock.patch.object(launch, "forward_kernel", _Counted(forward, _of_forward, work)),
-        mock.patch.object(launch, "backward_kernel", _Counted(backward, _of_backward, work)),
-    ):
+    with ExitStack() as stack:
+        for name, count in COUNTED.items():
+            stack.enter_context(mock.patch.object(launch, name, _Counted(getattr(launch, name), count, work)))
         yield work
 
 
@@ -67,6 +65,18 @@ def _of_backward(given: dict[str, Any]) -> float:
     owned, streamed, dim = given["num_owned"], given["num_streamed"], given["DIM"]
     slices = -(-dim // given["SLICE"])
     return 2 * owned * streamed * dim * (slices + 1) * acting(given["flags_p"], owned, streamed)
+
+
+def _of_both(given: dict[str, Any]) -> float:
+    rows, columns = given["num_rows"], given["num_columns"]
+    return sum(
+        _of_backward({**given, "num_owned": owned, "num_streamed": streamed, "SLICE": given[side].SLICE})
+        for side, owned, streamed in (("X", rows, columns), ("W", columns, rows))
+    )
+
+
+COUNTED = {"forward_kernel": _of_forward, "backward_kernel": _of_backward, "both_kernel": _of_both}
+"""Kernels that multiply, and what each does."""
 
 
 def acting(flags: Tensor | None, rows: int, columns: int) -> float:

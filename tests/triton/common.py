@@ -37,6 +37,7 @@ def forget_schedules() -> None:
 
     for function in (
         plan.forward_tiles, plan.backward_tiles, schedule.forward_schedule, schedule.backward_schedule,
+        schedule.joint_schedule,
     ):  # fmt: skip
         function.cache_clear()
 

@@ -55,12 +55,12 @@ def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scheduled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Any], None]]:
-    """Replace, by name, a function that schedules follow from, until the end of the test."""
+    """Replace, by name, what schedules follow from, until the end of the test."""
     from dmlkernels.backends.triton import schedule
     from tests.triton.common import forget_schedules
 
-    def replace(name: str, function: Callable[..., Any]) -> None:
-        monkeypatch.setattr(schedule, name, function)
+    def replace(name: str, value: Any) -> None:
+        monkeypatch.setattr(schedule, name, value)
         forget_schedules()
 
     yield replace
@@ -69,7 +69,13 @@ def scheduled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Any], 
 
 
 @pytest.fixture
-def many_splits(scheduled: Callable[[str, Any], None]) -> None:
+def apart(scheduled: Callable[[str, Any], None]) -> None:
+    """A launch for the gradient of each side, however small it is."""
+    scheduled("MOST_STREAMED", 0)
+
+
+@pytest.fixture
+def many_splits(apart: None, scheduled: Callable[[str, Any], None]) -> None:
     """Three programs stream each block's counterpart, however small it is."""
     scheduled("num_splits", lambda *args: 3)
 

@@ -23,6 +23,7 @@ import torch
 from benchmarks.harness.precision import matmul_precision
 from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.plan import backward_tiles, forward_tiles
+from dmlkernels.backends.triton.schedule import joint_schedule
 from dmlkernels.backends.triton.tiles import Tiles
 from dmlkernels.backends.triton.work import backward_work, forward_work
 from tests.triton.compiling import TARGETS, Compiled
@@ -50,7 +51,8 @@ OPERANDS = {
     "bfloat16 x float32": Operands(torch.bfloat16, torch.float32, BOTH, NARROW),
 }
 # Few rows: the smaller forward tile, shares of the columns, merged, combine. Many: the larger, and shares of the rows.
-SIZES, POINTS = ((64, 20_480), (20_480, 64)), ((120, 80), (20_480, 20_480))
+# Few of both: gradients in one launch.
+SIZES, POINTS = ((64, 20_480), (20_480, 64), (64, 64)), ((120, 80), (20_480, 20_480))
 
 
 class Configuration(NamedTuple):
@@ -85,6 +87,11 @@ class Configuration(NamedTuple):
         """As in Work."""
         return backward_work(self.shape, TARGETS[self.target][1], self.precision).parts
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether one launch finds both gradients."""
+        return joint_schedule(self.shape, TARGETS[self.target][1], self.precision) is not None
+
     def tiles(self) -> set[Tiles]:
         """What its kernels were launched with, forward's marked by a SLICE of 0."""
         shape, arch = self.shape, TARGETS[self.target][1]
@@ -98,8 +105,8 @@ def small_sample() -> list[Configuration]:
     which take the compiler half the time."""
 
     def serves(one: Configuration) -> set[Any]:
-        kinds = {one.kind} if one.vendor == "cuda" else set()
-        return {one.target, *kinds, (one.vendor, one.operands, one.precision)}
+        kinds = {(one.kind, one.is_joint)} if one.vendor == "cuda" else set()
+        return {(one.target, one.is_joint), *kinds, (one.vendor, one.operands, one.precision)}
 
     return _cover(serves, longest=128)
 
@@ -110,8 +117,8 @@ def tiled_sample() -> list[Configuration]:
 
     def serves(one: Configuration) -> set[tuple[Any, ...]]:
         tiles = {(one.vendor, *tiles) for tiles in one.tiles()}
-        kinds = {(one.target, one.kind), (one.vendor, one.kind, one.precision)}
-        return tiles | kinds | {(one.target, one.operands, one.precision)}
+        kinds = {(one.target, one.kind, one.is_joint), (one.vendor, one.kind, one.precision)}
+        return tiles | kinds | {(one.target, one.operands, one.precision, one.is_joint)}
 
     return _cover(serves)
 

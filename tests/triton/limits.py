@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.triton.compiling import TARGETS, Compiled
@@ -31,11 +32,17 @@ PARKED_HALF = {
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 144  # stored and loaded once
 OUTSIDE_LONG_LOOPS = 320  # by backward kernels of whole vectors of up to 512 numbers, and of doubles that hold most
-MAIN = ("forward_kernel", "backward_kernel")
+AT_ONCE = (
+    112,
+    160,
+)  # more than twice as much, in loops and in all, where one kernel finds both gradients
+MAIN = ("forward_kernel", "backward_kernel", "both_kernel")
 
 
 def allowed_spill(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread, in loops."""
+    if one.kernel == "both_kernel":
+        return 2 * allowed_spill(configuration, replace(one, kernel="backward_kernel")) + AT_ONCE[0]
     if configuration.kind == MOST_CENTERS:
         return PARKED_CENTERS
     if configuration.operands == "float64" and configuration.kind == "fused":
@@ -73,6 +80,8 @@ def parked(registers: int) -> int:
 
 def allowed_outside(configuration: Configuration, one: Compiled) -> int:
     """Bytes a thread, outside loops."""
+    if one.kernel == "both_kernel":
+        return 2 * allowed_outside(configuration, replace(one, kernel="backward_kernel")) + AT_ONCE[1]
     if is_long_fused(configuration, one):
         return PARKED_LONG_FUSED + 2 * OUTSIDE_LOOPS
     of_parts = parked_parts(configuration, one)

@@ -20,16 +20,17 @@ from dmlkernels.backends.triton.kernels import spread as spread_kernels
 from tests.triton.compiling import TARGETS, compiled, launched
 from tests.triton.every import Configuration, check, small_sample
 from tests.triton.launches import compile_launches, launch_both, make_pairs
-from tests.triton.limits import MAIN, SHARED
+from tests.triton.limits import SHARED
 
-EVERY_KERNEL = {"prepare_kernel", "values_kernel", "combine_kernel", *MAIN}
+EVERY_KERNEL = {"prepare_kernel", "forward_kernel", "values_kernel", "backward_kernel", "combine_kernel"}
 
 
 @pytest.mark.parametrize("configuration", small_sample(), ids=lambda one: "-".join(map(str, one)))
 def test_sample(configuration: Configuration) -> None:
     _, found, wrong = check(configuration)
     assert not wrong
-    assert {one.kernel for one in found} >= {"values_kernel", *MAIN}
+    backward = "both_kernel" if configuration.is_joint else "backward_kernel"
+    assert {one.kernel for one in found} >= {"values_kernel", "forward_kernel", backward}
 
 
 @pytest.mark.parametrize("target", TARGETS)

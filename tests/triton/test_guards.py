@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from dmlkernels.backends.triton import launch, layout, problem
 from tests.triton.common import KINDS, Maker, every_kind, outcome, upstream
@@ -25,11 +26,12 @@ class Launch:
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         def guarded(*args: Any, **options: Any) -> None:
-            buffers = [_guard(arg) if isinstance(arg, Tensor) else None for arg in args]
-            inside = [arg if buffer is None else buffer[1] for arg, buffer in zip(args, buffers, strict=True)]
-            self._kernel[grid](*inside, **options)
+            leaves, tree = tree_flatten(args)
+            buffers = [_guard(arg) if isinstance(arg, Tensor) else None for arg in leaves]
+            inside = [arg if buffer is None else buffer[1] for arg, buffer in zip(leaves, buffers, strict=True)]
+            self._kernel[grid](*tree_unflatten(inside, tree), **options)
             self.launches += 1
-            for arg, buffer in zip(args, buffers, strict=True):
+            for arg, buffer in zip(leaves, buffers, strict=True):
                 if buffer is not None:
                     assert _untouched(buffer[0])
                     arg.copy_(buffer[1]) if _is_dense(arg) else None
@@ -58,7 +60,7 @@ def _untouched(buffer: Tensor) -> bool:
 def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     places = (
         (layout, "prepare_kernel"), (layout, "arrange_kernel"), (problem, "values_kernel"), (launch, "forward_kernel"),
-        (launch, "backward_kernel"), (launch, "combine_kernel"),
+        (launch, "both_kernel"), (launch, "backward_kernel"), (launch, "combine_kernel"),
     )  # fmt: skip
     stand_ins = [Launch(getattr(owner, name)) for owner, name in places]
     for (owner, name), stand_in in zip(places, stand_ins, strict=True):
@@ -70,17 +72,22 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 @pytest.mark.usefixtures("tiles_only")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("way", ["at once", "apart", "in shares"])
 def test_guard_bands(
-    kind: str, dtype: torch.dtype, split: bool, guarded: list[Launch], scheduled: Callable[[str, Any], None]
+    kind: str, dtype: torch.dtype, way: str, guarded: list[Launch], scheduled: Callable[[str, Any], None]
 ) -> None:
     """A value read from a guard is NaN and would show in the results; a written one shows in the guard."""
-    if split:
+    if way != "at once":
+        scheduled("MOST_STREAMED", 0)
+    if way == "in shares":
         scheduled("num_splits", lambda *args: 2)
     pairs = every_kind(Maker(18, 19, 17, dtype))[kind]
     found = outcome("triton", pairs, upstream(pairs))
     assert not found.statistics.isnan().any()
     assert found.rows is not None and found.rows.isfinite().all()
     assert found.columns is None or found.columns.isfinite().all()
-    first, *others = guarded[1:] if pairs.within else (guarded[0], *guarded[2:])
-    assert first.launches and all(stand_in.launches for stand_in in (others if split else others[:3]))
+    prepare, arrange, values, forward, both, backward, combine = (stand_in.launches for stand_in in guarded)
+    at_once = way == "at once" and not pairs.within
+    assert (arrange if pairs.within else prepare) and values and forward
+    assert both if at_once else backward
+    assert bool(combine) == (way == "in shares")

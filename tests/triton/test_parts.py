@@ -37,16 +37,23 @@ def _small_tiles(slices: int) -> Tiles:
     return Tiles(size, size, block, block // slices, 4, 1)
 
 
-@pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
+SLICES = pytest.fixture(params=[(1, 8), (2, 8), (2, 0)], ids=["a slice", "slices", "slices, apart"])
+
+
+@SLICES
 def _scaled(request: Any, scheduled: Callable[[str, Any], None]) -> None:
     """Backward of float16 as Hopper does it."""
+    slices, streamed = request.param
+    scheduled("MOST_STREAMED", streamed)
     scheduled("backward_work", lambda *args, of=schedule.backward_work: of(*args)._replace(parts=1))
-    scheduled("backward_tiles", lambda *args: _small_tiles(request.param))
+    scheduled("backward_tiles", lambda *args: _small_tiles(slices))
 
 
-@pytest.fixture(params=[1, 2], ids=["a slice", "slices"])
+@SLICES
 def _parts(request: Any, scheduled: Callable[[str, Any], None]) -> None:
-    tiles = _small_tiles(request.param)
+    slices, streamed = request.param
+    scheduled("MOST_STREAMED", streamed)
+    tiles = _small_tiles(slices)
     for name in ("forward_work", "backward_work"):
         scheduled(name, partial(_in_two_parts, getattr(schedule, name)))
     scheduled("forward_tiles", lambda *args: tiles)
@@ -104,7 +111,7 @@ def test_ignored_vectors_of_nan_spoil_nothing() -> None:
     assert torch.equal(found.columns, wanted.columns) and torch.equal(found.rows[1], wanted.rows[1])
 
 
-@pytest.mark.usefixtures("_parts")
+@pytest.mark.usefixtures("_parts", "apart")
 @pytest.mark.parametrize("needed", [(True, False), (False, True)], ids=["rows", "columns"])
 def test_a_side_alone(needed: tuple[bool, bool]) -> None:
     """The gradient of the other side is no memory to write to."""

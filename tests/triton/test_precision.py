@@ -133,7 +133,7 @@ def _cut(scheduled: Callable[[str, Any], None], monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not interpreted(), reason="runs a kernel")
-@pytest.mark.usefixtures("_cut", "tiles_only")
+@pytest.mark.usefixtures("_cut", "tiles_only", "apart")
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("dim", [16, 40])
 def test_gradients_of_cut_vectors_have_nothing_along_them(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from dmlkernels import ops
+from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.statistics import SoftTriple
 from tests.triton.common import KINDS, Maker, assert_agrees, every_kind, outcome, upstream
 
@@ -29,6 +32,20 @@ def test_agrees_with_torch(kind: str, dtype: torch.dtype) -> None:
 def test_shares_merge(kind: str, many_splits: None) -> None:
     """Columns, and in backward either side, split over several programs."""
     assert_agrees(every_kind(Maker(21, 70, 20))[kind], 1e-10)
+
+
+@pytest.mark.sampled(2)
+@every_statistic
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_one_launch_finds_both_gradients(kind: str, dtype: torch.dtype, scheduled: Callable[[str, Any], None]) -> None:
+    """As a launch for each does, to the last bit; on a GPU the compiler may round otherwise."""
+    pairs = every_kind(Maker(dtype=dtype))[kind]
+    at_once = outcome("triton", pairs, upstream(pairs))
+    scheduled("MOST_STREAMED", 0)
+    scheduled("num_splits", lambda *args: 1)
+    apart = outcome("triton", pairs, upstream(pairs))
+    for one, other in zip(at_once, apart, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0 if interpreted() else TOLERANCE[dtype], equal_nan=True)
 
 
 @every_statistic

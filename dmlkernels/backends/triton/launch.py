@@ -9,8 +9,9 @@ from torch import Tensor
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton.formulas import Loss, LossGradient, losses
-from dmlkernels.backends.triton.kernels.backward import BOTH, COLUMNS, ROWS, backward_kernel
+from dmlkernels.backends.triton.kernels.backward import backward_kernel, both_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel
+from dmlkernels.backends.triton.kernels.gradient_block import BOTH, COLUMNS, ROWS
 from dmlkernels.backends.triton.kernels.gradients import combine_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.labels import RawLabels
@@ -19,7 +20,7 @@ from dmlkernels.backends.triton.plan import Architecture, norm_tiles
 from dmlkernels.backends.triton.precision import matmul_precision
 from dmlkernels.backends.triton.problem import Problem, Vectors, strides
 from dmlkernels.backends.triton.saved import saved_size
-from dmlkernels.backends.triton.schedule import Plan, backward_schedule, forward_schedule
+from dmlkernels.backends.triton.schedule import Plan, backward_schedule, forward_schedule, joint_schedule
 
 
 def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None, loss: Loss | None = None) -> Forward:
@@ -55,6 +56,9 @@ def backward(
 ) -> Gradients:
     """Gradients of rows and columns from that of the statistics, or of a loss of them."""
     shape, matmul, of_rows, of_columns = pairs.shape, matmul_precision(), None, None
+    joint = joint_schedule(shape, arch, matmul) if needs_rows and needs_columns else None
+    if joint is not None:
+        return _both(pairs, forward, gradient, joint)
     columns_out = None if pairs.columns is None or not needs_columns else pairs.columns.new_empty(pairs.columns.shape)
     plan = backward_schedule(shape, arch, matmul, BOTH if pairs.within else ROWS)
     column_plan = plan if columns_out is None else backward_schedule(shape, arch, matmul, COLUMNS)
@@ -76,6 +80,22 @@ def backward(
     )
 
 
+def _both(pairs: Pairs, forward: Forward, gradient: Tensor | LossGradient, plan: Plan) -> Gradients:
+    """Both gradients in one launch."""
+    problem, values = Problem.restore(pairs, forward, gradient, plan, None)
+    rows, columns = problem.sides(values)
+    of_rows = rows.vectors.new_empty(rows.vectors.shape)
+    of_columns = columns.vectors.new_empty(columns.vectors.shape)
+    launch(
+        both_kernel, plan.grid,
+        (rows.factors, rows.raw, of_rows, rows.values, rows.labels),
+        (columns.factors, columns.raw, of_columns, columns.values, columns.labels),
+        problem.saved.flags, *plan.sizes, (*strides(rows, columns), rows.stride, columns.stride), plan.borders,
+        plan.hyper, constants=plan.constants,
+    )  # fmt: skip
+    return Gradients(of_rows.view(pairs.rows.shape), of_columns)
+
+
 class _Gradient(NamedTuple):
     """Gradient of the vectors in ``owned``, contiguous, and shares that are yet to be added up in it."""
 
@@ -92,7 +112,7 @@ def _gradient(
     launch(
         backward_kernel, plan.grid,
         owned.factors, streamed.factors, out if partial is None else partial,
-        None if owned.parts is None else owned.vectors, owned.values, streamed.values,
+        owned.raw, owned.values, streamed.values,
         owned.labels, streamed.labels, order, flags, *plan.sizes, (*strides(owned, streamed), owned.stride),
         plan.borders, plan.hyper, constants=plan.constants,
     )  # fmt: skip

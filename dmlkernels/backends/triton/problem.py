@@ -48,6 +48,11 @@ class Vectors(NamedTuple):
         """What is multiplied."""
         return self.vectors if self.parts is None else self.parts
 
+    @property
+    def raw(self) -> Tensor | None:
+        """The vectors, where something else is multiplied."""
+        return None if self.parts is None else self.vectors
+
 
 def strides(first: Vectors, second: Vectors) -> tuple[int, int, int, int]:
     """Of what is multiplied and of the values, as the kernels take them."""

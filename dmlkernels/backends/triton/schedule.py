@@ -11,8 +11,8 @@ from typing import NamedTuple
 from dmlkernels.backends.gpu.splits import MEMORY_FLOOR, cdiv, num_splits
 from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
-from dmlkernels.backends.triton.kernels.backward import COLUMNS
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
+from dmlkernels.backends.triton.kernels.gradient_block import COLUMNS, ROWS
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.launcher import Constants
 from dmlkernels.backends.triton.layout import borders, split_numbers
@@ -25,11 +25,14 @@ from dmlkernels.backends.triton.plan import (
     next_power_of_2,
 )
 from dmlkernels.backends.triton.saved import FLAG_ROWS, WORD_COLUMNS
+from dmlkernels.backends.triton.tiles import Tiles
 from dmlkernels.backends.triton.work import backward_work, forward_work
+
+MOST_STREAMED = 8  # tiles of a program that shares them with no other, where one launch finds both gradients
 
 
 class Plan(NamedTuple):
-    """A launch of the forward kernel, or of the backward kernel for one side."""
+    """A launch of the forward kernel, or of a backward kernel for one side or both."""
 
     grid: tuple[int, ...]  # the last axis is of splits
     sizes: tuple[int, int]  # vectors that programs own, and that they stream
@@ -111,6 +114,29 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
         (blocks, slices, count), (owned, streamed), partial, coded(*of_borders), hyper_of(shape), work.cuts, work.parts,
         constants,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=REMEMBERED)
+def joint_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan | None:
+    """Of the gradients of rows and of columns in one launch; None if that would be too much work for its programs."""
+    if shape.within:
+        return None
+    plans = [backward_schedule(shape, arch, matmul, side) for side in (ROWS, COLUMNS)]
+    (rows, columns), (x, w) = plans, (_tiles_of(plan) for plan in plans)
+    group = shape.statistic.group
+    streamed = shape.num_columns // group * next_power_of_2(group), _row_places(shape)
+    if x.num_warps != w.num_warps or max(cdiv(streamed[0], x.N), cdiv(streamed[1], w.N)) > MOST_STREAMED:
+        return None
+    options = x._replace(num_stages=min(x.num_stages, w.num_stages), registers=0).options()
+    shared = {name: rows.constants[name] for name in ("SLOPE", "VALUES", "LAYOUT", "PRECISION", "DIM")}
+    constants = Constants({**shared, "TURNED": columns.constants["TURNED"], "X": x, "W": w, **options})
+    programs = sum(plan.grid[0] * plan.grid[1] for plan in plans)
+    return rows._replace(grid=(programs, 1), partial=None, constants=constants)
+
+
+def _tiles_of(plan: Plan) -> Tiles:
+    names = ("M", "N", "BLOCK_D", "SLICE", "num_warps", "num_stages")
+    return Tiles(*(plan.constants[name] for name in names))
 
 
 def hyper_of(shape: Shape) -> tuple[float, ...]:
