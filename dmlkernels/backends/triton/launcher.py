@@ -71,7 +71,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, constants: Constants 
         _compiled[key] = compiled, tuple(given[name] for name in kernel.arg_names[len(args) :])
     else:
         compiled, values = known
-        compiled[(*grid, 1, 1)](*args, *values)
+        compiled[(*grid, 1, 1)](*args, *values, stream=driver.active.get_current_stream(device))
 
 
 @lru_cache
