@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -37,8 +38,8 @@ class Shape:
 SMALL = Shape("small", 128, 100, 512, (94, 103, 59, 49, 16, 31, 157, 47, 44, 44, 45, 86, 102))
 LARGE = Shape("large", 1024, 100_000, 128, (2862, 104, 57, 50, 16, 32, 155, 46, 44, 44, 45, 86, 5048))
 SHAPES = (SMALL, LARGE)
-# Host time of a step, before and after, in microseconds: when launches were cut down, since they are remembered, and
-# since a loss is one op.
+# Host time of a step, before and after, in microseconds: when launches were cut down, since they are remembered, since
+# a loss is one op, and since launches are joined.
 CUT_DOWN = {
     "pd": (1485, 1166), "decidability": (1495, 1053), "field": (1437, 1161), "field_alone": (1250, 1075),
     "odba": (1007, 1015), "symmetric_kl": (1170, 1024), "fused": (2200, 1260), "anchor": (1263, 1179),
@@ -57,6 +58,13 @@ ONE_OP = {
     "symmetric_kl": (616, 445), "fused": (918, 624), "anchor": (842, 530), "softmax": (785, 545), "nca": (734, 482),
     "cosface": (732, 485), "arcface": (734, 510), "soft_triple": (912, 685), "sub_center": (759, 516),
     "adaface": (850, 645), "magface": (1006, 761), "curricular": (939, 657), "circle": (1101, 633),
+}  # fmt: skip
+AT_ONCE = {
+    "pd": (442, 394), "decidability": (436, 415), "field": (516, 490), "field_alone": (454, 432),
+    "odba": (704, 687), "symmetric_kl": (409, 386), "fused": (574, 553), "anchor": (477, 421),
+    "softmax": (453, 399), "nca": (445, 395), "cosface": (448, 399), "arcface": (461, 408),
+    "soft_triple": (628, 541), "sub_center": (480, 453), "adaface": (578, 528), "magface": (660, 608),
+    "curricular": (566, 487), "circle": (449, 396),
 }  # fmt: skip
 ATOMS = 64
 
@@ -130,21 +138,21 @@ HOST = """
 
 Host time of a step, without a GPU (`python -m tests.triton.host_time`), after / before: when launches were cut down;
 since what is launched for a shape, and what Triton compiled for a kind of arguments, are looked up and not found out at
-every step; and since a loss is one op each way, which eager calls reach past PyTorch's dispatcher, and its labels and
-slopes are no launches of their own. On one shared CPU core, medians of seven runs of either version (of the last, of
-eleven, on a noisier machine), interleaved, each the lower quartile of 60 steps. What Triton does in Python at a launch
-is in it, the driver's call is not, nor what a launch of an operation of PyTorch costs on a GPU, nor questions to the
-CUDA runtime. D is 64, at which ODBA is a closed form in PyTorch's operations; its kernels, at D = 512, take 0.88 of
-what they took before the last change (one run, least of eight).
+every step; since a loss is one op each way, which eager calls reach past PyTorch's dispatcher, and its labels and
+slopes are no launches of their own; and since forward's launch finds the loss, one launch both gradients of a small
+batch, and autograd is told of nothing else. On one shared CPU core, medians of seven runs of either version (of one op,
+of eleven, on a noisier machine; of the last, of nine), interleaved, each the lower quartile of 60 steps. What Triton
+does in Python at a launch is in it, the driver's call is not, nor what a launch of an operation of PyTorch costs on a
+GPU, nor questions to the CUDA runtime. D is 64, at which ODBA is a closed form in PyTorch's operations.
 
-| loss | launches cut down | remembered | one op | all |
-| --- | ---: | ---: | ---: | ---: |
+| loss | launches cut down | remembered | one op | joined | all |
+| --- | ---: | ---: | ---: | ---: | ---: |
 """
 
 
 MEASURED = """
-On an H200, in a virtual machine whose processor is slower, before the last of these changes (torch 2.11, triton 3.6,
-small, bfloat16, host and device together, medians of seven times 100 steps):
+On an H200, in a virtual machine whose processor is slower, before the last two of these changes (torch 2.11, triton
+3.6, small, bfloat16, host and device together, medians of seven times 100 steps):
 
 | loss | ours | plain PyTorch |
 | --- | ---: | ---: |
@@ -159,12 +167,10 @@ The host sets that pace: the kernels of the softmax take 50 us, as does the step
 
 def host_rows() -> Iterator[str]:
     for name in REMEMBERED:
-        ratios = [after / before for before, after in (of[name] for of in (REMEMBERED, ONE_OP))]
-        if name in CUT_DOWN:
-            earlier = CUT_DOWN[name][1] / CUT_DOWN[name][0]
-            cells = [f"{ratio:.2f}" for ratio in (earlier, *ratios, earlier * ratios[0] * ratios[1])]
-        else:
-            cells = ["", *(f"{ratio:.2f}" for ratio in ratios), ""]
+        steps = [of.get(name) for of in (CUT_DOWN, REMEMBERED, ONE_OP, AT_ONCE)]
+        ratios = [None if step is None else step[1] / step[0] for step in steps]
+        cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        cells.append("" if None in ratios else f"{prod(ratio for ratio in ratios if ratio):.2f}")
         yield f"| `{name}` | {' | '.join(cells)} |"
 
 
