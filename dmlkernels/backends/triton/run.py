@@ -76,7 +76,7 @@ def forward(pairs: Pairs, raw: RawLabels | None = None, loss: Loss | None = None
             return _TILES.forward(pairs, raw=raw, loss=loss)
         found = chosen.forward(pairs)
         if loss is not None:
-            loss.evaluate(found.statistics)
+            loss.evaluate(found.statistics.contiguous())
         return found
 
 
