@@ -33,18 +33,7 @@ const std::vector<Kernels>& kernels() {
     return runnable;
 }
 
-void* Workspace::room(Use use, std::int64_t bytes) {
-    constexpr std::size_t line = 64;
-    Buffer& buffer = buffers_[use];
-    const std::size_t needed = static_cast<std::size_t>(bytes) + line;
-    if (buffer.bytes < needed) {
-        buffer.memory.reset();
-        buffer.memory.reset(new unsigned char[needed]);
-        buffer.bytes = needed;
-    }
-    const auto address = reinterpret_cast<std::uintptr_t>(buffer.memory.get());
-    return reinterpret_cast<void*>((address + line - 1) / line * line);
-}
+void* Workspace::room(Use use, std::int64_t bytes) { return memory_[use].room(static_cast<std::size_t>(bytes)); }
 
 }  // namespace cpu
 }  // namespace dml

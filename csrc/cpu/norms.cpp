@@ -8,7 +8,12 @@
 namespace dml::cpu {
 namespace {
 
-constexpr std::int64_t elements_per_thread = 1 << 16;  // below this starting a thread takes longer than it saves
+// Below this a further thread takes longer than it saves; torch's, which are used on Linux, need not be started.
+#if defined(__linux__)
+constexpr std::int64_t elements_per_thread = 1 << 14;
+#else
+constexpr std::int64_t elements_per_thread = 1 << 16;
+#endif
 
 DML_MULTIVERSION void normalise_part(const float* x, float* unit, float* inverse, std::int64_t rows, std::int64_t dim,
                                      std::int64_t stride) {

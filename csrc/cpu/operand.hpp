@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "cpu/labels.hpp"
+#include "cpu/memory.hpp"
 #include "cpu/norms.hpp"
 #include "cpu/parallel.hpp"
 #include "cpu/problem.hpp"
@@ -19,23 +19,15 @@ T* address(std::uintptr_t where) {
     return reinterpret_cast<T*>(where);
 }
 
-// Memory that is reused and grows; `room` may discard its contents. Not null even for a count of 0.
+// Values in memory that is reused and grows; `room` may discard its contents. Not null even for a count of 0.
 template <class Real>
 class Buffer {
   public:
-    Real* room(std::int64_t count) {
-        if (count > count_ || values_ == nullptr) {
-            values_.reset();
-            values_.reset(new Real[count]);
-            count_ = count;
-        }
-        return values_.get();
-    }
-    Real* get() const { return values_.get(); }
+    Real* room(std::int64_t count) { return static_cast<Real*>(memory_.room(static_cast<std::size_t>(count) * sizeof(Real))); }
+    Real* get() const { return static_cast<Real*>(memory_.start()); }
 
   private:
-    std::unique_ptr<Real[]> values_;
-    std::int64_t count_ = 0;
+    Memory memory_;
 };
 
 // A block of vectors, all in one segment.

@@ -3,8 +3,9 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <vector>
+
+#include "cpu/memory.hpp"
 
 namespace dml::cpu {
 
@@ -80,11 +81,7 @@ class Workspace {
     std::uintptr_t packed_rows = 0;  // units that rows_by_row holds; they must not change in between
 
   private:
-    struct Buffer {
-        std::unique_ptr<unsigned char[]> memory;
-        std::size_t bytes = 0;
-    };
-    std::array<Buffer, use_count> buffers_;
+    std::array<Memory, use_count> memory_;
 };
 
 // The engine for one instruction set.

@@ -113,3 +113,30 @@ def test_inputs_are_not_changed() -> None:
     ).sum().backward()
     pair_statistics(LogSumExp(2.0, 2.0), x, x.detach(), backend="native", row_labels=labels, column_labels=labels)
     assert torch.equal(x.detach(), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults of Linux")
+@pytest.mark.parametrize("before", [1, 30_000, 70_000])
+def test_memory_stays_for_the_next_call(before: int) -> None:
+    """Whatever lies in the heap before it. A small batch takes some 430 pages; a fault for each takes longer than they
+    are used."""
+    script = f"""
+import resource
+import torch
+from dmlkernels import normalized_softmax_loss
+
+def faults(steps):
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        x.grad = w.grad = None
+        normalized_softmax_loss(x, labels, w, backend="native").backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start) / steps
+
+torch.set_num_threads(2)
+x, w = torch.randn(128, 512, requires_grad=True), torch.randn(100, 512, requires_grad=True)
+labels, more = torch.randint(100, (128,)), torch.randn({before})
+faults(50)
+print(faults(100))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) < 50

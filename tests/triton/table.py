@@ -27,12 +27,13 @@ named so; times of whole steps are in [benchmarks.md](benchmarks.md).
 
 Five kernels serve every loss: `prepare` or, among points, `arrange` (reciprocal norms and what else lies beside the
 vectors), `forward` and `backward` (tiles of scores), `values` (what backward reads of a row) and `combine` (gradients
-of a split streamed side, added up in a fixed order). Where column j has class j, `prepare` resolves the labels. The
-slopes of a loss are computed in `values`, from what its formula kept. On Hopper, programs of `prepare` and `values`
-leave vectors in float16, too (`kernels/parts.py`). Forward's splits are counted as they end: the last program of
-a block of rows merges them, in a fixed order too. SoftTriple's regulariser has two kernels of its own, PD-Loss's closed
-form five. What differs between losses are the device functions in `backends/triton/epilogues/`. A backward kernel owns
-rows (dX), columns (dW) or, among points, both ends of their pairs. The native CUDA engine has
+of a split streamed side, added up in a fixed order). Where column j has class j, `prepare` resolves the labels. On
+Hopper, programs of `prepare` and `values` leave vectors in float16, too (`kernels/parts.py`). Forward's programs are
+counted as they end: the last of a block of rows merges its splits, in a fixed order too, and the last of all evaluates
+the formula of the loss, whose slopes are computed in `values`. SoftTriple's regulariser has two kernels of its own,
+PD-Loss's closed form five. What differs between losses are the device functions in `backends/triton/epilogues/` and
+`formulas/`. A backward kernel owns rows (dX), columns (dW) or, among points, both ends of their pairs. Where no program
+streams more than eight tiles, one launch (`both`) has programs for dX and others for dW. The native CUDA engine has
 [a page of its own](cuda_engine.md).
 
 Most tiles are plain: they hold no positive pair, no border and nothing ignored, and their epilogue masks nothing.
