@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <new>
-#include <utility>
 
 namespace dml::cpu {
 namespace {
@@ -17,10 +16,7 @@ struct Block {
     std::size_t size = 0;
 };
 
-void free_block(Block& block) {
-    ::operator delete(block.start, line);
-    block = {};
-}
+void free_block(Block block) { ::operator delete(block.start, line); }
 
 // Blocks that a thread has no use for just now, the latest last.
 class Idle {
@@ -41,10 +37,7 @@ class Idle {
 
     void keep(Block block) {
         if (block.size > most_kept) return free_block(block);
-        while (count_ == blocks_.size() || bytes_ + block.size > most_kept) {
-            Block oldest = remove(0);
-            free_block(oldest);
-        }
+        while (count_ == blocks_.size() || bytes_ + block.size > most_kept) free_block(remove(0));
         blocks_[count_++] = block;
         bytes_ += block.size;
     }
@@ -66,32 +59,23 @@ thread_local Idle idle;
 
 }  // namespace
 
-Memory::Memory(std::size_t bytes) {
+void* Memory::room(std::size_t bytes) {
+    if (start_ != nullptr && bytes <= size_) return start_;
+    end();  // first, so that it can be what is taken
     const std::size_t size = (std::max<std::size_t>(bytes, 1) + page - 1) / page * page;
     Block block = idle.take(size);
     if (block.start == nullptr) block = {::operator new(size, line), size};
     start_ = block.start;
     size_ = block.size;
-}
-
-Memory::Memory(Memory&& other) noexcept : start_(std::exchange(other.start_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-Memory& Memory::operator=(Memory&& other) noexcept {
-    std::swap(start_, other.start_);
-    std::swap(size_, other.size_);
-    return *this;
-}
-
-void* Memory::room(std::size_t bytes) {
-    if (bytes > size_ || start_ == nullptr) {
-        { const Memory ended = std::move(*this); }  // first, so that it can be what is taken
-        *this = Memory(bytes);
-    }
     return start_;
 }
 
-Memory::~Memory() {
+void Memory::end() {
     if (start_ != nullptr) idle.keep({start_, size_});
+    start_ = nullptr;
+    size_ = 0;
 }
+
+Memory::~Memory() { end(); }
 
 }  // namespace dml::cpu

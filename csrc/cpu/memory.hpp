@@ -11,18 +11,17 @@ namespace dml::cpu {
 class Memory {
   public:
     Memory() = default;
-    explicit Memory(std::size_t bytes);
-    Memory(Memory&& other) noexcept;
-    Memory& operator=(Memory&& other) noexcept;
+    Memory(const Memory&) = delete;
     ~Memory();
 
     void* start() const { return start_; }
-    std::size_t size() const { return size_; }
 
     // Makes the block hold so many bytes; its contents are lost if it has to grow.
     void* room(std::size_t bytes);
 
   private:
+    void end();
+
     void* start_ = nullptr;
     std::size_t size_ = 0;
 };

@@ -8,13 +8,6 @@
 namespace dml::cpu {
 namespace {
 
-// Below this a further thread takes longer than it saves; torch's, which are used on Linux, need not be started.
-#if defined(__linux__)
-constexpr std::int64_t elements_per_thread = 1 << 14;
-#else
-constexpr std::int64_t elements_per_thread = 1 << 16;
-#endif
-
 DML_MULTIVERSION void normalise_part(const float* x, float* unit, float* inverse, std::int64_t rows, std::int64_t dim,
                                      std::int64_t stride) {
     normalise_rows(x, unit, inverse, rows, dim, stride);
@@ -35,7 +28,7 @@ DML_MULTIVERSION void project_part(const double* unit, const double* inverse, do
     project_rows(unit, inverse, gradient, rows, dim);
 }
 
-std::int64_t grain(std::int64_t dim) { return elements_per_thread / std::max<std::int64_t>(dim, 1); }
+std::int64_t grain(std::int64_t dim) { return values_per_thread / std::max<std::int64_t>(dim, 1); }
 
 }  // namespace
 

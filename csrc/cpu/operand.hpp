@@ -167,7 +167,7 @@ class Operand {
     // Calls body(i) for every vector, on several threads if there is enough to copy.
     template <class Body>
     void for_vectors(const Body& body) const {
-        parallel_rows(size(), copied_per_thread / std::max<std::int64_t>(dim_, 1), threads_,
+        parallel_rows(size(), values_per_thread / std::max<std::int64_t>(dim_, 1), threads_,
                       [&](std::int64_t begin, std::int64_t end) {
                           for (std::int64_t i = begin; i < end; ++i) body(i);
                       });
@@ -177,9 +177,6 @@ class Operand {
     Real* gradient_of(std::int64_t part) const {
         return part == 0 ? of_units_ : further_.get() + (part - 1) * count();
     }
-
-    // Values below which starting a thread takes longer than it saves.
-    static constexpr std::int64_t copied_per_thread = 1 << 16;
 
     Vectors from_;
     const std::int64_t dim_, views_, group_;

@@ -12,6 +12,13 @@ namespace dml::cpu {
 void run_parts(std::int64_t parts, int threads, const std::function<void(std::int64_t)>& work);
 void run_parts(std::int64_t parts, int threads, void (*work)(void* context, std::int64_t part), void* context);
 
+// Values below which a further thread takes longer than it saves; torch's, which are used on Linux, need not be started.
+#if defined(__linux__)
+inline constexpr std::int64_t values_per_thread = 1 << 14;
+#else
+inline constexpr std::int64_t values_per_thread = 1 << 16;
+#endif
+
 // Calls body(begin, end) for ranges that cover [0, rows) and have at least `grain` rows each. The ranges depend on the
 // arguments only, not on which thread runs which range.
 template <class Body>

@@ -32,10 +32,8 @@ PARKED_HALF = {
 PARKED_CENTERS = 32  # with classes of more than 16 centers
 OUTSIDE_LOOPS = 144  # stored and loaded once
 OUTSIDE_LONG_LOOPS = 320  # by backward kernels of whole vectors of up to 512 numbers, and of doubles that hold most
-AT_ONCE = (
-    112,
-    160,
-)  # more than twice as much, in loops and in all, where one kernel finds both gradients
+# More than twice as much, in loops and in all, where one kernel finds both gradients.
+AT_ONCE = (112, 160)
 MAIN = ("forward_kernel", "backward_kernel", "both_kernel")
 
 
