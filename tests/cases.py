@@ -137,6 +137,11 @@ CASES: tuple[Case, ...] = (
         proxy_labels=tuple(i // 3 for i in range(12)),
     ),
     _plain(
+        "crowded_proxies", "three proxies a class in one place, samples near: a joint cosine above 1", 12, 8, 4,
+        proxy_labels=tuple(i // 3 for i in range(12)), noise=0.1, pull=1.0,
+        proxy_copies=tuple((3 * i + k, 3 * i) for i in range(4) for k in (1, 2)),
+    ),
+    _plain(
         "unordered_proxies", "proxies of a class far apart and unequally many; one class without sample", 10, 8, 4,
         labels=_cyclic(10, 3), proxy_labels=(2, 0, 3, 1, 0, 2, 2, 0, 3),
     ),

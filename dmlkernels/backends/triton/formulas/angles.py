@@ -11,11 +11,13 @@ from dmlkernels.backends.triton.kernels.scalars import number
 
 @triton.jit
 def sine_of(cosine):
-    """Sine of an angle from 0 to pi, and its derivative by the cosine, where the gradient of the root is held."""
+    """Sine of an angle from 0 to pi, and its derivative by the cosine, where the gradient of the root is held. Several
+    proxies of a class have a cosine above 1 together: there the sine stays 0."""
     EPS: tl.constexpr = 2.0**-52 if tl.float64 == cosine.dtype else 2.0**-23
-    squared = tl.maximum((1.0 - cosine) * (1.0 + cosine), 0.0)
+    squared = (1.0 - cosine) * (1.0 + cosine)
     inverse = 1.0 / tl.sqrt(tl.maximum(squared, EPS))
-    return squared * inverse, -2.0 * cosine * tl.where(squared >= EPS, 0.5 * inverse, inverse)
+    held = tl.where(squared >= EPS, 0.5 * inverse, tl.where(squared < 0.0, 0.0, inverse))
+    return tl.maximum(squared, 0.0) * inverse, -2.0 * cosine * held
 
 
 @triton.jit
