@@ -6,12 +6,17 @@
 #include <cstdint>
 #include <string>
 
+#include "cpu/formulas.hpp"
+#include "cpu/labels.hpp"
 #include "cpu/norms.hpp"
 #include "cpu/problem.hpp"
 #include "cpu/tile.hpp"
 
 namespace py = pybind11;
 using dml::cpu::Centers;
+using dml::cpu::Formula;
+using dml::cpu::FormulaKind;
+using dml::cpu::Integer;
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
 using dml::cpu::Problem;
@@ -86,6 +91,7 @@ void define_problem(py::module_& module) {
         .def_readwrite("gradient", &Vectors::gradient);
     py::class_<Problem>(module, "Problem")
         .def(py::init<>())
+        .def(py::init<const Problem&>())
         .def_readwrite("wide", &Problem::wide)
         .def_readwrite("dim", &Problem::dim)
         .def_readwrite("views", &Problem::views)
@@ -121,6 +127,53 @@ void define_centers(py::module_& module) {
         .def_readwrite("gradient", &Centers::gradient)
         .def_readwrite("of_values", &Centers::of_values)
         .def_readwrite("threads", &Centers::threads);
+}
+
+void define_formulas(py::module_& module) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    py::enum_<FormulaKind>(module, "FormulaKind")
+        .value("anchor", FormulaKind::anchor)
+        .value("angle", FormulaKind::angle)
+        .value("cross_entropy", FormulaKind::cross_entropy)
+        .value("decidability_inverse", FormulaKind::decidability_inverse)
+        .value("decidability_neg", FormulaKind::decidability_neg)
+        .value("decidability_neg_log", FormulaKind::decidability_neg_log)
+        .value("difference", FormulaKind::difference)
+        .value("fused_", FormulaKind::fused_)
+        .value("fused_inverse", FormulaKind::fused_inverse)
+        .value("fused_neg", FormulaKind::fused_neg)
+        .value("fused_neg_log", FormulaKind::fused_neg_log)
+        .value("joint", FormulaKind::joint)
+        .value("last", FormulaKind::last);
+    py::class_<Formula>(module, "Formula")
+        .def(py::init<>())
+        .def_readwrite("kind", &Formula::kind)
+        .def_readwrite("numbers", &Formula::numbers)
+        .def_readwrite("wide", &Formula::wide)
+        .def_readwrite("mean", &Formula::mean)
+        .def_readwrite("rows", &Formula::rows)
+        .def_readwrite("width", &Formula::width)
+        .def_readwrite("threads", &Formula::threads)
+        .def_readwrite("statistics", &Formula::statistics)
+        .def_readwrite("labels", &Formula::labels)
+        .def_readwrite("weights", &Formula::weights)
+        .def_readwrite("loss", &Formula::loss)
+        .def_readwrite("parts", &Formula::parts)
+        .def_readwrite("state", &Formula::state)
+        .def_readwrite("loss_gradient", &Formula::loss_gradient)
+        .def_readwrite("gradient", &Formula::gradient);
+    module.def("evaluate", &dml::cpu::evaluate, Release());
+    module.def("slopes", &dml::cpu::slopes, Release());
+}
+
+void define_labels(py::module_& module) {
+    py::enum_<Integer>(module, "Integer")
+        .value("int8", Integer::int8)
+        .value("int16", Integer::int16)
+        .value("int32", Integer::int32)
+        .value("int64", Integer::int64)
+        .value("uint8", Integer::uint8);
+    module.def("resolve_labels", &dml::cpu::resolve_labels);
 }
 
 // Raises a pending KeyboardInterrupt between two tiles.
@@ -161,5 +214,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     define_terms(module);
     define_problem(module);
     define_centers(module);
+    define_formulas(module);
+    define_labels(module);
     define_kernels(module);
 }

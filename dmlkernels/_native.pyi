@@ -33,6 +33,7 @@ class Vectors:
     gradient: int
 
 class Problem:
+    def __init__(self, other: Problem = ...) -> None: ...
     wide: bool
     dim: int
     views: int
@@ -65,6 +66,32 @@ class Centers:
     gradient: int
     of_values: int
     threads: int
+
+class FormulaKind: ...
+
+class Formula:
+    kind: FormulaKind
+    numbers: Sequence[float]
+    wide: bool
+    mean: bool
+    rows: int
+    width: int
+    threads: int
+    statistics: int
+    labels: int
+    weights: int
+    loss: int
+    parts: int
+    state: int
+    loss_gradient: int
+    gradient: int
+
+def evaluate(formula: Formula) -> None: ...
+def slopes(formula: Formula) -> None: ...
+
+class Integer: ...
+
+def resolve_labels(of: Integer, labels: int, rows: int, ignore_index: int, classes: int, out: int) -> bool: ...
 
 class Kernels:
     @property

@@ -173,8 +173,10 @@ class _Recorder(TorchDispatchMode):
         self.calls: list[tuple[Pairs, str]] = []  # with the backend
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if op is torch.ops.dmlkernels.pair_forward.default:
-            self.calls.append((PairArguments(*args).pairs(), args[-1]))
+        ops = torch.ops.dmlkernels
+        if op in (ops.pair_forward.default, ops.pair_loss_forward.default):
+            given = PairArguments(*args[: len(PairArguments._fields)])
+            self.calls.append((given.pairs(), given.backend))
         return op(*args, **(kwargs or {}))
 
 

@@ -1,4 +1,4 @@
-// Labels in the range that tiles compare.
+// Labels of samples as the engine wants them, and in the range that tiles compare.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,13 @@
 namespace dml::cpu {
 
 constexpr std::int64_t ignored = std::numeric_limits<std::int64_t>::min();
+
+enum class Integer { int8, int16, int32, int64, uint8 };
+
+// Copies labels, with `ignored` for the one to ignore. Returns whether every other one is in [0, classes) and there is
+// one.
+bool resolve_labels(Integer type, std::uintptr_t labels, std::int64_t rows, std::int64_t ignore_index,
+                    std::int64_t classes, std::uintptr_t out);
 
 // Tiles of float compare 32-bit labels and reserve the two lowest values. If a label of a row is outside that range,
 // all labels are replaced by their rank among the labels of the rows.

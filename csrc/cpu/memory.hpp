@@ -1,9 +1,16 @@
-// Memory for the length of a call.
+// Memory for the length of a call, and that of the caller.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace dml::cpu {
+
+// What lies at an address that Python gave.
+template <class T>
+T* address(std::uintptr_t where) {
+    return reinterpret_cast<T*>(where);
+}
 
 // A block that begins at a cache line, of undefined contents. A few MiB of those that have ended stay with their thread
 // for its next calls: the C library may give them back to the system, and then each 4 KiB costs a page fault again. A

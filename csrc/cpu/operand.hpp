@@ -14,11 +14,6 @@
 
 namespace dml::cpu {
 
-template <class T>
-T* address(std::uintptr_t where) {
-    return reinterpret_cast<T*>(where);
-}
-
 // Values in memory that is reused and grows; `room` may discard its contents. Not null even for a count of 0.
 template <class Real>
 class Buffer {

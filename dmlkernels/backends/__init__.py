@@ -1,7 +1,7 @@
 """Backends, which of them can run here, and which one a call gets."""
 
 from dmlkernels.backends.pairs import Backend, Forward, Gradients, Pairs
-from dmlkernels.backends.registry import Availability, available_backends, get, resolve, use_backend
+from dmlkernels.backends.registry import Availability, available_backends, formulas_of, get, resolve, use_backend
 
 __all__ = [
     "Availability",
@@ -10,6 +10,7 @@ __all__ = [
     "Gradients",
     "Pairs",
     "available_backends",
+    "formulas_of",
     "get",
     "resolve",
     "use_backend",

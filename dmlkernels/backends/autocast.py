@@ -10,7 +10,7 @@ from torch import Tensor
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Context in which operations on this kind of device keep the dtypes that they are given."""
-    return torch.autocast(device_type, enabled=False) if has_autocast(device_type) else nullcontext()
+    return torch.autocast(device_type, enabled=False) if is_under_autocast(device_type) else nullcontext()
 
 
 def has_autocast(device_type: str) -> bool:

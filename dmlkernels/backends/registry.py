@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dmlkernels.backends import blocked, native, triton
+from dmlkernels.backends.formulas import Formulas
+from dmlkernels.backends.native import formulas as native_formulas
 from dmlkernels.backends.pairs import Backend
+from dmlkernels.backends.triton import formulas as triton_formulas
 
 _BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton, "native": native}
 _NAMES = ("torch", "triton", "native")
@@ -109,6 +112,13 @@ _choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def get(name: str) -> Backend:
     """The backend of this name."""
     return _BACKENDS[name]
+
+
+def formulas_of(name: str, device_type: str) -> Formulas | None:
+    """What evaluates formulas of a backend's statistics on this kind of device, if PyTorch does not."""
+    if name == "triton":
+        return triton_formulas
+    return native_formulas if name == "native" and device_type == "cpu" else None
 
 
 def _require(name: str, device_type: str | None = None) -> None:

@@ -102,7 +102,7 @@ def pd_loss(
         ignore_index=ignore_index, backend=backend, validate=validate, needs_impostors=True, correction=correction,
         process_group=process_group,
     )  # fmt: skip
-    loss = inputs.loss(_formula(form, temperature, correction, min_gap, eps, 1.0), Moments())
+    loss = inputs.loss(decidability_formula(form, temperature, correction, min_gap, eps), Moments())
     if loss is not None:
         return loss
     moments = inputs.statistics(Moments())
@@ -174,15 +174,12 @@ def decidability_loss(
         labels, ignore_index, should_check(device, validate), True, correction, backend
     )
     pairs: dict[str, Any] = {"backend": backend, "row_labels": resolved, "within": True}
-    loss = pair_loss(_formula(form, 1.0, correction, min_gap, eps, 2.0), Moments(), embeddings, poison=poison, **pairs)
+    formula = decidability_formula(form, 1.0, correction, min_gap, eps, ends=2.0)
+    loss = pair_loss(formula, Moments(), embeddings, poison=poison, **pairs)
     if loss is not None:
         return loss
     moments = pair_statistics(Moments(), embeddings, **pairs)
     return decidability_objective(moments, form, 1.0, correction, min_gap, eps, ends=2) + poison
-
-
-def _formula(form: str, *numbers: float) -> Formula:
-    return Formula(f"decidability_{form}", numbers)
 
 
 def decidability(genuine_scores: Tensor, impostor_scores: Tensor) -> Tensor:
@@ -226,6 +223,13 @@ def check_decidability_options(form: str, correction: int, min_gap: float, eps: 
     check_choice("form", form, FORMS)
     check_choice("correction", correction, (0, 1))
     return check_number("min_gap", min_gap, above=0), check_number("eps", eps, at_least=0)
+
+
+def decidability_formula(
+    form: str, temperature: float, correction: int, min_gap: float, eps: float, ends: float = 1.0
+) -> Formula:
+    """``decidability_objective`` for engines."""
+    return Formula(f"decidability_{form}", (temperature, correction, min_gap, eps, ends))
 
 
 def decidability_objective(

@@ -10,7 +10,11 @@ from torch import Tensor
 
 from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_choice, check_number
-from dmlkernels.functional.decidability import check_decidability_options, decidability_objective
+from dmlkernels.functional.decidability import (
+    check_decidability_options,
+    decidability_formula,
+    decidability_objective,
+)
 from dmlkernels.functional.field import REDUCTIONS, checked_field, count_points, joined_points, reduce_energy
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
 from dmlkernels.functional.odba import check_odba_options, weighted_atoms
@@ -129,10 +133,14 @@ def fused_objective(
         moments, energies, squares = statistics.split((Moments.width, Field.width, Square.width), dim=1)
         sums = _Sums(moments, energies.sum(), count_points(point_labels), None if atoms is None else squares.sum())
     else:
-        moments = inputs.statistics(Moments()) if wants_pd else None
-        sums = _Sums(moments, squares=_squares(inputs, atoms, atom_weight))
+        of_moments = decidability_formula(form, temperature, correction, min_gap, eps)
+        decidability = inputs.loss(of_moments, Moments()) if wants_pd else None
+        moments = inputs.statistics(Moments()) if wants_pd and decidability is None else None
+        sums = _Sums(moments, squares=_squares(inputs, atoms, atom_weight), decidability=decidability)
     parts = {}
-    if sums.moments is not None and wants_pd:
+    if sums.decidability is not None:
+        parts["pd"] = sums.decidability
+    elif sums.moments is not None and wants_pd:
         rows = inputs if wanted is None else None
         parts["pd"] = decidability_objective(sums.moments, form, temperature, correction, min_gap, eps, inputs=rows)
     if sums.energy is not None and sums.num_points is not None:
@@ -155,6 +163,7 @@ class _Sums(NamedTuple):
     num_points: Tensor | None = None
     squares: Tensor | None = None  # (), of this rank's samples
     poison: Tensor | None = None
+    decidability: Tensor | None = None  # (), in the place of moments
 
 
 def _dictionary(

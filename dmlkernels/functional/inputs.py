@@ -54,7 +54,7 @@ class ProxyInputs:
     proxies: Tensor  # (C, D)
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     backend: str
-    has_kernels: bool = field(default=False, kw_only=True)  # whether Triton's evaluate formulas of the statistics
+    has_kernels: bool = field(default=False, kw_only=True)  # Triton's
     chosen: Tensor | None = field(default=None, kw_only=True)  # (C,), classes of the proxies if not all take part
 
     @property
@@ -125,8 +125,8 @@ class ProxyInputs:
     def loss(
         self, formula: Formula, statistic: Statistic, row_values: Tensor | None = None, **options: Any
     ) -> Tensor | None:
-        """A formula of that statistic by kernels; None: then it takes plain PyTorch. ``options`` as ``pair_loss``."""
-        if not self.has_kernels:
+        """A formula of that statistic by an engine; None: then it takes plain PyTorch. ``options`` as ``pair_loss``."""
+        if self.spread:
             return None
         unresolved = self.sample_labels.unresolved
         if unresolved is None:
@@ -160,7 +160,7 @@ class ProxyInputs:
 
     def loss_of_proxies(self, formula: Formula, statistic: Statistic) -> Tensor | None:
         """A formula of that statistic, as ``loss``."""
-        if not self.has_kernels:
+        if self.spread:
             return None
         return pair_loss(formula, statistic, self.proxies, self.embeddings, poison=self.poison, **self._of_proxies)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.native.labels import resolved
 from dmlkernels.ops.library import register
 from dmlkernels.statistics import IGNORED
 
@@ -25,6 +26,10 @@ def _resolve_labels(
     where the loss needs them, or with no more than ``correction`` scores of either kind, raise a ValueError. Without,
     nothing is read on the host and the scalar is NaN for such a label or class, else 0.
     """
+    if proxy_labels is None and check and not correction and num_proxies > 1:
+        found = resolved(labels, ignore_index, num_proxies)
+        if found is not None:
+            return found, labels.new_zeros((), dtype=torch.float32)
     wide = _as_int64(labels)
     ignored = wide == ignore_index
     if proxy_labels is None:

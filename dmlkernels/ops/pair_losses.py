@@ -1,5 +1,5 @@
-"""The custom ops of a loss that is a formula of one statistic, for which a backend has kernels: all of it in one op, so
-that a small batch waits for PyTorch once and not for every part.
+"""The custom ops of a loss that is a formula of one statistic, which an engine evaluates: all of it in one op, so that
+a small batch waits for PyTorch once and not for every part.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
+from dmlkernels.backends.formulas import Formulas, Loss, LossGradient, empty_gradient, memory
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.pairs import Forward
-from dmlkernels.backends.triton import formulas
+from dmlkernels.backends.triton import formulas as kernels
 from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.ops.library import ReverseMode, first_order, register
 from dmlkernels.ops.pairs import (
@@ -37,7 +38,7 @@ _FORMULA = (
 
 
 class Formula(NamedTuple):
-    """A loss as a function of row statistics, for which there are kernels."""
+    """A loss as a function of row statistics, which engines evaluate."""
 
     name: str
     numbers: tuple[float, ...]
@@ -83,9 +84,9 @@ def pair_loss_and_parts(
     gave, whatever they are, and column j, or group j of columns, has class j.
     """
     learns_weight = weight is not None and weight.requires_grad
-    if learns_weight or not formulas.suits(rows.shape[-2], statistic.width):
-        return None
-    if backends.resolve(pairs["backend"], rows.device.type) != "triton":
+    device = rows.device.type
+    engine = backends.formulas_of(backends.resolve(pairs["backend"], device), device)
+    if learns_weight or engine is None or not engine.suits(formula.name, rows.shape[-2], statistic.width):
         return None
     arguments = pair_arguments(statistic, rows, columns, **pairs)
     of_formula = values, added, weight, poison, formula.name, list(formula.numbers), mean, ignore_index
@@ -104,8 +105,8 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
         labels, poison = raw.resolved, raw.poison
         arguments = arguments._replace(row_labels=labels)
     pairs = arguments.pairs()
-    made = formulas.memory(of_formula.formula, pairs.rows, pairs.dtype)
-    wanted = formulas.Loss(
+    made = memory(of_formula.formula, pairs.rows, pairs.dtype)
+    wanted = Loss(
         of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(of_formula.added),
         pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean, *made,
     )  # fmt: skip
@@ -117,14 +118,14 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
             if raw is not None:
                 raw.resolve(pairs)
             statistics, saved = backend.forward(pairs)
-            wanted.evaluate(statistics.contiguous())
+            _engine(arguments).evaluate(wanted, statistics.contiguous())
     return wanted.loss, wanted.parts, statistics, saved, wanted.state, labels
 
 
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     arguments, of_formula = _split(args)
     statistics, saved = fake_forward(*arguments)
-    loss, parts, state = formulas.memory(of_formula.formula, statistics, statistics.dtype)
+    loss, parts, state = memory(of_formula.formula, statistics, statistics.dtype)
     num_labels = 0 if of_formula.ignore_index is None else statistics.shape[0]
     return loss, parts, statistics, saved, state, statistics.new_empty(num_labels, dtype=torch.int64)
 
@@ -145,8 +146,8 @@ def _backward(
     Has no derivative of its own.
     """
     arguments, of_formula = _split(args)
-    of_values = formulas.empty_gradient(statistics, of_formula.values, needs_values)
-    of_loss = formulas.LossGradient(
+    of_values = empty_gradient(statistics, of_formula.values, needs_values)
+    of_loss = LossGradient(
         of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(arguments.row_labels),
         contiguous(of_formula.weight), state, gradient, of_values if needs_values else None,
     )  # fmt: skip
@@ -156,7 +157,7 @@ def _backward(
     of_statistics: Any = of_loss
     if not reads:
         with on_device(statistics.device):
-            of_statistics = formulas.backward(of_loss, statistics.contiguous())
+            of_statistics = _engine(arguments).backward(of_loss, statistics.contiguous())
     return *gradients_of_pairs(arguments, Forward(statistics, saved), of_statistics, *needs), of_values
 
 
@@ -166,7 +167,12 @@ def _fake_backward(
     *needed, needs_values = args[: NUM_DIFFERENTIABLE + 1]
     arguments, of_formula = _split(args[NUM_DIFFERENTIABLE + 1 :])
     found = fake_backward(statistics, saved, statistics, *needed, *arguments)
-    return *found, formulas.empty_gradient(statistics, of_formula.values, needs_values)
+    return *found, empty_gradient(statistics, of_formula.values, needs_values)
+
+
+def _engine(arguments: PairArguments) -> Formulas:
+    """What evaluates the formula: Triton's kernels, too, where another backend has the statistic for them."""
+    return backends.formulas_of(arguments.backend, arguments.rows.device.type) or kernels
 
 
 def _split(args: Sequence[Any]) -> tuple[PairArguments, _FormulaArguments]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dmlkernels.ops.pairs import PairArguments
+
 _WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "item", "equal", "unique", "_unique2"}
 
 
@@ -26,6 +28,18 @@ class Spy(TorchDispatchMode):
     def of_op(self, name: str) -> list[Sequence[Any]]:
         """Arguments of every call of a custom op."""
         return [args for func, args in self.calls if func.name() == f"dmlkernels::{name}"]
+
+    @property
+    def pairs(self) -> list[PairArguments]:
+        """What was asked for of pairs, by the op of a statistic or of a loss."""
+        calls = (*self.of_op("pair_forward"), *self.of_op("pair_loss_forward"))
+        return [PairArguments(*args[: len(PairArguments._fields)]) for args in calls]
+
+    @property
+    def gradients_of_pairs(self) -> list[tuple[bool, ...]]:
+        """Whether the gradients of rows, of columns and of the rows' values were."""
+        statistics, losses = self.of_op("pair_backward"), self.of_op("pair_loss_backward")
+        return [*(tuple(args[3:6]) for args in statistics), *(tuple(args[4:7]) for args in losses)]
 
     @property
     def waits(self) -> list[str]:

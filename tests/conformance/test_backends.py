@@ -17,7 +17,7 @@ from tests.problem import make_problem
 
 
 def backends_called(spy: Spy) -> set[str]:
-    return {args[-1] for args in spy.of_op("pair_forward")}
+    return {pairs.backend for pairs in spy.pairs}
 
 
 def test_every_backend_is_available_or_says_why() -> None:

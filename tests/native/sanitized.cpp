@@ -10,9 +10,14 @@
 #include <random>
 #include <vector>
 
+#include "cpu/formulas.hpp"
+#include "cpu/labels.hpp"
 #include "cpu/problem.hpp"
 #include "cpu/tile.hpp"
 
+using dml::cpu::Formula;
+using dml::cpu::FormulaKind;
+using dml::cpu::Integer;
 using dml::cpu::Kernels;
 using dml::cpu::Kind;
 using dml::cpu::Problem;
@@ -278,6 +283,60 @@ void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group
 }
 
 template <class Real>
+void run_formula(FormulaKind kind, std::int64_t width, std::int64_t rows) {
+    std::vector<Real> statistics(rows * width), weights(rows, Real(0.5)), of_statistics(rows * width, Real(NAN));
+    std::vector<std::int64_t> labels(rows);
+    for (std::int64_t i = 0; i < rows; ++i) {
+        labels[i] = i % 3 == 2 ? ignored : i;
+        for (std::int64_t k = 0; k < width; ++k) statistics[i * width + k] = static_cast<Real>(1 + (i * width + k) % 7);
+    }
+    Real loss = static_cast<Real>(NAN), gradient = 1;
+    double state[6] = {};
+    Formula formula;
+    formula.kind = kind;
+    formula.numbers = {16, 0, 0.5, 0.1, 1};
+    formula.wide = sizeof(Real) == 8;
+    formula.rows = rows;
+    formula.width = width;
+    formula.threads = 3;
+    formula.statistics = address(statistics);
+    formula.labels = address(labels);
+    formula.weights = address(weights);
+    formula.loss = reinterpret_cast<std::uintptr_t>(&loss);
+    formula.state = reinterpret_cast<std::uintptr_t>(state);
+    formula.loss_gradient = reinterpret_cast<std::uintptr_t>(&gradient);
+    formula.gradient = address(of_statistics);
+    dml::cpu::evaluate(formula);
+    expect(std::isfinite(loss), "a loss");
+    dml::cpu::slopes(formula);
+    for (const Real value : of_statistics) expect(std::isfinite(value), "finite gradients of statistics");
+}
+
+template <class Real>
+void run_formulas() {
+    for (const std::int64_t rows : {1, 7, 5000}) {
+        for (const FormulaKind kind : {FormulaKind::anchor, FormulaKind::angle, FormulaKind::cross_entropy,
+                                       FormulaKind::difference, FormulaKind::joint}) {
+            run_formula<Real>(kind, 2, rows);
+        }
+        run_formula<Real>(FormulaKind::last, 1, rows);
+        for (const FormulaKind kind : {FormulaKind::decidability_inverse, FormulaKind::decidability_neg,
+                                       FormulaKind::decidability_neg_log}) {
+            run_formula<Real>(kind, 6, rows);
+        }
+    }
+}
+
+template <class Label>
+void run_labels(Integer type) {
+    std::vector<Label> labels = {3, 0, 4, 3};
+    std::vector<std::int64_t> out(labels.size());
+    expect(dml::cpu::resolve_labels(type, address(labels), 4, 4, 4, address(out)), "usable labels");
+    expect(out[0] == 3 && out[2] == ignored, "resolved labels");
+    expect(!dml::cpu::resolve_labels(type, address(labels), 4, 0, 4, address(out)), "a label of no class");
+}
+
+template <class Real>
 void run_all(const Kernels& kernels) {
     for (const auto& [classes, group, dim] : {std::array<std::int64_t, 3>{1, 2, 1}, {7, 3, 17}, {130, 10, 64}}) {
         run_spread<Real>(kernels, classes, group, dim);
@@ -309,6 +368,13 @@ void run_all(const Kernels& kernels) {
 }  // namespace
 
 int main() {
+    run_formulas<float>();
+    run_formulas<double>();
+    run_labels<std::int8_t>(Integer::int8);
+    run_labels<std::int16_t>(Integer::int16);
+    run_labels<std::int32_t>(Integer::int32);
+    run_labels<std::int64_t>(Integer::int64);
+    run_labels<std::uint8_t>(Integer::uint8);
     for (const Kernels& kernels : dml::cpu::kernels()) {
         run_all<float>(kernels);
         run_all<double>(kernels);

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.formulas import Loss, memory
 from dmlkernels.backends.pairs import Pairs
-from dmlkernels.backends.triton import formulas, launch
-from dmlkernels.backends.triton.formulas import Loss
+from dmlkernels.backends.triton import launch
 from dmlkernels.backends.triton.plan import LARGEST_GROUP, Architecture
 from dmlkernels.statistics import (
     Circle,
@@ -108,9 +108,9 @@ def make_loss(pairs: Pairs) -> Loss:
         formula, numbers = "joint", ()
     else:
         formula = "angle" if pairs.statistic.width == 2 else "last"
-    memory = formulas.memory(formula, pairs.rows, pairs.dtype)
+    made = memory(formula, pairs.rows, pairs.dtype)
     poison = _meta(dtype=torch.float32)
-    return Loss(formula, numbers, None, None, pairs.row_labels, None, poison, True, *memory)
+    return Loss(formula, numbers, None, None, pairs.row_labels, None, poison, True, *made)
 
 
 def launch_both(pairs: Pairs, arch: Architecture) -> None:

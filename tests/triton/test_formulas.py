@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.formulas import Loss as FormulaLoss
+from dmlkernels.backends.formulas import LossGradient, memory
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.formulas import losses
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
@@ -20,19 +22,18 @@ from tests.losses import EVERY, FUSED, MAGFACE, PD, SOFT_TRIPLE, Loss
 from tests.problem import NAMED, make_problem
 from tests.triton.common import DEVICE
 
-CASES = ("plain", "some_ignored", "one_sample")
+CASES = ("plain", "some_ignored", "one_sample", "crowded_proxies")
 OF_NUMBERS = (
     "cosface_loss", "arcface_loss", "sub_center_arcface_loss", "curricularface_loss", "adaface_loss", "magface_loss",
 )  # fmt: skip
 
 
 def stays_plain(loss: Loss) -> bool:
-    """Losses of each sample, margins beside tensors, smoothing, and two statistics apart."""
+    """Losses of each sample, margins beside tensors, and smoothing."""
     return (
         loss.options.get("reduction") == "none"
         or "label_smoothing" in loss.options
         or (loss.function in OF_NUMBERS and bool({"margin", "scale"} & set(loss.keywords)))
-        or loss.name == "fused_pd_odba"
     )
 
 
@@ -40,9 +41,9 @@ def stays_plain(loss: Loss) -> bool:
 def by_kernels() -> Iterator[list[str]]:
     """Statistics are the torch backend's, formulas the kernels', whose names are listed."""
     used = []
-    evaluate = formulas.Loss.evaluate
+    evaluate = formulas.evaluate
 
-    def named(loss: formulas.Loss, statistics: Tensor) -> None:
+    def named(loss: FormulaLoss, statistics: Tensor) -> None:
         used.append(loss.formula)
         evaluate(loss, statistics)
 
@@ -51,7 +52,7 @@ def by_kernels() -> Iterator[list[str]]:
 
     with (
         mock.patch.object(pair_losses.backends, "resolve", resolve),
-        mock.patch.object(formulas.Loss, "evaluate", named),
+        mock.patch.object(formulas, "evaluate", named),
     ):
         yield used
 
@@ -91,11 +92,11 @@ def evaluate(
     name: str, numbers: tuple[float, ...], statistics: Tensor, weight: Tensor | None = None, added: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """A formula's mean, and three times the gradient of its statistics."""
-    made = formulas.memory(name, statistics, statistics.dtype)
-    wanted = formulas.Loss(name, numbers, None, added, None, weight, None, True, *made)
-    wanted.evaluate(statistics)
+    made = memory(name, statistics, statistics.dtype)
+    wanted = FormulaLoss(name, numbers, None, added, None, weight, None, True, *made)
+    formulas.evaluate(wanted, statistics)
     three = torch.full_like(wanted.loss, 3.0)
-    of_loss = formulas.LossGradient(name, numbers, None, None, weight, wanted.state, three)
+    of_loss = LossGradient(name, numbers, None, None, weight, wanted.state, three)
     return wanted.loss, formulas.backward(of_loss, statistics)
 
 

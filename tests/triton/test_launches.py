@@ -9,6 +9,8 @@ import torch
 
 pytest.importorskip("triton")
 
+from dmlkernels.backends.formulas import Loss as FormulaLoss
+from dmlkernels.backends.formulas import LossGradient, memory
 from dmlkernels.backends.pairs import Forward, Pairs
 from dmlkernels.backends.triton import formulas, layout
 from dmlkernels.backends.triton import labels as label_kernels
@@ -67,10 +69,10 @@ def test_formulas_compile(target: str) -> None:
             values = per_row[:, None] if name in ("turned", "magnified") else None
             labels, weight = per_row.long(), per_row
             added = per_row if name == "cross_entropy" else None
-            made = formulas.memory(name, statistics, statistics.dtype)
-            wanted = formulas.Loss(name, options, values, added, labels, weight, poison, True, *made)
-            wanted.evaluate(statistics)
-            loss = formulas.LossGradient(name, options, values, labels, weight, wanted.state, poison, values)
+            made = memory(name, statistics, statistics.dtype)
+            wanted = FormulaLoss(name, options, values, added, labels, weight, poison, True, *made)
+            formulas.evaluate(wanted, statistics)
+            loss = LossGradient(name, options, values, labels, weight, wanted.state, poison, values)
             formulas.backward(loss, statistics)
             prepare_backward(loss, statistics)
     # Forward, the gradient by itself and where it is read; all forms of decidability share the latter.
@@ -80,7 +82,7 @@ def test_formulas_compile(target: str) -> None:
     assert len(spilled) <= 6 and max(spilled, default=0) <= 40
 
 
-def prepare_backward(loss: formulas.LossGradient, statistics: torch.Tensor) -> None:
+def prepare_backward(loss: LossGradient, statistics: torch.Tensor) -> None:
     """What comes before the scores of backward."""
     statistic = {2: LogSumExp(1.0, 1.0), 6: Moments(), 8: Fused(*FIELD)}[statistics.shape[1]]
     points, within = torch.empty(9, 4, device="meta"), isinstance(statistic, Fused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked import plan
 from dmlkernels.backends.blocked.streaming import saved_shape
 from dmlkernels.backends.native import module
-from dmlkernels.backends.pairs import Forward, Gradients, Pairs
+from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape
 from dmlkernels.statistics import Statistic, Term
 
 __all__ = ["backward", "forward", "saved_shape"]
@@ -51,26 +52,17 @@ def backward(pairs: Pairs, forward: Forward, gradient: Tensor, needs_rows: bool,
 
 def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     """Describe a problem to the engine. Also returns the tensors whose addresses the description has."""
-    problem, statistic = module.compiled.Problem(), pairs.statistic
-    problem.wide = pairs.dtype == torch.float64
-    problem.dim, problem.views, problem.group = pairs.dim, statistic.views, statistic.group
-    problem.width, problem.row_values = statistic.width, statistic.num_row_values
-    problem.threads = torch.get_num_threads()
-    problem.within, problem.symmetric = pairs.within, statistic.symmetric
-    problem.terms = _terms(statistic, len(pairs.row_boundaries) + 1, len(pairs.column_boundaries) + 1, pairs.within)
+    outline = _outline(pairs.shape, torch.get_num_threads())
+    problem = module.compiled.Problem(outline.problem)
     problem.block_rows = plan.SQUARE_BLOCK if pairs.within else plan.BLOCK_ROWS
     problem.block_labels, problem.part_columns = _block_labels(pairs), PART_COLUMNS
-    empty = _empty_state(statistic)
-    problem.empty = empty.data_ptr()
-    kept = [empty, *_point_to(problem.rows, pairs.rows, pairs.row_labels)]
-    problem.rows.boundaries = pairs.row_boundaries
+    kept = [outline.empty, *_point_to(problem.rows, pairs.rows, pairs.row_labels)]
     if pairs.row_values is not None:
         kept.append(row_values := pairs.row_values.to(pairs.dtype).contiguous())
         problem.rows.row_values = row_values.data_ptr()
     if pairs.columns is not None:
-        problem.implicit_labels = statistic.reads_labels and pairs.column_labels is None
-        kept += _point_to(problem.columns, pairs.columns, pairs.column_labels if statistic.reads_labels else None)
-        problem.columns.boundaries = [boundary // statistic.group for boundary in pairs.column_boundaries]
+        labels = pairs.column_labels if pairs.statistic.reads_labels else None
+        kept += _point_to(problem.columns, pairs.columns, labels)
         weights = pairs.weights(0, pairs.num_columns)
         if weights is not None:
             kept.append(weights := weights.contiguous())
@@ -79,11 +71,10 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
 
 
 def _point_to(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor | None) -> list[Tensor]:
-    """Describe vectors and their labels. Returns the tensors whose addresses the description has."""
+    """Describe where vectors and their labels are. Returns the tensors whose addresses the description has."""
     if tensor.stride(-1) != 1:
         tensor = tensor.contiguous()
-    vectors.type = getattr(module.compiled.Type, str(tensor.dtype).removeprefix("torch."))
-    vectors.values, vectors.size, vectors.stride = tensor.data_ptr(), tensor.shape[-2], tensor.stride(-2)
+    vectors.values, vectors.stride = tensor.data_ptr(), tensor.stride(-2)
     vectors.view_stride = tensor.stride(0) if tensor.dim() == 3 else 0
     if labels is None:
         return [tensor]
@@ -92,19 +83,49 @@ def _point_to(vectors: module.compiled.Vectors, tensor: Tensor, labels: Tensor |
     return [tensor, labels]
 
 
+class _Outline(NamedTuple):
+    """All of a description but the addresses of tensors, and the tensor whose address it has."""
+
+    problem: module.compiled.Problem
+    empty: Tensor
+
+
+@lru_cache(maxsize=256)
+def _outline(shape: Shape, threads: int) -> _Outline:
+    """What follows from shapes takes as long to describe as a small batch to fold: it is remembered."""
+    problem, statistic, empty = module.compiled.Problem(), shape.statistic, _empty_state(shape.statistic)
+    problem.wide = shape.dtype == torch.float64
+    problem.dim, problem.views, problem.group = shape.dim, statistic.views, statistic.group
+    problem.width, problem.row_values = statistic.width, statistic.num_row_values
+    problem.threads = threads
+    problem.within, problem.symmetric = shape.within, statistic.symmetric
+    problem.terms = _terms(statistic, len(shape.row_boundaries) + 1, len(shape.column_boundaries) + 1, shape.within)
+    problem.empty = empty.data_ptr()
+    problem.rows.type, problem.rows.size = _type(shape.row_type), shape.num_rows
+    problem.rows.boundaries = shape.row_boundaries
+    if shape.column_type is not None:
+        problem.columns.type, problem.columns.size = _type(shape.column_type), shape.num_columns
+        problem.columns.boundaries = [boundary // statistic.group for boundary in shape.column_boundaries]
+        problem.implicit_labels = statistic.reads_labels and not shape.has_column_labels
+    return _Outline(problem, empty)
+
+
+def _type(dtype: torch.dtype) -> module.compiled.Type:
+    found: module.compiled.Type = getattr(module.compiled.Type, str(dtype).removeprefix("torch."))
+    return found
+
+
 def _block_labels(pairs: Pairs) -> int:
     """Labels of a block of columns: whole registers, unless the block is smaller."""
     labels = plan.scored_block_length(pairs)
     return labels - labels % _LANES if labels > _LANES else labels
 
 
-@lru_cache(maxsize=64)
 def _empty_state(statistic: Statistic) -> Tensor:  # (1, width) float64
     """The statistics of a row before any column."""
     return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64)), dim=1)
 
 
-@lru_cache(maxsize=64)
 def _terms(
     statistic: Statistic, row_segments: int, column_segments: int, within: bool
 ) -> list[list[module.compiled.Term]]:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dmlkernels.backends.formulas import Loss, LossGradient
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.backends.triton.formulas import Loss, LossGradient, losses
+from dmlkernels.backends.triton.formulas import losses
 from dmlkernels.backends.triton.kernels.backward import backward_kernel, both_kernel
 from dmlkernels.backends.triton.kernels.forward import forward_kernel
 from dmlkernels.backends.triton.kernels.gradient_block import BOTH, COLUMNS, ROWS
@@ -42,7 +43,7 @@ def forward(pairs: Pairs, arch: Architecture, raw: RawLabels | None = None, loss
         constants=joined(plan.constants, of_loss.constants),
     )  # fmt: skip
     if loss is not None and not joins:
-        loss.evaluate(statistics)
+        losses.evaluate(loss, statistics)
     return Forward(statistics, saved)
 
 

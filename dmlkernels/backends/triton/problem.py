@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.formulas import LossGradient
 from dmlkernels.backends.gpu.layout import unit_stride
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.pairs import Forward, Pairs, Shape
 from dmlkernels.backends.triton import layout
 from dmlkernels.backends.triton.epilogues import epilogue_of
-from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.formulas.slopes import slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.labels import RawLabels

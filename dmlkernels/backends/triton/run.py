@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.formulas import Loss, LossGradient
 from dmlkernels.backends.gpu import on_device, solver
 from dmlkernels.backends.gpu.splits import multiprocessors
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs, Shape, Solver
 from dmlkernels.backends.triton import formulas
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.backends.triton.formulas import Loss, LossGradient
 from dmlkernels.backends.triton.labels import RawLabels
 from dmlkernels.backends.triton.plan import Architecture, fits
 from dmlkernels.backends.triton.saved import closed_size, saved_size
@@ -76,7 +76,7 @@ def forward(pairs: Pairs, raw: RawLabels | None = None, loss: Loss | None = None
             return _TILES.forward(pairs, raw=raw, loss=loss)
         found = chosen.forward(pairs)
         if loss is not None:
-            loss.evaluate(found.statistics.contiguous())
+            formulas.evaluate(loss, found.statistics.contiguous())
         return found
 
 

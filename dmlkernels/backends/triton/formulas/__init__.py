@@ -1,79 +1,24 @@
-"""Formulas from row statistics to a loss, within launches that are needed anyway, for batches whose time is launches.
-
-They say again what ``functional`` says in plain PyTorch; a loss without a kernel of its formula is evaluated there.
-"""
+"""Formulas from row statistics to a loss, within launches that are needed anyway: a small batch's time is launches."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
+
+from dmlkernels.backends.formulas import Loss, LossGradient
 
 MOST_NUMBERS = 2**20  # of the statistics: one program reads them all
 
 
-def suits(num_rows: int, width: int) -> bool:
+def suits(formula: str, num_rows: int, width: int) -> bool:
     """Whether one program should evaluate a formula of so many statistics."""
     return 0 < num_rows * width <= MOST_NUMBERS
 
 
-def empty_gradient(statistics: Tensor, values: Tensor | None, needed: bool) -> Tensor:
-    """Memory of the gradient of values; no rows if it is not needed."""
-    return statistics.new_empty(0) if values is None or not needed else values.new_empty(values.shape)
+def evaluate(loss: Loss, statistics: Tensor) -> None:  # (R, width)
+    """Fill in the loss."""
+    from dmlkernels.backends.triton.formulas import losses
 
-
-def num_parts(formula: str) -> int:
-    """Numbers that a formula gives beside the loss."""
-    return 3 if formula.startswith("fused") else 0
-
-
-def num_states(formula: str) -> int:
-    """Numbers of float64 that backward needs."""
-    if formula.startswith("fused"):
-        return 8
-    return 6 if formula.startswith("decidability") else 1 + (formula == "anchor")
-
-
-class Loss(NamedTuple):
-    """A loss that is a formula of row statistics, and memory for it. Ignored rows do not count."""
-
-    formula: str
-    numbers: tuple[float, ...]
-    values: Tensor | None  # (R, k)
-    added: Tensor | None  # (N,), whose sum is added
-    labels: Tensor | None  # (R,)
-    weight: Tensor | None  # (R,)
-    poison: Tensor | None  # (), added
-    mean: bool
-    loss: Tensor  # (); this and what follows are to be filled in
-    parts: Tensor  # of it
-    state: Tensor  # what backward needs
-
-    def evaluate(self, statistics: Tensor) -> None:  # (R, width)
-        """Fill it in."""
-        from dmlkernels.backends.triton.formulas import losses
-
-        losses.evaluate(self, statistics)
-
-
-def memory(formula: str, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the loss, its parts and the state."""
-    new = like.new_empty
-    return new((), dtype=dtype), new(num_parts(formula), dtype=dtype), new(num_states(formula), dtype=torch.float64)
-
-
-class LossGradient(NamedTuple):
-    """The gradient of a formula's loss, and what that of statistics and values follows from. Ignored rows have none."""
-
-    formula: str
-    numbers: tuple[float, ...]
-    values: Tensor | None  # (R, k)
-    labels: Tensor | None  # (R,)
-    weight: Tensor | None  # (R,)
-    state: Tensor  # of forward
-    gradient: Tensor  # ()
-    of_values: Tensor | None = None  # (R, k), to be filled in
+    losses.evaluate(loss, statistics)
 
 
 def backward(loss: LossGradient, statistics: Tensor) -> Tensor:

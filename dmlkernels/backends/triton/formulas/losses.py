@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dmlkernels.backends.formulas import Loss
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.triton.formulas import Loss, decidability, rows
+from dmlkernels.backends.triton.formulas import decidability, rows
 from dmlkernels.backends.triton.formulas.decidability import decidability_loss, form_of, joined_parts
 from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, row_loss
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE

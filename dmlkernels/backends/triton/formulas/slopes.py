@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dmlkernels.backends.formulas import LossGradient
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.triton.formulas import LossGradient
 from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
 from dmlkernels.backends.triton.kernels.values import slope_kernel
