@@ -30,13 +30,12 @@ def between_markers(text: str, inserted: str) -> str:
 
 def summary(records: Sequence[Record], pictures: Sequence[str] = ()) -> Iterator[str]:
     """Write the rows of the README, which show where the gain is and where it is not, a table for each device."""
-    for kind, found in _by_device(records).items():
-        yield f"### {_NAMES[kind]}\n"
-        yield (
-            "Forward and backward; how many times the time / the extra memory of ours each takes, by medians of "
-            "interleaved runs. Below 1 it is better than ours. [All cases, and how they are measured]"
-            "(docs/benchmarks.md).\n"
-        )
+    yield (
+        "Forward and backward; how many times the time / the extra memory of ours each takes, by medians of "
+        "interleaved runs. Below 1 it is better than ours. [All cases, and how they are measured](docs/benchmarks.md)."
+    )
+    for device, found in _by_device(records).items():
+        yield f"\n### {_title(device, found)}\n"
         yield from markdown.highlights(found)
         yield "\n" + markdown.origin(found)
     yield from (f"\n![{Path(picture).stem.replace('-', ' ')}]({picture})" for picture in pictures)
@@ -44,8 +43,8 @@ def summary(records: Sequence[Record], pictures: Sequence[str] = ()) -> Iterator
 
 def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool = False) -> Iterator[str]:
     """Write the section of docs/benchmarks.md; with ``every``, also each measurement on a line of its own."""
-    for kind, found in _by_device(records).items():
-        yield f"## {_NAMES[kind]}\n\n{markdown.origin(found)}\n"
+    for device, found in _by_device(records).items():
+        yield f"## {_title(device, found)}\n\n{markdown.origin(found)}\n"
         sections = (
             ("The device, measured", markdown.device(found)),
             ("Share of what the device can do", markdown.roofline(found)),
@@ -71,8 +70,19 @@ def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool
 
 
 def _by_device(records: Sequence[Record]) -> dict[str, list[Record]]:
-    kinds = dict.fromkeys(record["device_type"] for record in records)
-    return {kind: [record for record in records if record["device_type"] == kind] for kind in kinds}
+    """Records of each processor by its name: a ratio of times on one says little of another."""
+    devices = dict.fromkeys(record["device"] for record in records)
+    return {device: [record for record in records if record["device"] == device] for device in devices}
+
+
+def _title(device: str, records: Sequence[Record]) -> str:
+    return f"{_NAMES[records[0]['device_type']]}: {device}"
+
+
+def _on_cpu(records: Sequence[Record]) -> list[Record]:
+    """Those of the CPU that was measured most."""
+    found = _by_device([record for record in records if record["device_type"] == "cpu"])
+    return max(found.values(), key=len, default=[])
 
 
 def main() -> None:
@@ -85,13 +95,18 @@ def main() -> None:
     if not records:
         raise SystemExit(f"no records in {source}")
     if options.folder:
-        pictures = [path.name for kind, found in _by_device(records).items() for path in draw(found, source, kind)]
+        kinds = dict.fromkeys(record["device_type"] for record in records)
+        pictures = [
+            path.name
+            for kind in kinds
+            for path in draw([record for record in records if record["device_type"] == kind], source, kind)
+        ]
         text = [*summary(records), "", *in_full(records, pictures, every=True)]
         (source / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
         print(f"wrote {source / 'report.md'} and {len(pictures)} pictures")
         return
     images = ROOT / "docs" / "images"
-    pictures = list(draw(_by_device(records).get("cpu", []), images, "cpu"))  # of several types on a GPU none says much
+    pictures = list(draw(_on_cpu(records), images, "cpu"))  # of several types on a GPU none says much
     shown = [f"images/{path.name}" for path in pictures if "highlights" not in path.name]
     for page, lines in ((options.readme, summary(records)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
         page.write_text(between_markers(page.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")

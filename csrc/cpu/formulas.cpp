@@ -51,10 +51,9 @@ Terms cross_entropy(double positive, double derivative, double negative) {
 }
 
 // The positive logit with a margin added to its angle, or beyond theta = pi - margin less an offset, and its derivative.
-// As everywhere the gradient of the sine is held near its ends, within the rounding of the statistics.
-Terms angle(double positive, double negative, const std::array<double, 9>& numbers, double rounding) {
+// As everywhere the gradient of the sine is held near its ends, within the rounding of the statistics, as is the cosine.
+Terms angle(double cosine, double negative, const std::array<double, 9>& numbers, double rounding) {
     const double scale = numbers[0], cosine_of_margin = numbers[1], sine_of_margin = numbers[2], offset = numbers[3];
-    const double cosine = positive / scale;
     if (!(cosine > -cosine_of_margin)) return cross_entropy(scale * (cosine - offset), 1, negative);
     const double squared = (1 - cosine) * (1 + cosine);  // below 0 for several proxies of a class, whose sine stays 0
     const double inverse = 1 / std::sqrt(std::max(squared, rounding));
@@ -82,7 +81,10 @@ Terms terms_of(const Formula& formula, const Real* statistics) {
     const double first = statistics[0], second = formula.width > 1 ? statistics[1] : 0;
     switch (formula.kind) {
         case FormulaKind::cross_entropy: return cross_entropy(first - numbers[0], 1, second);
-        case FormulaKind::angle: return angle(first, second, numbers, std::numeric_limits<Real>::epsilon());
+        case FormulaKind::angle: {
+            const Real cosine = statistics[0] / static_cast<Real>(numbers[0]);
+            return angle(cosine, second, numbers, std::numeric_limits<Real>::epsilon());
+        }
         case FormulaKind::anchor: return anchor(first, second, numbers[0]);
         case FormulaKind::joint: return joint(first, second);
         case FormulaKind::difference: return {1, {true, true}, {second - first}, 2, {-1, 1}, {0, 0}};
