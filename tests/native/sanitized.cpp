@@ -288,7 +288,7 @@ void run_formula(FormulaKind kind, std::int64_t width, std::int64_t rows) {
     std::vector<std::int64_t> labels(rows);
     for (std::int64_t i = 0; i < rows; ++i) {
         labels[i] = i % 3 == 2 ? ignored : i;
-        for (std::int64_t k = 0; k < width; ++k) statistics[i * width + k] = static_cast<Real>(1 + (i * width + k) % 7);
+        for (std::int64_t k = 0; k < width; ++k) statistics[i * width + k] = static_cast<Real>(1 + k + i % 3);
     }
     Real loss = static_cast<Real>(NAN), gradient = 1;
     double state[6] = {};
