@@ -54,7 +54,7 @@ class ProxyInputs:
     proxies: Tensor  # (C, D)
     proxy_labels: Tensor | None  # (C,) int64; None: proxy j has class j
     backend: str
-    has_kernels: bool = field(default=False, kw_only=True)  # Triton's
+    has_kernels: bool = field(default=False, kw_only=True)  # whether Triton's serve these
     chosen: Tensor | None = field(default=None, kw_only=True)  # (C,), classes of the proxies if not all take part
 
     @property
