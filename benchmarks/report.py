@@ -69,10 +69,14 @@ def in_full(records: Sequence[Record], pictures: Sequence[str] = (), every: bool
     yield from (f"\n![{Path(picture).stem.replace('-', ' ')}]({picture})" for picture in pictures)
 
 
+def _by(key: str, records: Sequence[Record]) -> dict[str, list[Record]]:
+    values = dict.fromkeys(record[key] for record in records)
+    return {value: [record for record in records if record[key] == value] for value in values}
+
+
 def _by_device(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Records of each processor by its name: a ratio of times on one says little of another."""
-    devices = dict.fromkeys(record["device"] for record in records)
-    return {device: [record for record in records if record["device"] == device] for device in devices}
+    return _by("device", records)
 
 
 def _title(device: str, records: Sequence[Record]) -> str:
@@ -81,7 +85,7 @@ def _title(device: str, records: Sequence[Record]) -> str:
 
 def _on_cpu(records: Sequence[Record]) -> list[Record]:
     """Those of the CPU that was measured most."""
-    found = _by_device([record for record in records if record["device_type"] == "cpu"])
+    found = _by_device(_by("device_type", records).get("cpu", []))
     return max(found.values(), key=len, default=[])
 
 
@@ -95,12 +99,8 @@ def main() -> None:
     if not records:
         raise SystemExit(f"no records in {source}")
     if options.folder:
-        kinds = dict.fromkeys(record["device_type"] for record in records)
-        pictures = [
-            path.name
-            for kind in kinds
-            for path in draw([record for record in records if record["device_type"] == kind], source, kind)
-        ]
+        kinds = _by("device_type", records)
+        pictures = [path.name for kind, found in kinds.items() for path in draw(found, source, kind)]
         text = [*summary(records), "", *in_full(records, pictures, every=True)]
         (source / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
         print(f"wrote {source / 'report.md'} and {len(pictures)} pictures")

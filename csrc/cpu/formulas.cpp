@@ -11,16 +11,13 @@
 namespace dml::cpu {
 namespace {
 
-constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 constexpr std::int64_t most_parts = 64, rows_of_part = 1024;  // sums do not depend on the number of threads
 
 // Calls body(part, begin, end) for ranges that cover the rows.
 template <class Body>
 void for_rows(const Formula& formula, const Body& body) {
     const std::int64_t parts = std::clamp<std::int64_t>(formula.rows / rows_of_part, 1, most_parts);
-    run_parts(parts, formula.threads, [&](std::int64_t part) {
-        body(part, formula.rows * part / parts, formula.rows * (part + 1) / parts);
-    });
+    parallel_parts(formula.rows, parts, formula.threads, body);
 }
 
 // log(1 + e^x) without overflow, and its derivative.
@@ -34,20 +31,17 @@ struct Softplus {
     }
 };
 
-// What a row adds to the loss: the values of its terms, and the derivative of each by a statistic.
+// What a row adds to the loss: one term, whose slopes are by two statistics, or two with a slope each.
 struct Terms {
     static constexpr int most = 2;
-    int count = 1;
     bool has[most] = {true, true};
     double value[most] = {};
-    int slopes = most;
     double slope[most] = {};
-    int term[most] = {0, 0};  // that each slope is of
 };
 
 Terms cross_entropy(double positive, double derivative, double negative) {
     const Softplus found(negative - positive);
-    return {1, {true, true}, {found.value}, 2, {-found.slope * derivative, found.slope}, {0, 0}};
+    return {{true, true}, {found.value}, {-found.slope * derivative, found.slope}};
 }
 
 // The positive logit with a margin added to its angle, or beyond theta = pi - margin less an offset, and its derivative.
@@ -64,14 +58,14 @@ Terms angle(double cosine, double negative, const std::array<double, 9>& numbers
 
 // Pull of a proxy's positives, if it has any, and push of its negatives.
 Terms anchor(double positive, double negative, double margin) {
-    const bool has = positive != minus_infinity;
+    const bool has = positive != -std::numeric_limits<double>::infinity();
     const Softplus pull((has ? positive : 0) + margin), push(negative + margin);
-    return {2, {has, true}, {pull.value, push.value}, 2, {has ? pull.slope : 0, push.slope}, {0, 1}};
+    return {{has, true}, {pull.value, push.value}, {pull.slope, push.slope}};
 }
 
 Terms joint(double positive, double negative) {
     const Softplus found(positive + negative);
-    return {1, {true, true}, {found.value}, 2, {found.slope, found.slope}, {0, 0}};
+    return {{true, true}, {found.value}, {found.slope, found.slope}};
 }
 
 // Of one row.
@@ -87,10 +81,10 @@ Terms terms_of(const Formula& formula, const Real* statistics) {
         }
         case FormulaKind::anchor: return anchor(first, second, numbers[0]);
         case FormulaKind::joint: return joint(first, second);
-        case FormulaKind::difference: return {1, {true, true}, {second - first}, 2, {-1, 1}, {0, 0}};
+        case FormulaKind::difference: return {{true, true}, {second - first}, {-1, 1}};
         default: {  // last
             const double last = statistics[formula.width - 1];
-            return {1, {true, true}, {last * numbers[0]}, 1, {numbers[0]}, {0, 0}};
+            return {{true, true}, {last * numbers[0]}, {numbers[0]}};
         }
     }
 }
@@ -109,7 +103,7 @@ class Rows {
             for (std::int64_t i = begin; i < end; ++i) {
                 if (!counts(i)) continue;
                 const Terms terms = terms_of(formula_, statistics_ + i * formula_.width);
-                for (int k = 0; k < terms.count; ++k) {
+                for (int k = 0; k < count_; ++k) {
                     if (!terms.has[k]) continue;
                     sums.value[k] += terms.value[k] * weight(i);
                     sums.weight[k] += weight(i);
@@ -118,8 +112,7 @@ class Rows {
             of_parts[part] = sums;
         });
         double loss = 0;
-        const int terms = formula_.kind == FormulaKind::anchor ? 2 : 1;
-        for (int k = 0; k < terms; ++k) {
+        for (int k = 0; k < count_; ++k) {
             double value = 0, total = 0;
             for (const Sums& sums : of_parts) {
                 value += sums.value[k];
@@ -134,17 +127,17 @@ class Rows {
     void slopes() const {
         const double gradient = *address<Real>(formula_.loss_gradient);
         const double* const totals = address<double>(formula_.state);
-        const std::int64_t width = formula_.width;
+        const std::int64_t width = formula_.width, first = formula_.kind == FormulaKind::last ? width - 1 : 0;
         for_rows(formula_, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 Real* const out = address<Real>(formula_.gradient) + i * width;
                 std::fill_n(out, width, Real(0));
                 if (!counts(i)) continue;
                 const Terms terms = terms_of(formula_, statistics_ + i * width);
-                const std::int64_t first = formula_.kind == FormulaKind::last ? width - 1 : 0;
-                for (int k = 0; k < terms.slopes; ++k) {
-                    if (!terms.has[terms.term[k]]) continue;
-                    out[first + k] = static_cast<Real>(terms.slope[k] * weight(i) * (gradient / totals[terms.term[k]]));
+                for (std::int64_t k = 0; k < std::min<std::int64_t>(width - first, Terms::most); ++k) {
+                    const std::int64_t term = count_ == 1 ? 0 : k;
+                    if (!terms.has[term]) continue;
+                    out[first + k] = static_cast<Real>(terms.slope[k] * weight(i) * (gradient / totals[term]));
                 }
             }
         });
@@ -159,6 +152,7 @@ class Rows {
     double weight(std::int64_t i) const { return weights_ == nullptr ? 1 : weights_[i]; }
 
     const Formula& formula_;
+    const int count_ = formula_.kind == FormulaKind::anchor ? 2 : 1;  // of terms
     const Real* const statistics_;
     const std::int64_t* const labels_;
     const Real* const weights_;

@@ -19,6 +19,12 @@ inline constexpr std::int64_t values_per_thread = 1 << 14;
 inline constexpr std::int64_t values_per_thread = 1 << 16;
 #endif
 
+// Calls body(part, begin, end) for `parts` ranges that cover [0, rows).
+template <class Body>
+void parallel_parts(std::int64_t rows, std::int64_t parts, int threads, const Body& body) {
+    run_parts(parts, threads, [&](std::int64_t part) { body(part, rows * part / parts, rows * (part + 1) / parts); });
+}
+
 // Calls body(begin, end) for ranges that cover [0, rows) and have at least `grain` rows each. The ranges depend on the
 // arguments only, not on which thread runs which range.
 template <class Body>
@@ -26,7 +32,7 @@ void parallel_rows(std::int64_t rows, std::int64_t grain, int threads, const Bod
     constexpr std::int64_t parts_per_thread = 4;  // balances the load if a thread is slow or starts late
     const std::int64_t most = rows / std::max<std::int64_t>(grain, 1);
     const std::int64_t parts = threads > 1 ? std::clamp<std::int64_t>(most, 1, parts_per_thread * threads) : 1;
-    run_parts(parts, threads, [&](std::int64_t part) { body(rows * part / parts, rows * (part + 1) / parts); });
+    parallel_parts(rows, parts, threads, [&](std::int64_t, std::int64_t begin, std::int64_t end) { body(begin, end); });
 }
 
 }  // namespace dml::cpu
