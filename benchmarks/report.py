@@ -83,10 +83,10 @@ def _title(device: str, records: Sequence[Record]) -> str:
     return f"{_NAMES[records[0]['device_type']]}: {device}"
 
 
-def _on_cpu(records: Sequence[Record]) -> list[Record]:
-    """Those of the CPU that was measured most."""
+def _cpus(records: Sequence[Record]) -> list[list[Record]]:
+    """Records of each CPU, the one that was measured most at one commit last."""
     found = _by_device(_by("device_type", records).get("cpu", []))
-    return max(found.values(), key=len, default=[])
+    return sorted(found.values(), key=lambda of_one: max(map(len, _by("commit", of_one).values())))
 
 
 def main() -> None:
@@ -106,9 +106,11 @@ def main() -> None:
         print(f"wrote {source / 'report.md'} and {len(pictures)} pictures")
         return
     images = ROOT / "docs" / "images"
-    pictures = list(draw(_on_cpu(records), images, "cpu"))  # of several types on a GPU none says much
-    shown = [f"images/{path.name}" for path in pictures if "highlights" not in path.name]
-    for page, lines in ((options.readme, summary(records)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
+    cpus = _cpus(records)  # of several types on a GPU no picture says much
+    pictures = dict.fromkeys(path.name for of_one in cpus for path in draw(of_one, images, "cpu"))
+    shown = [f"images/{name}" for name in pictures if "highlights" not in name]
+    few = [*cpus[-1], *_by("device_type", records).get("cuda", [])]
+    for page, lines in ((options.readme, summary(few)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
         page.write_text(between_markers(page.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
     print(f"wrote {len(pictures)} pictures, and between the markers of docs/benchmarks.md and {options.readme.name}")
 

@@ -24,6 +24,7 @@ from dmlkernels.statistics import (
     SoftTriple,
     Square,
 )
+from tests.closed_form import choose_closed_form
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "pd": lambda x, y, p, q: dml.pd_loss(x, y, p, proxy_labels=q, backend="torch"),
@@ -106,7 +107,7 @@ def test_nothing_is_read_on_the_host(statistic: object) -> None:
 
 @pytest.mark.parametrize("closed_form", [True, False])
 def test_ignored_columns_count_for_nothing(closed_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    choose_closed_form(monkeypatch, closed_form)
     torch.manual_seed(0)
     rows, columns = torch.randn(12, 5, dtype=torch.float64), torch.randn(40, 5, dtype=torch.float64)
     labels, classes = torch.randint(6, (12,)), torch.randint(6, (40,))
@@ -120,7 +121,7 @@ def test_ignored_columns_count_for_nothing(closed_form: bool, monkeypatch: pytes
 @pytest.mark.parametrize("closed_form", [True, False])
 def test_an_ignored_row_has_no_gradient(closed_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever gradient its statistics get: seen on a GPU, where the closed form passed it on."""
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    choose_closed_form(monkeypatch, closed_form)
     torch.manual_seed(0)
     rows, columns = torch.randn(12, 5, dtype=torch.float64), torch.randn(40, 5, dtype=torch.float64)
     labels = torch.randint(40, (12,))

@@ -1,6 +1,12 @@
-"""Which backends the conformance suite runs over: all that can run here."""
+"""Which backends the conformance suite runs over: all that can run here.
+
+With TRITON_INTERPRET=1 Triton's kernels can, interpreted; with INTERPRET_AS=sm_90, too, in the tiles of that GPU.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Generator
 
 import pytest
 
@@ -9,6 +15,31 @@ from dmlkernels import backends
 from tests.losses import Loss
 
 BACKENDS = [name for name, availability in dml.available_backends().items() if availability]
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+if INTERPRETED:
+    from tests.triton.interpreter import QUIET, speed_up, stand_in_for
+
+    speed_up()
+    if "INTERPRET_AS" in os.environ:
+        stand_in_for(os.environ["INTERPRET_AS"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if INTERPRETED and "tests/conformance" in item.path.as_posix():
+            item.add_marker(QUIET)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """Skips what the interpreter has no numbers for."""
+    try:
+        return (yield)
+    except TypeError as error:
+        if INTERPRETED and "interpreted bfloat16" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(autouse=True)

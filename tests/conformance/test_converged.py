@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmlkernels.backends import blocked
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import Errors, errors, ours, truth
 from tests.losses import PD
 from tests.problem import Problem, make_problem
@@ -55,7 +55,7 @@ def both_ways(problem: Problem, backend: str) -> tuple[Errors, Errors]:
     true, found = truth(PD, problem), []
     for closed_form in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocked, "prefers_closed_form", lambda pairs, chosen=closed_form: chosen)
+            choose_closed_form(patch, closed_form)
             found.append(errors(ours(PD, problem, backend), true, problem))
     return found[0], found[1]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmlkernels.backends import blocked
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import EVERY, FIELD, FIELD_ALONE, FUSED, LOSSES, Loss
 from tests.problem import PARAMETERS, make_problem
@@ -56,7 +56,7 @@ def test_a_spoilt_number_spoils_the_loss(loss: Loss, backend: str, bad: float, d
 def test_a_spoilt_number_spoils_either_form(
     loss: Loss, backend: str, closed_form: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    choose_closed_form(monkeypatch, closed_form)
     problem = make_problem("plain", torch.float32)
     for bad in (torch.nan, torch.inf):
         assert loss(problem.map(lambda x, bad=bad: with_row(x, 3, bad), "embeddings"), backend).isnan()

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from dmlkernels.backends import blocked
 from tests.cases import Case
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import factor_like, ours
 from tests.conformance.spy import Spy
 from tests.losses import EVERY, LOSSES, Loss
@@ -31,7 +31,7 @@ GRADCHECKED = [
 
 @pytest.mark.parametrize(("loss", "closed_form"), GRADCHECKED)
 def test_gradcheck(loss: Loss, backend: str, closed_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    choose_closed_form(monkeypatch, closed_form)
     problem = make_problem(SMALL)
     leaves = [getattr(problem, name) for name in loss.leaves]
 

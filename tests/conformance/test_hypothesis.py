@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import plan
+from dmlkernels.backends.triton.availability import interpreted
 from tests.cases import IGNORED, Case
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import Outcome, assert_close, errors, ours, truth
 from tests.conformance.strategies import cases, field_options
 from tests.losses import FIELD, FIELD_ALONE, FUSED, LOSSES, Loss
@@ -36,7 +37,7 @@ def cut(rows: int, elements: int, closed_form: bool) -> Iterator[None]:
         patch.setattr(plan, "BLOCK_ROWS", rows)
         patch.setattr(plan, "SQUARE_BLOCK", rows)
         patch.setattr(plan, "TILE_ELEMENTS", elements)
-        patch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+        choose_closed_form(patch, closed_form)
         yield
 
 
@@ -71,7 +72,7 @@ def test_fields_of_any_decay(loss: Loss, backend: str, case: Case, seed: int, op
 def test_equals_the_reference_in_lower_precision(
     loss: Loss, backend: str, case: Case, seed: int, dtype: torch.dtype, float32_proxies: bool
 ) -> None:
-    assume(loss.applies(case))
+    assume(loss.applies(case) and not (dtype == torch.bfloat16 and backend == "triton" and interpreted()))
     problem = make_problem(case, dtype, seed)
     if float32_proxies:
         problem = problem.cast(torch.float32, "proxies", "centers", "atoms")

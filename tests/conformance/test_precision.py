@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dmlkernels.backends import blocked
 from tests.cases import CASES, Case
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import assert_close, errors, evaluate, ours, truth
 from tests.losses import ARCFACE, COSFACE, DECIDABILITY, FIELD, FUSED, LOSSES, NCA, PD, SOFTMAX, WAYS, Loss
 from tests.problem import make_problem
@@ -91,7 +91,7 @@ def test_half_embeddings_beside_float32_proxies(loss: Loss, backend: str) -> Non
 @pytest.mark.parametrize("common", [0.0, 4.4], ids=["spread", "collapsed"])
 def test_many_columns(common: float, closed_form: bool, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variances of 64 x 30,000 scores, also where all cosines are near 0.95 and E[s^2] - E[s]^2 would cancel."""
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
+    choose_closed_form(monkeypatch, closed_form)
     generator = torch.Generator().manual_seed(0)
     x, p = (torch.randn(rows, 16, generator=generator) / 4 for rows in (64, 30_000))
     shared = common / 4 * torch.randn(16, generator=generator)

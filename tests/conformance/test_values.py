@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dmlkernels.backends import blocked
 from dmlkernels.backends.blocked import plan, spread
 from tests.cases import CASES, Case
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import BRANCHES, EVERY, LOSSES, WAYS, Loss
 from tests.problem import NAMED, make_problem
@@ -48,7 +48,7 @@ def test_every_branch(loss: Loss, case: Case, backend: str) -> None:
 @_pairs(WAYS, CASES)
 def test_small_tiles(loss: Loss, case: Case, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_small(monkeypatch, case)
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: False)
+    choose_closed_form(monkeypatch, False)
     check(loss, case, backend)
 
 
@@ -58,7 +58,7 @@ def test_small_tiles(loss: Loss, case: Case, backend: str, monkeypatch: pytest.M
 def test_closed_form(loss: Loss, case: Case, backend: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if small:
         cut_small(monkeypatch, case)
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: True)
+    choose_closed_form(monkeypatch, True)
     check(loss, case, backend)
 
 

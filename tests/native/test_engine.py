@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmlkernels.backends import blocked
 from dmlkernels.backends.native import module
 from dmlkernels.ops import pair_statistics
 from dmlkernels.statistics import Field, LogSumExp
+from tests.closed_form import choose_closed_form
 from tests.native.problems import PROBLEMS, SIZES, draw, run
 
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
@@ -17,7 +17,7 @@ each_problem = pytest.mark.parametrize("name", PROBLEMS)
 
 @pytest.fixture(autouse=True)
 def tiles_only(kernels: module.compiled.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "prefers_closed_form", lambda pairs: False)
+    choose_closed_form(monkeypatch, False)
 
 
 def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:

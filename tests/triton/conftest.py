@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closed_form import choose_closed_form
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 NEED_KERNELS = [
     "test_device_checks.py",
@@ -29,7 +31,7 @@ NEED_KERNELS = [
 ]
 
 if INTERPRETED:
-    from tests.triton.interpreter import speed_up
+    from tests.triton.interpreter import QUIET, speed_up
 
     speed_up()
     collect_ignore = ["test_compiled.py", "test_launches.py", "test_sweep.py"]
@@ -38,19 +40,15 @@ elif not torch.cuda.is_available():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The interpreter's numpy warns where a GPU computes in silence: logarithms of empty sums, maxima of NaN."""
-    quiet = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow|All-NaN):RuntimeWarning")
     for item in items:
-        if "tests/triton" in item.path.as_posix():
-            item.add_marker(quiet)
+        if INTERPRETED and "tests/triton" in item.path.as_posix():
+            item.add_marker(QUIET)
 
 
 @pytest.fixture
 def tiles_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No closed form, whatever the operation count says."""
-    from dmlkernels.backends.gpu import closed
-
-    monkeypatch.setattr(closed, "applies", lambda pairs: False)
+    choose_closed_form(monkeypatch, False)
 
 
 @pytest.fixture

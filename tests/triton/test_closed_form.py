@@ -9,13 +9,13 @@ import torch
 
 pytest.importorskip("triton")
 
-from dmlkernels.backends.blocked import closed_form as torch_closed_form
 from dmlkernels.backends.gpu import closed
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.backends.triton import closed_form, layout
 from dmlkernels.backends.triton.availability import interpreted
 from dmlkernels.backends.triton.plan import Architecture
 from dmlkernels.statistics import IGNORED, Moments
+from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import Errors, assert_close, errors, ours, truth
 from tests.conformance.test_converged import converged
 from tests.losses import BRANCHES, PD, Loss
@@ -33,11 +33,7 @@ interprets = pytest.mark.skipif(not interpreted(), reason="needs TRITON_INTERPRE
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the operation count says."""
-
-    def applies(pairs: Pairs) -> bool:
-        return pairs.column_labels is None and torch_closed_form.supports(pairs)
-
-    monkeypatch.setattr(closed, "applies", applies)
+    choose_closed_form(monkeypatch, True)
 
 
 @interprets
@@ -67,7 +63,7 @@ def test_converged(noise: float, spread: float, monkeypatch: pytest.MonkeyPatch)
         problem = converged(seed, 12, 16, 40, noise, spread=spread).cast(torch.float32)
         true = truth(PD, problem)
         for form, so_far in found.items():
-            monkeypatch.setattr(closed, "applies", lambda pairs, form=form: form)
+            choose_closed_form(monkeypatch, form)
             so_far.append(errors(ours(PD, problem, "triton"), true, problem))
     assert max(error.value for error in found[True]) <= 2 * max(error.value for error in found[False]) + 1e-7
     for name in found[True][0].gradients:

@@ -136,6 +136,16 @@ def test_given_norms(mean: Any, std: Any) -> None:
 
 
 @interprets
+def test_norms_are_float64_if_only_the_proxies_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(n, 6, generator=generator) for n in (8, 5))
+    found, expected = (
+        adaface_loss(x, torch.arange(8) % 5, w.double(), backend=backend) for backend in ("triton", "torch")
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+@interprets
 @pytest.mark.parametrize("hardness", [0.3, torch.tensor(0.3, dtype=torch.float64)], ids=["number", "tensor"])
 def test_given_hardness(hardness: Any) -> None:
     generator = torch.Generator().manual_seed(0)

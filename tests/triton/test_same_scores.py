@@ -77,19 +77,13 @@ def highest() -> Iterator[Highest]:
 
 @pytest.fixture(autouse=True)
 def _products_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU adds up a pair's products in an order of its own; the interpreter's BLAS, in one that follows from the
-    pair's place in the tile."""
     if DEVICE == "cuda":
         return
-    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+    from triton.runtime.interpreter import InterpreterBuilder
 
-    def create_dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
-        total = d.data.copy()
-        for k in range(a.data.shape[1]):
-            total += a.data[:, k, None].astype(total.dtype) * b.data[None, k].astype(total.dtype)
-        return TensorHandle(total, d.dtype.scalar)
+    from tests.triton.interpreter import dot_in_order
 
-    monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", dot_in_order)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)

@@ -17,16 +17,22 @@ __all__ = ["applies", "backward", "forward", "saved_shape"]
 
 
 def applies(pairs: Pairs) -> bool:
-    """Whether D x D matrices replace the tiles: known from shapes and dtypes, and cheaper by operation count.
+    """Whether D x D matrices replace the tiles: known from shapes and dtypes.
 
-    Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
-    evaluated in float32, and in float64 for moments. Columns of halves are left to tiles, which multiply them on tensor
-    cores: the closed form would want a copy of them, since Triton 3.6 does not compile float64 products of halves.
+    Columns of halves are left to tiles, which multiply them on tensor cores: the closed form would want a copy of them,
+    since Triton 3.6 does not compile float64 products of halves.
     """
     if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
         return False
-    if pairs.columns.dtype.itemsize == 2:
-        return False
+    return pairs.columns.dtype.itemsize > 2 and is_cheaper(pairs)
+
+
+def is_cheaper(pairs: Pairs) -> bool:
+    """Whether it takes fewer operations than tiles.
+
+    Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
+    evaluated in float32, and in float64 for moments.
+    """
     rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
     rate = _float64_cost(pairs.rows.device) if closed_form.widens(pairs) else 1
     return rate * 2 * (rows + columns) * dim < 4 * rows * columns

@@ -115,10 +115,11 @@ def _architecture(index: int) -> Architecture:
 
 def _refuse(pairs: Pairs) -> None:
     """What would come out wrong rather than fail."""
-    if architecture(pairs.rows.device).vendor != "interpreter":
+    if pairs.rows.device.type == "cuda":
         return
-    if not interpreted():
+    if interpreted():
+        given = (pairs.rows.dtype, pairs.rows.dtype if pairs.columns is None else pairs.columns.dtype)
+        if torch.bfloat16 in given:
+            raise TypeError("backend 'triton': interpreted bfloat16 is wrong; expected float16, float32 or float64")
+    elif architecture(pairs.rows.device).vendor == "interpreter":
         raise RuntimeError(f"backend 'triton' runs on CUDA and ROCm tensors, got {pairs.rows.device}")
-    given = (pairs.rows.dtype, pairs.rows.dtype if pairs.columns is None else pairs.columns.dtype)
-    if torch.bfloat16 in given:
-        raise TypeError("backend 'triton': interpreted bfloat16 is wrong; expected float16, float32 or float64")
