@@ -117,7 +117,7 @@ def working_bytes(pairs: Pairs, backend: str) -> int:
         elements = 3 * pairs.num_rows * pairs.dim + 4 * block + 3 * pairs.dim**2
         return _OVERHEAD + torch.float64.itemsize * elements
     copies = (3 if pairs.within else 1 if backend == "native" else 2) * views * pairs.num_rows * pairs.dim
-    rows = min(pairs.num_rows, plan.SQUARE_BLOCK if pairs.within else plan.BLOCK_ROWS)
+    rows = min(pairs.num_rows, plan.row_block_length(pairs))
     columns = plan.scored_block_length(pairs) * pairs.statistic.group
     tile = rows**2 if pairs.within else views * rows * min(columns, pairs.num_columns)
     return _OVERHEAD + pairs.dtype.itemsize * (copies + views * _TEMPORARIES.get(backend, 4) * tile)

@@ -52,7 +52,7 @@ Cut cut(const Problem& problem, Way way) {
     if (most < threads) return shared;
     if (way == Way::forward) return {std::min<std::int64_t>(most / threads, 2) * threads, problem.block_labels};
     const std::int64_t least = std::max<std::int64_t>(problem.part_columns / problem.group, 1);
-    return {threads, std::max(problem.block_labels / threads, least)};
+    return {threads, std::min(problem.block_labels, std::max(problem.block_labels / threads, least))};
 }
 
 template <class Real>

@@ -12,6 +12,8 @@ TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its temporaries stay in th
 BLOCK_ROWS = 1024
 DEVICE_ELEMENTS = 2**25  # off the CPU: few launches, in memory of 128 MiB a temporary
 SQUARE_BLOCK = 704  # about the square root of TILE_ELEMENTS
+VECTOR_ELEMENTS = 3 * 2**16  # of vectors that a tile's products read again for every few rows: they stay in the cache
+SHORT_BLOCK = 384  # vectors of a tile that is worth what it takes to arrange it, however long they are
 
 
 class Block(NamedTuple):
@@ -34,8 +36,20 @@ def blocks(size: int, boundaries: Sequence[int], length: int, first_segment: int
 
 
 def row_blocks(pairs: Pairs, num_rows: int, boundaries: Sequence[int]) -> list[Block]:
-    """Row blocks: square tiles where rows meet rows."""
-    return list(blocks(num_rows, boundaries, SQUARE_BLOCK if pairs.within else BLOCK_ROWS))
+    """Row blocks."""
+    return list(blocks(num_rows, boundaries, row_block_length(pairs)))
+
+
+def row_block_length(pairs: Pairs) -> int:
+    """Rows of a block: square tiles where rows meet rows."""
+    if not pairs.within:
+        return BLOCK_ROWS
+    return min(SQUARE_BLOCK, vectors_in_cache(pairs.dim))
+
+
+def vectors_in_cache(dim: int) -> int:
+    """Vectors of a block that fast products want."""
+    return max(VECTOR_ELEMENTS // max(dim, 1), SHORT_BLOCK)
 
 
 def unscored_column_blocks(pairs: Pairs, elements: int) -> list[Block]:

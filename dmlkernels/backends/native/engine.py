@@ -54,7 +54,7 @@ def _describe(pairs: Pairs) -> tuple[module.compiled.Problem, list[Tensor]]:
     """Describe a problem to the engine. Also returns the tensors whose addresses the description has."""
     outline = _outline(pairs.shape, torch.get_num_threads())
     problem = module.compiled.Problem(outline.problem)
-    problem.block_rows = plan.SQUARE_BLOCK if pairs.within else plan.BLOCK_ROWS
+    problem.block_rows = plan.row_block_length(pairs)
     problem.block_labels, problem.part_columns = _block_labels(pairs), PART_COLUMNS
     kept = [outline.empty, *_point_to(problem.rows, pairs.rows, pairs.row_labels)]
     if pairs.row_values is not None:
@@ -117,7 +117,8 @@ def _type(dtype: torch.dtype) -> module.compiled.Type:
 
 def _block_labels(pairs: Pairs) -> int:
     """Labels of a block of columns: whole registers, unless the block is smaller."""
-    labels = plan.scored_block_length(pairs)
+    in_cache = plan.vectors_in_cache(pairs.dim) // pairs.statistic.group
+    labels = min(plan.scored_block_length(pairs), max(in_cache, 1))
     return labels - labels % _LANES if labels > _LANES else labels
 
 
