@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmlkernels import ops
+from dmlkernels import backends, ops
+from dmlkernels.backends.pairs import Pairs
 from dmlkernels.backends.triton.availability import interpreted
-from dmlkernels.statistics import SoftTriple
-from tests.triton.common import KINDS, Maker, assert_agrees, every_kind, outcome, upstream
+from dmlkernels.backends.triton.tiles import Tiles
+from dmlkernels.statistics import Moments, SoftTriple
+from tests.triton.common import DEVICE, KINDS, Maker, assert_agrees, every_kind, outcome, upstream
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 2e-3}
 every_statistic = pytest.mark.parametrize("kind", KINDS)
@@ -125,3 +127,15 @@ def test_ignored_rows_may_hold_anything(kind: str) -> None:
     for one, other in zip(found, clean, strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
     assert found.rows is not None and not found.rows[ignored].any() and not found.statistics[ignored].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_what_a_tile_lacks_does_not_round_the_mean(dtype: torch.dtype, scheduled: Callable[[str, Any], None]) -> None:
+    """Of one or two negatives in a tile whose other places are laid to their mean; all cosines are 1."""
+    scheduled("forward_tiles", lambda *args: Tiles(64, 64, 16, 16, 4, 1))
+    for seed in range(20):
+        row = 21 * torch.randn(1, 4, generator=torch.Generator().manual_seed(seed))
+        rows = row.to(DEVICE, dtype).expand(3, 4).contiguous()
+        pairs = Pairs(Moments(), rows, row_labels=torch.tensor([0, 0, 1], device=DEVICE), within=True)
+        means = backends.get("triton").forward(pairs).statistics[:, 4]
+        assert (means - 1).abs().max() <= 4 * torch.finfo(torch.float32).eps

@@ -40,8 +40,8 @@ def only(masks, part):
 @triton.jit
 def fold_fused(state, scores, factor, masks, values, weight, segments, hyper):
     row, column, _ = segments
-    moments = (state[0], state[1], state[2], state[3], state[4], state[5], state[6])
-    energy, square = state[7], state[8]
+    moments = (state[0], state[1], state[2], state[3], state[4], state[5], state[6], state[7])
+    energy, square = state[8], state[9]
     # Moments of a sample are in the gradient of a proxy too, whose own row has none.
     has_grad = (any_of(row == 1) & any_of(column == 0)).to(tl.int32)
     if any_of(row == 0) & any_of(column == 1):
@@ -68,7 +68,7 @@ def ready_fused(state, row_part):
 
 @triton.jit
 def finish_fused(state, hyper):
-    return finish_moments(state, hyper) + (state[7], state[8])  # noqa: RUF005
+    return finish_moments(state, hyper) + (state[8], state[9])  # noqa: RUF005
 
 
 @triton.jit
@@ -118,7 +118,7 @@ FUSED = Epilogue(
     merge_fused,
     slope_fused,
     finish=finish_fused,
-    empty=(0.0,) * 9,
+    empty=(0.0,) * 10,
     neutral=(0.0,) * 8,
     num_values=8,
     num_plain=5,

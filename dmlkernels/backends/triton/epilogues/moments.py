@@ -21,15 +21,16 @@ def summary(scores, mask):
 
 
 @triton.jit
-def add_all(count, mean, deviation, missing, scores, factor):
-    """A tile joined to a summary of at least one score; so many scores of each row are missing, and stand at the mean.
+def add_all(count, mean, deviation, missing, beside, scores, factor):
+    """A tile joined to a summary of at least one score; so many scores of each row are missing, and stand so far beside
+    the mean in all.
 
     One pass, about the mean so far: it lies within a few deviations of the tile's, or the step between them is itself a
     part of the sum that rounds so little as to be exact beside it.
     """
     there = -missing + scores.shape[1]
-    centered = scores * factor - mean[:, None]
-    step = tl.sum(centered, 1) / tl.maximum(there, 1.0)
+    centered = tl.fma(scores, factor, -mean[:, None])
+    step = (tl.sum(centered, 1) - beside) / tl.maximum(there, 1.0)
     within = tl.maximum(tl.sum(centered * centered, 1) - step * step * there, 0.0)
     fraction = there / tl.maximum(count + there, 1.0)
     return count + there, mean + step * fraction, deviation + within + step * step * (count * fraction)
@@ -43,7 +44,9 @@ def lay_to_mean(state, scores, factor):
     mean = tl.where(state[3] > 0.0, state[4], first)
     # A row of no norm has cosines of 0.
     at_mean = tl.where(factor == 0.0, 0.0, mean[:, None] / factor)
-    return (state[3], mean, state[5], -there + scores.shape[1]), tl.where(scores != LOWEST, scores, at_mean)
+    missing = -there + scores.shape[1]
+    beside = missing * flat(tl.fma(at_mean, factor, -mean[:, None]))  # roundings, all alike
+    return (state[3], mean, state[5], missing, beside), tl.where(scores != LOWEST, scores, at_mean)
 
 
 @triton.jit
@@ -73,8 +76,9 @@ def mask_one_moments(state, scores, factor, masks, values, weight, segments, hyp
 def fold_moments(state, scores, factor, masks, values, weight, segments, hyper):
     if len(masks) > 0:
         state, scores = mask_moments(state, scores, factor, masks, values, weight, segments, hyper)
-    negatives = add_all(state[3], state[4], state[5], state[6], scores, factor)
-    return (state[0], state[1], state[2]) + negatives + (tl.zeros_like(state[6]),), 0  # noqa: RUF005
+    negatives = add_all(state[3], state[4], state[5], state[6], state[7], scores, factor)
+    nothing = tl.zeros_like(state[6])
+    return (state[0], state[1], state[2]) + negatives + (nothing, nothing), 0  # noqa: RUF005
 
 
 @triton.jit
@@ -132,7 +136,7 @@ MOMENTS = Epilogue(
     mask=mask_moments,
     mask_one=mask_one_moments,
     finish=finish_moments,
-    empty=(0.0,) * 7,  # the last: scores that the tile at hand lacks
+    empty=(0.0,) * 8,  # the last two: scores that the tile at hand lacks, and how far beside the mean they stand
     neutral=(0.0,) * 6,
     num_values=6,
     num_plain=3,
