@@ -59,11 +59,9 @@ def stand_in_for(target: str) -> None:
 def dot_in_order(self: Any, a: Any, b: Any, total: Any, *options: Any) -> Any:
     """A GPU adds up a pair's products in an order of its own, 16 at a time; the interpreter's BLAS, in one that follows
     from the pair's place in the tile."""
-    first, second, found = a.data, b.data, total.data
-    step = 1 if found.dtype == np.float64 else 16
-    for k in range(0, first.shape[-1], step):
-        products = first[..., k : k + step].astype(np.float64) @ second[..., k : k + step, :].astype(np.float64)
-        found = (found + products).astype(total.data.dtype)
+    first, second, found = a.data.astype(np.float64), b.data.astype(np.float64), total.data
+    for k in range(0, first.shape[-1], 16):
+        found = (found + first[..., k : k + 16] @ second[..., k : k + 16, :]).astype(total.data.dtype)
     return interpreter.TensorHandle(found, total.dtype.scalar)
 
 
