@@ -44,7 +44,7 @@ def row_block_length(pairs: Pairs) -> int:
     """Rows of a block: square tiles where rows meet rows."""
     if not pairs.within:
         return BLOCK_ROWS
-    return min(SQUARE_BLOCK, vectors_in_cache(pairs.dim))
+    return min(SQUARE_BLOCK, vectors_in_cache(pairs.dim)) if host.readable(pairs.rows) else SQUARE_BLOCK
 
 
 def vectors_in_cache(dim: int) -> int:
