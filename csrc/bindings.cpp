@@ -144,7 +144,9 @@ void define_formulas(py::module_& module) {
         .value("fused_neg", FormulaKind::fused_neg)
         .value("fused_neg_log", FormulaKind::fused_neg_log)
         .value("joint", FormulaKind::joint)
-        .value("last", FormulaKind::last);
+        .value("last", FormulaKind::last)
+        .value("magnified", FormulaKind::magnified)
+        .value("turned", FormulaKind::turned);
     py::class_<Formula>(module, "Formula")
         .def(py::init<>())
         .def_readwrite("kind", &Formula::kind)
@@ -157,11 +159,13 @@ void define_formulas(py::module_& module) {
         .def_readwrite("statistics", &Formula::statistics)
         .def_readwrite("labels", &Formula::labels)
         .def_readwrite("weights", &Formula::weights)
+        .def_readwrite("values", &Formula::values)
         .def_readwrite("loss", &Formula::loss)
         .def_readwrite("parts", &Formula::parts)
         .def_readwrite("state", &Formula::state)
         .def_readwrite("loss_gradient", &Formula::loss_gradient)
-        .def_readwrite("gradient", &Formula::gradient);
+        .def_readwrite("gradient", &Formula::gradient)
+        .def_readwrite("of_values", &Formula::of_values);
     module.def("evaluate", &dml::cpu::evaluate, Release());
     module.def("slopes", &dml::cpu::slopes, Release());
 }

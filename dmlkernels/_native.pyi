@@ -80,11 +80,13 @@ class Formula:
     statistics: int
     labels: int
     weights: int
+    values: int
     loss: int
     parts: int
     state: int
     loss_gradient: int
     gradient: int
+    of_values: int
 
 def evaluate(formula: Formula) -> None: ...
 def slopes(formula: Formula) -> None: ...

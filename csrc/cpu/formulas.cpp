@@ -37,6 +37,7 @@ struct Terms {
     bool has[most] = {true, true};
     double value[most] = {};
     double slope[most] = {};
+    double of_value = 0;  // slope by the row's value
 };
 
 Terms cross_entropy(double positive, double derivative, double negative) {
@@ -44,16 +45,74 @@ Terms cross_entropy(double positive, double derivative, double negative) {
     return {{true, true}, {found.value}, {-found.slope * derivative, found.slope}};
 }
 
-// The positive logit with a margin added to its angle, or beyond theta = pi - margin less an offset, and its derivative.
-// As everywhere the gradient of the sine is held near its ends, within the rounding of the statistics, as is the cosine.
+// Of an angle from 0 to pi, and the derivative by its cosine. As everywhere that is held near the ends, within the
+// rounding of the statistics. Several proxies of a class have a cosine above 1 together: there the sine stays 0.
+struct Sine {
+    double value, slope;
+
+    Sine(double cosine, double rounding) {
+        const double squared = (1 - cosine) * (1 + cosine);
+        const double inverse = 1 / std::sqrt(std::max(squared, rounding));
+        value = std::max(squared, 0.0) * inverse;
+        slope = -2 * cosine * (squared >= rounding ? inverse / 2 : squared < 0 ? 0 : inverse);
+    }
+};
+
+// A cosine with a margin added to its angle, or beyond theta = pi - margin less an offset; its derivatives by cosine and
+// margin, of which the offset has one, too.
+struct Bent {
+    double value, of_cosine, of_margin;
+
+    Bent(double cosine, double cosine_of, double sine_of, double offset, double of_offset, double rounding) {
+        if (cosine > -cosine_of) {
+            const Sine sine(cosine, rounding);
+            value = cosine * cosine_of - sine.value * sine_of;
+            of_cosine = cosine_of - sine.slope * sine_of;
+            of_margin = -cosine * sine_of - sine.value * cosine_of;
+        } else {
+            value = cosine - offset;
+            of_cosine = 1;
+            of_margin = -of_offset;
+        }
+    }
+};
+
+// ArcFace's logit of the positives in place of theirs.
 Terms angle(double cosine, double negative, const std::array<double, 9>& numbers, double rounding) {
-    const double scale = numbers[0], cosine_of_margin = numbers[1], sine_of_margin = numbers[2], offset = numbers[3];
-    if (!(cosine > -cosine_of_margin)) return cross_entropy(scale * (cosine - offset), 1, negative);
-    const double squared = (1 - cosine) * (1 + cosine);  // below 0 for several proxies of a class, whose sine stays 0
-    const double inverse = 1 / std::sqrt(std::max(squared, rounding));
-    const double slope = -2 * cosine * (squared >= rounding ? inverse / 2 : squared < 0 ? 0 : inverse);
-    return cross_entropy(scale * (cosine * cosine_of_margin - std::max(squared, 0.0) * inverse * sine_of_margin),
-                         cosine_of_margin - slope * sine_of_margin, negative);
+    const Bent bent(cosine, numbers[1], numbers[2], numbers[3], 0, rounding);
+    return cross_entropy(numbers[0] * bent.value, bent.of_cosine, negative);
+}
+
+// AdaFace's, whose margins go with a quality that is held fixed.
+Terms turned(double cosine, double negative, double quality, const std::array<double, 9>& numbers, double rounding) {
+    const double scale = numbers[0], margin = numbers[1], end = numbers[2], limit = numbers[3];  // of the angle
+    const double angle = -margin * quality, cosine_of = std::cos(angle), sine_of = std::sin(angle);
+    const Sine sine(cosine, rounding);
+    double value = cosine * cosine_of - sine.value * sine_of, derivative = cosine_of - sine.slope * sine_of;
+    const bool low = angle < end && cosine > std::cos(end - angle);
+    if (low || (angle > -end && cosine < -std::cos(end + angle))) {
+        value = low ? limit : -limit;
+        derivative = 0;
+    }
+    return cross_entropy(scale * (value - margin * (1 + quality)), derivative, negative);
+}
+
+// MagFace's, whose margin goes with the norm, and a regulariser of that.
+Terms magnified(double cosine, double negative, double given, const std::array<double, 9>& numbers, double rounding) {
+    const double scale = numbers[0], lower = numbers[1], upper = numbers[2];
+    const double margin = numbers[3], rate = numbers[4], weight = numbers[5];
+    const double norm = given < lower ? lower : given > upper ? upper : given;  // NaN if given is
+    const double angle = margin + rate * (norm - lower), cosine_of = std::cos(angle), sine_of = std::sin(angle);
+    const bool paper = angle * sine_of >= 1 - cosine_of;
+    const Bent bent(cosine, cosine_of, sine_of, paper ? angle * sine_of : 1 - cosine_of,
+                    sine_of + (paper ? angle * cosine_of : 0), rounding);
+    Terms terms = cross_entropy(scale * bent.value, bent.of_cosine, negative);
+    terms.value[0] += weight * (norm / (upper * upper) + 1 / norm);
+    if (given >= lower && given <= upper) {
+        const double of_regulariser = weight * (1 / (upper * upper) - 1 / (norm * norm));
+        terms.of_value = of_regulariser - terms.slope[1] * scale * bent.of_margin * rate;
+    }
+    return terms;
 }
 
 // Pull of a proxy's positives, if it has any, and push of its negatives.
@@ -70,15 +129,16 @@ Terms joint(double positive, double negative) {
 
 // Of one row.
 template <class Real>
-Terms terms_of(const Formula& formula, const Real* statistics) {
+Terms terms_of(const Formula& formula, const Real* statistics, double value) {
     const auto& numbers = formula.numbers;
     const double first = statistics[0], second = formula.width > 1 ? statistics[1] : 0;
+    constexpr double rounding = std::numeric_limits<Real>::epsilon();
+    const auto cosine = [&] { return statistics[0] / static_cast<Real>(numbers[0]); };
     switch (formula.kind) {
         case FormulaKind::cross_entropy: return cross_entropy(first - numbers[0], 1, second);
-        case FormulaKind::angle: {
-            const Real cosine = statistics[0] / static_cast<Real>(numbers[0]);
-            return angle(cosine, second, numbers, std::numeric_limits<Real>::epsilon());
-        }
+        case FormulaKind::angle: return angle(cosine(), second, numbers, rounding);
+        case FormulaKind::turned: return turned(cosine(), second, value, numbers, rounding);
+        case FormulaKind::magnified: return magnified(cosine(), second, value, numbers, rounding);
         case FormulaKind::anchor: return anchor(first, second, numbers[0]);
         case FormulaKind::joint: return joint(first, second);
         case FormulaKind::difference: return {{true, true}, {second - first}, {-1, 1}};
@@ -94,7 +154,8 @@ class Rows {
   public:
     explicit Rows(const Formula& formula)
         : formula_(formula), statistics_(address<const Real>(formula.statistics)),
-          labels_(address<const std::int64_t>(formula.labels)), weights_(address<const Real>(formula.weights)) {}
+          labels_(address<const std::int64_t>(formula.labels)), weights_(address<const Real>(formula.weights)),
+          values_(address<const Real>(formula.values)) {}
 
     void evaluate() const {
         Sums of_parts[most_parts];
@@ -102,7 +163,7 @@ class Rows {
             Sums sums;
             for (std::int64_t i = begin; i < end; ++i) {
                 if (!counts(i)) continue;
-                const Terms terms = terms_of(formula_, statistics_ + i * formula_.width);
+                const Terms terms = terms_of(formula_, statistics_ + i * formula_.width, value(i));
                 for (int k = 0; k < count_; ++k) {
                     if (!terms.has[k]) continue;
                     sums.value[k] += terms.value[k] * weight(i);
@@ -128,12 +189,17 @@ class Rows {
         const double gradient = *address<Real>(formula_.loss_gradient);
         const double* const totals = address<double>(formula_.state);
         const std::int64_t width = formula_.width, first = formula_.kind == FormulaKind::last ? width - 1 : 0;
+        Real* const of_values = address<Real>(formula_.of_values);
         for_rows(formula_, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 Real* const out = address<Real>(formula_.gradient) + i * width;
                 std::fill_n(out, width, Real(0));
+                if (of_values != nullptr) of_values[i] = 0;
                 if (!counts(i)) continue;
-                const Terms terms = terms_of(formula_, statistics_ + i * width);
+                const Terms terms = terms_of(formula_, statistics_ + i * width, value(i));
+                if (of_values != nullptr) {
+                    of_values[i] = static_cast<Real>(terms.of_value * weight(i) * (gradient / totals[0]));
+                }
                 for (std::int64_t k = 0; k < std::min<std::int64_t>(width - first, Terms::most); ++k) {
                     const std::int64_t term = count_ == 1 ? 0 : k;
                     if (!terms.has[term]) continue;
@@ -150,12 +216,14 @@ class Rows {
 
     bool counts(std::int64_t i) const { return labels_ == nullptr || labels_[i] != ignored; }
     double weight(std::int64_t i) const { return weights_ == nullptr ? 1 : weights_[i]; }
+    double value(std::int64_t i) const { return values_ == nullptr ? 0 : values_[i]; }
 
     const Formula& formula_;
     const int count_ = formula_.kind == FormulaKind::anchor ? 2 : 1;  // of terms
     const Real* const statistics_;
     const std::int64_t* const labels_;
     const Real* const weights_;
+    const Real* const values_;
 };
 
 enum class Form { none, inverse, neg, neg_log };

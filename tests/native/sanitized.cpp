@@ -283,8 +283,9 @@ void run_spread(const Kernels& kernels, std::int64_t classes, std::int64_t group
 }
 
 template <class Real>
-void run_formula(FormulaKind kind, std::int64_t width, std::int64_t rows) {
+void run_formula(FormulaKind kind, std::int64_t width, std::int64_t rows, bool has_values = false) {
     std::vector<Real> statistics(rows * width), weights(rows, Real(0.5)), of_statistics(rows * width, Real(NAN));
+    std::vector<Real> values(rows, Real(0.25)), of_values(rows, Real(NAN));
     std::vector<std::int64_t> labels(rows);
     for (std::int64_t i = 0; i < rows; ++i) {
         labels[i] = i % 3 == 2 ? ignored : i;
@@ -306,10 +307,15 @@ void run_formula(FormulaKind kind, std::int64_t width, std::int64_t rows) {
     formula.state = reinterpret_cast<std::uintptr_t>(state);
     formula.loss_gradient = reinterpret_cast<std::uintptr_t>(&gradient);
     formula.gradient = address(of_statistics);
+    if (has_values) {
+        formula.values = address(values);
+        formula.of_values = address(of_values);
+    }
     dml::cpu::evaluate(formula);
     expect(std::isfinite(loss), "a loss");
     dml::cpu::slopes(formula);
     for (const Real value : of_statistics) expect(std::isfinite(value), "finite gradients of statistics");
+    for (const Real value : of_values) expect(!has_values || std::isfinite(value), "finite gradients of values");
 }
 
 template <class Real>
@@ -318,6 +324,9 @@ void run_formulas() {
         for (const FormulaKind kind : {FormulaKind::anchor, FormulaKind::angle, FormulaKind::cross_entropy,
                                        FormulaKind::difference, FormulaKind::joint}) {
             run_formula<Real>(kind, 2, rows);
+        }
+        for (const FormulaKind kind : {FormulaKind::magnified, FormulaKind::turned}) {
+            run_formula<Real>(kind, 2, rows, true);
         }
         run_formula<Real>(FormulaKind::last, 1, rows);
         for (const FormulaKind kind : {FormulaKind::decidability_inverse, FormulaKind::decidability_neg,

@@ -3,6 +3,7 @@ rows. That every loss is right with them, the conformance suite sees."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -13,11 +14,12 @@ from torch import Tensor
 from dmlkernels.backends import native
 from dmlkernels.backends.formulas import Loss, LossGradient, memory
 from dmlkernels.backends.native import formulas, module
+from dmlkernels.functional.adaface import _turned
 from dmlkernels.functional.angles import add_angle, angle_numbers
 from dmlkernels.functional.decidability import FORMS, decidability_objective
 from dmlkernels.statistics import IGNORED
 from tests.conformance.spy import watched
-from tests.losses import ANCHOR, ARCFACE, CIRCLE, NCA, PD, SOFT_TRIPLE, SOFTMAX
+from tests.losses import ADAFACE, ANCHOR, ARCFACE, CIRCLE, MAGFACE, NCA, PD, SOFT_TRIPLE, SOFTMAX
 from tests.losses import Loss as Named
 from tests.problem import make_problem
 
@@ -42,14 +44,16 @@ def evaluate(
     weight: Tensor | None = None,
     labels: Tensor | None = None,
     mean: bool = True,
+    values: Tensor | None = None,
+    of_values: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss, and three times the gradient of the statistics."""
+    """The loss, and three times the gradient of the statistics, and ``of_values``."""
     made = memory(formula, statistics, statistics.dtype)
-    wanted = Loss(formula, numbers, None, None, labels, weight, None, mean, *made)
+    wanted = Loss(formula, numbers, values, None, labels, weight, None, mean, *made)
     formulas.evaluate(wanted, statistics)
     three = torch.full_like(wanted.loss, 3.0)
     return wanted.loss, formulas.backward(
-        LossGradient(formula, numbers, None, labels, weight, wanted.state, three), statistics
+        LossGradient(formula, numbers, values, labels, weight, wanted.state, three, of_values), statistics
     )
 
 
@@ -74,6 +78,44 @@ def test_of_rows(name: str, rows: int, mean: bool) -> None:
     expected = (plain(statistics) * counted).sum() / (counted.sum() if mean else 1)
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(gradient, torch.autograd.grad(3 * expected, statistics)[0], rtol=1e-12, atol=1e-15)
+
+
+def _of_quality(s: Tensor, quality: Tensor) -> Tensor:
+    """AdaFace's loss of rows, at a margin of 0.5."""
+    cosine = _turned(s[:, 0] / 8, -0.5 * quality)
+    return F.softplus(s[:, 1] - 8 * (cosine - 0.5 * (1 + quality)), threshold=50)
+
+
+def _of_norm(s: Tensor, norm: Tensor) -> Tensor:
+    """MagFace's, with margins from 0.3 to 2.7 radians for norms from 10 to 110."""
+    held = norm.clamp(10, 110)
+    logit = 8 * add_angle(s[:, 0] / 8, 0.3 + 0.024 * (held - 10))
+    return F.softplus(s[:, 1] - logit, threshold=50) + 35 * (held / 110**2 + 1 / held)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ["turned", "magnified"])
+def test_of_rows_with_a_value_each(name: str, dtype: torch.dtype) -> None:
+    """In the type of the statistics or another, over all of its range and of the cosines'; of ignored rows 0."""
+    numbers, plain, low, high = {
+        "turned": ((8.0, 0.5, 1e-3, math.cos(1e-3)), _of_quality, -1, 1),
+        "magnified": ((8.0, 10.0, 110.0, 0.3, 0.024, 35.0), _of_norm, 5, 120),
+    }[name]
+    torch.manual_seed(0)
+    statistics = torch.stack((8 * torch.linspace(-1, 1, 3001).double(), 4 * torch.randn(3001).double()), 1)
+    values = (low + (high - low) * torch.rand(3001, dtype=dtype)).requires_grad_()
+    labels = torch.randint(5, (3001,))
+    labels[::3] = IGNORED
+    leaf, counts = statistics.clone().requires_grad_(), labels != IGNORED
+    expected = plain(leaf[counts], values.double()[counts]).mean()
+    of_statistics, of_values = torch.autograd.grad(3 * expected, (leaf, values))
+    found = torch.full_like(values[:, None], torch.nan)
+    given = {"values": values.detach()[:, None], "of_values": found if name == "magnified" else None}
+    loss, gradient = evaluate(name, numbers, statistics, labels=labels, **given)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(gradient, of_statistics, rtol=1e-9, atol=1e-13)
+    if name == "magnified":
+        torch.testing.assert_close(found[:, 0], of_values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -136,7 +178,7 @@ def test_the_same_whatever_the_number_of_threads(threads: int) -> None:
     assert all(map(torch.equal, *found))
 
 
-@pytest.mark.parametrize("loss", [SOFTMAX, ARCFACE, ANCHOR, NCA, CIRCLE, SOFT_TRIPLE, PD], ids=str)
+@pytest.mark.parametrize("loss", [SOFTMAX, ARCFACE, ADAFACE, MAGFACE, ANCHOR, NCA, CIRCLE, SOFT_TRIPLE, PD], ids=str)
 def test_a_loss_is_one_op(loss: Named) -> None:
     problem = make_problem("plain", torch.float32)
     rows = problem.embeddings.requires_grad_()

@@ -10,7 +10,7 @@ from dmlkernels.backends.native import module
 
 _COMPILED = frozenset((
     "anchor", "angle", "cross_entropy", "decidability_inverse", "decidability_neg", "decidability_neg_log",
-    "difference", "fused_", "fused_inverse", "fused_neg", "fused_neg_log", "joint", "last",
+    "difference", "fused_", "fused_inverse", "fused_neg", "fused_neg_log", "joint", "last", "magnified", "turned",
 ))  # fmt: skip
 _MOST_NUMBERS = 9  # of a formula
 
@@ -37,7 +37,13 @@ def backward(loss: LossGradient, statistics: Tensor) -> Tensor:
     described, kept = _describe(loss, statistics)
     gradient, found = loss.gradient.to(statistics.dtype), statistics.new_empty(statistics.shape)
     described.loss_gradient, described.gradient = gradient.data_ptr(), found.data_ptr()
-    module.compiled.slopes(described)
+    if loss.of_values is None:
+        module.compiled.slopes(described)
+    else:
+        of_values = loss.of_values.to(statistics.dtype)  # itself, unless the types differ
+        described.of_values = of_values.data_ptr()
+        module.compiled.slopes(described)
+        loss.of_values.copy_(of_values)
     del kept
     return found
 
@@ -52,6 +58,9 @@ def _describe(loss: Loss | LossGradient, statistics: Tensor) -> tuple[module.com
     described.statistics, described.state = statistics.data_ptr(), loss.state.data_ptr()
     if loss.labels is not None:
         described.labels = loss.labels.data_ptr()
+    if loss.values is not None:
+        kept.append(values := loss.values.to(statistics.dtype))
+        described.values = values.data_ptr()
     if loss.weight is not None:
         kept.append(weight := loss.weight.to(statistics.dtype))
         described.weights = weight.data_ptr()
