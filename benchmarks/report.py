@@ -109,7 +109,7 @@ def main() -> None:
     cpus = _cpus(records)  # of several types on a GPU no picture says much
     pictures = dict.fromkeys(path.name for of_one in cpus for path in draw(of_one, images, "cpu"))
     shown = [f"images/{name}" for name in pictures if "highlights" not in name]
-    few = [*cpus[-1], *_by("device_type", records).get("cuda", [])]
+    few = [*(cpus[-1] if cpus else ()), *_by("device_type", records).get("cuda", [])]
     for page, lines in ((options.readme, summary(few)), (ROOT / "docs" / "benchmarks.md", in_full(records, shown))):
         page.write_text(between_markers(page.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
     print(f"wrote {len(pictures)} pictures, and between the markers of docs/benchmarks.md and {options.readme.name}")
