@@ -77,7 +77,7 @@ the measured matmul rate; two halves of a pass that the L2 cache was emptied bef
 | of the matmul rate: predicted, measured | forward | backward rows | backward columns |
 | --- | --- | --- | --- |
 | bf16, logsumexp, D = 128 | 44%, 32% | 63%, 58% | 42%, 39% |
-| bf16, moments, D = 128 | 41%, 31% | 83%, 65% | 54%, 44% |
+| bf16, moments, D = 128 | 40%, 31% | 83%, 65% | 54%, 44% |
 | bf16, divergence, D = 128 | 31%, 28% | 44%, 43% | |
 | bf16, logsumexp, D = 512 | 32%, 37% | 41%, 58% | 39%, 48% |
 | bf16, moments, D = 512 | 33%, 38% | 43%, 60% | 39%, 50% |
