@@ -27,7 +27,7 @@ from benchmarks.problems.losses import ADAPTIVE, LOSSES, Loss
 from benchmarks.problems.variants import our_backends
 from benchmarks.report import between_markers
 from benchmarks.reporting.pictures import accuracy
-from dmlkernels.backends import blocked
+from dmlkernels.backends.blocked import closed_form
 
 ROOT = Path(__file__).resolve().parents[1]
 NOISE = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
@@ -95,7 +95,7 @@ def _form(variant: str) -> AbstractContextManager[object]:
     """Force tiles or the closed form, as the variant says."""
     if variant == DENSE:
         return nullcontext()
-    return mock.patch.object(blocked, "prefers_closed_form", return_value=variant.endswith(CLOSED_FORM))
+    return mock.patch.object(closed_form, "is_cheaper", return_value=variant.endswith(CLOSED_FORM))
 
 
 def _outcome(loss: Loss, variant: str, inputs: Inputs) -> list[Tensor]:

@@ -17,7 +17,7 @@ from benchmarks.problems.inputs import Case
 from benchmarks.problems.shapes import SHAPES
 from benchmarks.problems.variants import REFERENCE, our_backends, ours
 from benchmarks.tables import describe
-from dmlkernels.backends import blocked
+from dmlkernels.backends.blocked import closed_form
 
 _SHAPES = ("cub", "sop", "faces128")
 _TOO_LONG = "field_sop"  # for the reference, which takes a minute a step; benchmarks.targets has it
@@ -56,7 +56,7 @@ def run(probe: Probe, plan: Plan, only: str = "") -> Iterator[list[Record]]:
 
 
 def _tiles() -> AbstractContextManager[object]:
-    return mock.patch.object(blocked, "prefers_closed_form", return_value=False)
+    return mock.patch.object(closed_form, "is_cheaper", return_value=False)
 
 
 def main() -> None:

@@ -50,18 +50,10 @@ void define_norms(py::module_& module, const char* normalise, const char* backwa
 }
 
 void define_terms(py::module_& module) {
-    py::enum_<Kind>(module, "Kind")
-        .value("circle", Kind::circle)
-        .value("divergence", Kind::divergence)
-        .value("field", Kind::field)
-        .value("logsumexp", Kind::logsumexp)
-        .value("moments", Kind::moments)
-        .value("row_circle", Kind::row_circle)
-        .value("row_logsumexp", Kind::row_logsumexp)
-        .value("row_sub_center", Kind::row_sub_center)
-        .value("soft_triple", Kind::soft_triple)
-        .value("square", Kind::square)
-        .value("sub_center", Kind::sub_center);
+    py::enum_<Kind> kinds(module, "Kind");
+#define DML_VALUE(kind, Class) kinds.value(#kind, Kind::kind);
+    DML_STATISTICS(DML_VALUE)
+#undef DML_VALUE
     py::class_<Term>(module, "Term")
         .def(py::init<>())
         .def_readwrite("kind", &Term::kind)
@@ -139,7 +131,7 @@ void define_formulas(py::module_& module) {
         .value("decidability_neg", FormulaKind::decidability_neg)
         .value("decidability_neg_log", FormulaKind::decidability_neg_log)
         .value("difference", FormulaKind::difference)
-        .value("fused_", FormulaKind::fused_)
+        .value("fused", FormulaKind::fused)
         .value("fused_inverse", FormulaKind::fused_inverse)
         .value("fused_neg", FormulaKind::fused_neg)
         .value("fused_neg_log", FormulaKind::fused_neg_log)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dmlkernels.backends import blocked
-from dmlkernels.backends.gpu import closed
+from dmlkernels.backends.blocked import closed_form as closed_forms
 
 
 def choose_closed_form(patch: pytest.MonkeyPatch, closed_form: bool) -> None:
     """Closed forms wherever there is one, or nowhere, on every backend."""
-    patch.setattr(blocked, "prefers_closed_form", lambda pairs: closed_form)
-    patch.setattr(closed, "is_cheaper", lambda pairs: closed_form)
+    patch.setattr(closed_forms, "is_cheaper", lambda pairs, float64_cost=1: closed_form)

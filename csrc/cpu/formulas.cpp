@@ -387,7 +387,7 @@ void with_formula(const Formula& formula, const Body& body) {
         case FormulaKind::decidability_inverse:
         case FormulaKind::decidability_neg:
         case FormulaKind::decidability_neg_log: return body(Decidability<Real>(formula));
-        case FormulaKind::fused_:
+        case FormulaKind::fused:
         case FormulaKind::fused_inverse:
         case FormulaKind::fused_neg:
         case FormulaKind::fused_neg_log: return body(Fused<Real>(formula));

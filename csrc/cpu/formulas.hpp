@@ -8,7 +8,7 @@
 namespace dml::cpu {
 
 enum class FormulaKind {
-    anchor, angle, cross_entropy, decidability_inverse, decidability_neg, decidability_neg_log, difference, fused_,
+    anchor, angle, cross_entropy, decidability_inverse, decidability_neg, decidability_neg_log, difference, fused,
     fused_inverse, fused_neg, fused_neg_log, joint, last, magnified, turned
 };
 

@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "cpu/memory.hpp"
+#include "statistics/kinds.hpp"
 
 namespace dml::cpu {
 
-enum class Kind {
-    circle, divergence, field, logsumexp, moments, row_circle, row_logsumexp, row_sub_center, soft_triple, square, sub_center
-};
+#define DML_KIND(kind, Class) kind,
+enum class Kind { DML_STATISTICS(DML_KIND) };
+#undef DML_KIND
 
 // A statistic, and for which end of a tile's pairs it counts.
 struct Term {

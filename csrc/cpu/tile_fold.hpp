@@ -65,9 +65,14 @@ class TileFold : TileScores<Real> {
                 }
                 return any;
             });
-            if (term.from_columns) columns += column_values(term.kind) * stride_;
+            if (term.from_columns) columns += column_values(term) * stride_;
         }
         return has_grad;
+    }
+
+    template <class Statistic>
+    static void merge_column(const Statistic&, const Real* sums, std::int64_t stride, double* state) {
+        if constexpr (Statistic::column_values > 0) Statistic::merge_columns(sums, stride, state);
     }
 
     void merge_columns(const Real* sums, std::int64_t runs) const {
@@ -76,12 +81,13 @@ class TileFold : TileScores<Real> {
             for (int k = 0; k < tile_.term_count; ++k) {
                 const Term& term = tile_.terms[k];
                 if (!term.from_columns) continue;
-                for (std::int64_t j = 0; j < columns_; ++j) {
-                    double* const state = states + j * tile_.width + term.first;
-                    if (term.kind == Kind::field) Field<Real>::merge_columns(sums + j, stride_, state);
-                    if (term.kind == Kind::moments) Moments<Real>::merge_columns(sums + j, stride_, state);
-                }
-                sums += column_values(term.kind) * stride_;
+                with_statistic<Real>(term, [&](const auto& statistic) {
+                    for (std::int64_t j = 0; j < columns_; ++j) {
+                        merge_column(statistic, sums + j, stride_, states + j * tile_.width + term.first);
+                    }
+                    return true;
+                });
+                sums += column_values(term) * stride_;
             }
         }
     }

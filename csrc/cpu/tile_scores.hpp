@@ -49,27 +49,22 @@ void parallel(std::int64_t size, std::int64_t parts, int threads, const Body& bo
     cpu::run_parts(parts, threads, &Work::run, &work);
 }
 
-// Calls body(statistic) with the statistic of a term.
+// Returns body(statistic) for the statistic of a term.
 template <class Real, class Body>
-DML_INLINE bool with_statistic(const Term& term, const Body& body) {
-    switch (term.kind) {
-        case Kind::circle: return body(Circle<Real>(term));
-        case Kind::divergence: return body(Divergence<Real>(term));
-        case Kind::field: return body(Field<Real>(term));
-        case Kind::logsumexp: return body(LogSumExp<Real>(term));
-        case Kind::moments: return body(Moments<Real>(term));
-        case Kind::row_circle: return body(RowCircle<Real>(term));
-        case Kind::row_logsumexp: return body(RowLogSumExp<Real>(term));
-        case Kind::row_sub_center: return body(RowSubCenter<Real>(term));
-        case Kind::soft_triple: return body(SoftTriple<Real>(term));
-        case Kind::square: return body(Square<Real>(term));
-        case Kind::sub_center: return body(SubCenter<Real>(term));
-    }
-    return true;
+DML_INLINE auto with_statistic(const Term& term, const Body& body) -> decltype(body(Square<Real>(term))) {
+#define DML_CASE(kind, Class) \
+    case Kind::kind: return body(Class<Real>(term));
+    switch (term.kind) { DML_STATISTICS(DML_CASE) }
+#undef DML_CASE
+    return {};
 }
 
-inline int column_values(Kind kind) {
-    return kind == Kind::moments ? Moments<float>::column_values : kind == Kind::field ? Field<float>::column_values : 0;
+inline int column_values(const Term& term) {
+    return with_statistic<double>(term, [](const auto& statistic) { return statistic.column_values; });
+}
+
+inline bool pools(const Term& term) {
+    return with_statistic<double>(term, [](const auto& statistic) { return statistic.pools; });
 }
 
 // Base of TileFold and TileSlope: packed operands, labels, memory for each part of the work, and the scores.
@@ -84,13 +79,12 @@ class TileScores {
           labels_count_(tile.columns.size / tile.group),
           row_slivers_(slivers(tile.rows.size, sliver_rows)),
           padded_rows_(row_slivers_ * sliver_rows),
-          pooled_(tile.terms[0].kind == Kind::soft_triple || tile.terms[0].kind == Kind::sub_center ||
-                  tile.terms[0].kind == Kind::row_sub_center),
+          pooled_(pools(tile.terms[0])),
           stride_(padded(tile.columns.size, sliver_columns<Real>) + (pooled_ ? sliver_columns<Real> : 0)),
           threads_(rows_ * columns_ * tile.dim * tile.views < serial_products ? 1 : tile.threads),
           parts_(smaller(row_slivers_, threads_ == 1 ? 1 : parts_per_thread * threads_)) {
         for (int k = 0; k < tile.term_count; ++k) {
-            if (tile.terms[k].from_columns) column_side_ += column_values(tile.terms[k].kind);
+            if (tile.terms[k].from_columns) column_side_ += column_values(tile.terms[k]);
         }
         label_columns();
         allot_parts();

@@ -75,9 +75,15 @@ class TileSlope : TileScores<Real> {
                 }
                 return true;
             });
-            if (term.from_columns) columns += column_values(term.kind) * stride_;
+            if (term.from_columns) columns += column_values(term) * stride_;
         }
         return has_grad;
+    }
+
+    template <class Statistic>
+    static void prepare_column(const Statistic&, const Real* statistics, const Real* gradient, Real* out,
+                               std::int64_t stride) {
+        if constexpr (Statistic::column_values > 0) Statistic::columns_slope(statistics, gradient, out, stride);
     }
 
     void prepare_columns() {
@@ -88,14 +94,15 @@ class TileSlope : TileScores<Real> {
         for (int k = 0; k < tile_.term_count; ++k) {
             const Term& term = tile_.terms[k];
             if (!term.from_columns) continue;
-            for (std::int64_t j = 0; j < columns_; ++j) {
-                const std::int64_t place = j * tile_.width + term.first;
-                const Real* const statistics = address<Real>(tile_.columns.statistics) + place;
-                const Real* const gradient = address<Real>(tile_.columns.gradient) + place;
-                if (term.kind == Kind::field) Field<Real>::columns_slope(statistics, gradient, columns + j, stride_);
-                if (term.kind == Kind::moments) Moments<Real>::columns_slope(statistics, gradient, columns + j, stride_);
-            }
-            columns += column_values(term.kind) * stride_;
+            with_statistic<Real>(term, [&](const auto& statistic) {
+                for (std::int64_t j = 0; j < columns_; ++j) {
+                    const std::int64_t place = j * tile_.width + term.first;
+                    prepare_column(statistic, address<Real>(tile_.columns.statistics) + place,
+                                   address<Real>(tile_.columns.gradient) + place, columns + j, stride_);
+                }
+                return true;
+            });
+            columns += column_values(term) * stride_;
         }
     }
 

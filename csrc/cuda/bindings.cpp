@@ -23,19 +23,10 @@ void define_enumerations(py::module_& module) {
         .value("bfloat16", Type::bfloat16)
         .value("float32", Type::float32)
         .value("float64", Type::float64);
-    py::enum_<Kind>(module, "Kind", py::module_local())
-        .value("circle", Kind::circle)
-        .value("divergence", Kind::divergence)
-        .value("field", Kind::field)
-        .value("fused", Kind::fused)
-        .value("logsumexp", Kind::logsumexp)
-        .value("moments", Kind::moments)
-        .value("row_circle", Kind::row_circle)
-        .value("row_logsumexp", Kind::row_logsumexp)
-        .value("row_sub_center", Kind::row_sub_center)
-        .value("soft_triple", Kind::soft_triple)
-        .value("square", Kind::square)
-        .value("sub_center", Kind::sub_center);
+    py::enum_<Kind> kinds(module, "Kind", py::module_local());
+#define DML_VALUE(kind, Class) kinds.value(#kind, Kind::kind);
+    DML_CUDA_STATISTICS(DML_VALUE)
+#undef DML_VALUE
     py::enum_<Role>(module, "Role", py::module_local())
         .value("rows", Role::rows)
         .value("columns", Role::columns)

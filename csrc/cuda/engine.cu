@@ -3,51 +3,22 @@
 
 namespace dml::cuda {
 
-template <class Real> class Circle;
-template <class Real> class Divergence;
-template <class Real> class Field;
-template <class Real> class Fused;
-template <class Real> class LogSumExp;
-template <class Real> class Moments;
-template <class Real> class RowCircle;
-template <class Real> class RowLogSumExp;
-template <class Real> class RowSubCenter;
-template <class Real> class SoftTriple;
-template <class Real> class Square;
-template <class Real> class SubCenter;
-
-extern template struct Run<Circle>;
-extern template struct Run<Divergence>;
-extern template struct Run<Field>;
-extern template struct Run<Fused>;
-extern template struct Run<LogSumExp>;
-extern template struct Run<Moments>;
-extern template struct Run<RowCircle>;
-extern template struct Run<RowLogSumExp>;
-extern template struct Run<RowSubCenter>;
-extern template struct Run<SoftTriple>;
-extern template struct Run<Square>;
-extern template struct Run<SubCenter>;
+// Each is compiled in a file of its own.
+#define DML_DECLARE(kind, Class)       \
+    template <class Real> class Class; \
+    extern template struct Run<Class>;
+DML_CUDA_STATISTICS(DML_DECLARE)
+#undef DML_DECLARE
 
 namespace {
 
 // Calls body with the Run of a kind.
 template <class Body>
 void with_kind(Kind kind, const Body& body) {
-    switch (kind) {
-        case Kind::circle: return body(Run<Circle>{});
-        case Kind::divergence: return body(Run<Divergence>{});
-        case Kind::field: return body(Run<Field>{});
-        case Kind::fused: return body(Run<Fused>{});
-        case Kind::logsumexp: return body(Run<LogSumExp>{});
-        case Kind::moments: return body(Run<Moments>{});
-        case Kind::row_circle: return body(Run<RowCircle>{});
-        case Kind::row_logsumexp: return body(Run<RowLogSumExp>{});
-        case Kind::row_sub_center: return body(Run<RowSubCenter>{});
-        case Kind::soft_triple: return body(Run<SoftTriple>{});
-        case Kind::square: return body(Run<Square>{});
-        case Kind::sub_center: return body(Run<SubCenter>{});
-    }
+#define DML_CASE(kind, Class) \
+    case Kind::kind: return body(Run<Class>{});
+    switch (kind) { DML_CUDA_STATISTICS(DML_CASE) }
+#undef DML_CASE
 }
 
 }  // namespace

@@ -7,13 +7,17 @@
 #include <limits>
 #include <string>
 
+#include "statistics/kinds.hpp"
+
 namespace dml::cuda {
 
 enum class Type { float16, bfloat16, float32, float64 };
-enum class Kind {
-    circle, divergence, field, fused, logsumexp, moments, row_circle, row_logsumexp, row_sub_center, soft_triple, square,
-    sub_center
-};
+
+// Those of the CPU engine, and one of samples, proxies and atoms together, which that computes as three.
+#define DML_CUDA_STATISTICS(X) DML_STATISTICS(X) X(fused, Fused)
+#define DML_KIND(kind, Class) kind,
+enum class Kind { DML_CUDA_STATISTICS(DML_KIND) };
+#undef DML_KIND
 
 // Rows or columns. Places before `border` are points, the others columns, in separate memory. An address of 0 means
 // that there is none.

@@ -9,6 +9,7 @@ template <class Real>
 class Circle {
   public:
     static constexpr int column_values = 0, width = 2, views = 1;
+    static constexpr bool pools = false;
 
     explicit Circle(const Term& term)
         : paced_{broadcast(static_cast<Real>(term.parameters[0])), broadcast(static_cast<Real>(term.parameters[1])),

@@ -9,6 +9,7 @@ template <class Real>
 class Divergence {
   public:
     static constexpr int column_values = 0, width = 6, views = 2;
+    static constexpr bool pools = false;
 
     explicit Divergence(const Term& term)
         : scale_(broadcast(static_cast<Real>(term.parameters[0]))), detach_(term.parameters[1] != 0) {}

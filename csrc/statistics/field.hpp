@@ -9,6 +9,7 @@ template <class Real>
 class Field {
   public:
     static constexpr int column_values = 1, width = 1, views = 1;
+    static constexpr bool pools = false;
 
     explicit Field(const Term& term)
         : Field(term.parameters[0], term.parameters[1], term.parameters[2], term.parameters[3], term.parameters[4]) {}

@@ -9,6 +9,7 @@ template <class Real>
 class LogSumExp {
   public:
     static constexpr int column_values = 0, width = 2, views = 1;
+    static constexpr bool pools = false;
 
     explicit LogSumExp(const Term& term) : LogSumExp(term.parameters[0], term.parameters[1]) {}
     LogSumExp(double positive_scale, double negative_scale)

@@ -9,6 +9,7 @@ template <class Real>
 class Moments {
   public:
     static constexpr int column_values = 6, width = 6, views = 1;
+    static constexpr bool pools = false;
 
     explicit Moments(const Term&) {}
 

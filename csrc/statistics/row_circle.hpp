@@ -9,6 +9,7 @@ template <class Real>
 class RowCircle {
   public:
     static constexpr int column_values = 0, width = 6, views = 1;
+    static constexpr bool pools = false;
 
     explicit RowCircle(const Term& term) : detach_(term.parameters[0] != 0) {}
 

@@ -9,6 +9,7 @@ template <class Real>
 class RowLogSumExp {
   public:
     static constexpr int column_values = 0, width = 4, views = 1;
+    static constexpr bool pools = false;
 
     explicit RowLogSumExp(const Term&) {}
 

@@ -9,6 +9,7 @@ template <class Real>
 class SoftTriple {
   public:
     static constexpr int column_values = 0, width = 2, views = 1;
+    static constexpr bool pools = true;
 
     explicit SoftTriple(const Term& term)
         : over_classes_(term.parameters[0], term.parameters[0]),

@@ -9,6 +9,7 @@ template <class Real>
 class Square {
   public:
     static constexpr int column_values = 0, width = 1, views = 1;
+    static constexpr bool pools = false;
 
     explicit Square(const Term&) {}
 

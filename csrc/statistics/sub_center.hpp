@@ -11,6 +11,7 @@ template <class Real, class OverClasses>
 class OfNearest {
   public:
     static constexpr int column_values = 0, width = OverClasses::width, views = 1;
+    static constexpr bool pools = true;
 
     OfNearest(const OverClasses& over_classes, double group) : over_classes_(over_classes), group_(static_cast<Index>(group)) {}
 

@@ -57,24 +57,32 @@ class Formulas(Protocol):
         ...
 
 
+class Kind(NamedTuple):
+    """What follows from the name of a formula."""
+
+    num_states: int = 1  # numbers of float64 that backward needs
+    num_parts: int = 0  # numbers that it gives beside the loss
+    form: str = ""  # of the decidability in it, if there is one
+
+
+_ROWS = Kind()  # of a sum or mean over rows
+_OTHER_KINDS = {"anchor": Kind(num_states=2), "fused": Kind(num_states=8, num_parts=3)}
+for _form in ("inverse", "neg", "neg_log"):
+    _OTHER_KINDS[f"decidability_{_form}"] = Kind(num_states=6, form=_form)
+    _OTHER_KINDS[f"fused_{_form}"] = Kind(num_states=8, num_parts=3, form=_form)
+
+
+def kind_of(formula: str) -> Kind:
+    """Of the formula with this name."""
+    return _OTHER_KINDS.get(formula, _ROWS)
+
+
 def memory(formula: str, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Of the loss, its parts and the state."""
-    new = like.new_empty
-    return new((), dtype=dtype), new(_num_parts(formula), dtype=dtype), new(_num_states(formula), dtype=torch.float64)
+    new, kind = like.new_empty, kind_of(formula)
+    return new((), dtype=dtype), new(kind.num_parts, dtype=dtype), new(kind.num_states, dtype=torch.float64)
 
 
 def empty_gradient(statistics: Tensor, values: Tensor | None, needed: bool) -> Tensor:
     """Memory of the gradient of values; no rows if it is not needed."""
     return statistics.new_empty(0) if values is None or not needed else values.new_empty(values.shape)
-
-
-def _num_parts(formula: str) -> int:
-    """Numbers that a formula gives beside the loss."""
-    return 3 if formula.startswith("fused") else 0
-
-
-def _num_states(formula: str) -> int:
-    """Numbers of float64 that backward needs."""
-    if formula.startswith("fused"):
-        return 8
-    return 6 if formula.startswith("decidability") else 1 + (formula == "anchor")

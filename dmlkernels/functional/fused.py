@@ -124,7 +124,7 @@ def fused_objective(
             "mixed": mixed, "row_boundaries": [embeddings.shape[0]],
         }  # fmt: skip
         numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), embeddings.shape[0])
-        formula, mean = Formula(f"fused_{form if wants_pd else ''}", numbers), reduction == "mean"
+        formula, mean = Formula(f"fused_{form}" if wants_pd else "fused", numbers), reduction == "mean"
         found = pair_loss_and_parts(formula, joint, points, atoms, poison=inputs.poison, mean=mean, **pairs)
         if found is not None:
             total, values = found

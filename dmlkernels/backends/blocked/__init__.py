@@ -6,7 +6,6 @@ from torch import Tensor
 
 from dmlkernels.backends.autocast import without_autocast
 from dmlkernels.backends.blocked import closed_form, normalise, streaming
-from dmlkernels.backends.blocked.closed_form import prefers_closed_form
 from dmlkernels.backends.blocked.engine import Engine
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 
@@ -51,4 +50,4 @@ def backward(
 
 def is_closed(pairs: Pairs) -> bool:
     """Whether these shapes ask for the closed form."""
-    return type(pairs.statistic) in closed_form.FORMS and closed_form.supports(pairs) and prefers_closed_form(pairs)
+    return closed_form.supports(pairs) and closed_form.is_cheaper(pairs)

@@ -24,18 +24,7 @@ def applies(pairs: Pairs) -> bool:
     """
     if not closed_form.supports(pairs) or pairs.column_labels is not None or pairs.columns is None:
         return False
-    return pairs.columns.dtype.itemsize > 2 and is_cheaper(pairs)
-
-
-def is_cheaper(pairs: Pairs) -> bool:
-    """Whether it takes fewer operations than tiles.
-
-    Multiplications are counted as in the torch backend, at the rate of the units that do them: the closed form is
-    evaluated in float32, and in float64 for moments.
-    """
-    rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
-    rate = _float64_cost(pairs.rows.device) if closed_form.widens(pairs) else 1
-    return rate * 2 * (rows + columns) * dim < 4 * rows * columns
+    return pairs.columns.dtype.itemsize > 2 and closed_form.is_cheaper(pairs, _float64_cost(pairs.rows.device))
 
 
 def forward(pairs: Pairs) -> Forward:

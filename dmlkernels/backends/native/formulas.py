@@ -8,16 +8,12 @@ from torch import Tensor
 from dmlkernels.backends.formulas import Loss, LossGradient
 from dmlkernels.backends.native import module
 
-_COMPILED = frozenset((
-    "anchor", "angle", "cross_entropy", "decidability_inverse", "decidability_neg", "decidability_neg_log",
-    "difference", "fused_", "fused_inverse", "fused_neg", "fused_neg_log", "joint", "last", "magnified", "turned",
-))  # fmt: skip
 _MOST_NUMBERS = 9  # of a formula
 
 
 def suits(formula: str, num_rows: int, width: int) -> bool:
     """Whether the engine was compiled with this formula."""
-    return formula in _COMPILED and num_rows > 0
+    return hasattr(module.compiled.FormulaKind, formula) and num_rows > 0
 
 
 def evaluate(loss: Loss, statistics: Tensor) -> None:  # (R, width)

@@ -25,16 +25,16 @@ def supports(pairs: Pairs) -> bool:
     return pairs.column_labels is None or host.readable(pairs.rows)
 
 
-def prefers_closed_form(pairs: Pairs) -> bool:
+def is_cheaper(pairs: Pairs, float64_cost: int = FLOAT64_COST) -> bool:
     """Whether a quadratic statistic is cheaper from D x D matrices than from tiles.
 
     Multiplications, forward and backward: tiles take B C D to score, as much to score again and 2 B C D for the two
     gradients; the closed form takes C D^2 for the matrix of the columns and C D^2 to bring it back, and 2 B D^2 for
     the rows. The halves of the gradient that may not be needed are counted on both sides. A multiplication in float64
-    takes the time of ``FLOAT64_COST`` in a tile of float32.
+    takes the time of ``float64_cost`` in a tile of float32.
     """
     rows, columns, dim = pairs.num_rows, pairs.num_columns, pairs.dim
-    cost = FLOAT64_COST if widens(pairs) else 1
+    cost = float64_cost if widens(pairs) else 1
     return cost * 2 * (rows + columns) * dim < 4 * rows * columns
 
 

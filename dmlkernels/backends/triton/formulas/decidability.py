@@ -7,6 +7,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.formulas import Kind
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE, load_row
 from dmlkernels.backends.triton.kernels.labels import counted_rows
 from dmlkernels.backends.triton.kernels.scalars import loop_bound, number
@@ -16,16 +17,11 @@ PD_WEIGHT, FIELD_WEIGHT, ODBA_WEIGHT, SAMPLES = (tl.constexpr(k) for k in range(
 """Places of the formula's numbers."""
 
 
-def form_of(formula: str) -> str:
-    """The form of a formula's decidability; "" if it has none."""
-    return formula.partition("_")[2]
-
-
-def joined_parts(formula: str, numbers: tuple[float, ...]) -> int:
+def joined_parts(kind: Kind, numbers: tuple[float, ...]) -> int:
     """Which parts the joint objective has, a bit each: decidability, field, ODBA. 0 if it is decidability alone."""
-    if formula.startswith("decidability"):
+    if kind.num_parts == 0:
         return 0
-    return 2 + (form_of(formula) != "") + 4 * (numbers[ODBA_WEIGHT.value] != 0)
+    return 2 + (kind.form != "") + 4 * (numbers[ODBA_WEIGHT.value] != 0)
 
 
 @triton.jit
@@ -105,8 +101,8 @@ class LossForm(NamedTuple):
 def decidability_loss(
     statistics_p, formula_p, loss_p, shares_p, num_rows, num_added, numbers, VALUE: tl.constexpr, FORM: tl.constexpr
 ):  # fmt: skip
-    """See ``losses``; VALUE is what ``form_of`` says. ``state``: pooled mean, shift and rate of either kind, then what
-    field and ODBA energies are multiplied by."""
+    """See ``losses``; VALUE is the ``form`` of its kind. ``state``: pooled mean, shift and rate of genuine and of
+    impostor scores, then what field and ODBA energies are multiplied by."""
     FUSED: tl.constexpr = FORM.joined
     WIDTH: tl.constexpr = FORM.width
     label_p, poison_p = formula_p[1], formula_p[4]

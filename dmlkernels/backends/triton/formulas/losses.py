@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dmlkernels.backends.formulas import Loss
+from dmlkernels.backends.formulas import Loss, kind_of
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.triton.formulas import decidability, rows
-from dmlkernels.backends.triton.formulas.decidability import decidability_loss, form_of, joined_parts
+from dmlkernels.backends.triton.formulas.decidability import decidability_loss, joined_parts
 from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, row_loss
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
 from dmlkernels.backends.triton.kernels.loss import loss_kernel
@@ -79,6 +79,7 @@ def _compiled(
         form = rows.LossForm(functions.terms, mean, functions.read_of(width), width, given)
         constants = Constants(LOSS=row_loss, VALUE=functions.value, FORM=form)
     else:
-        of_moments = decidability.LossForm(joined_parts(formula, numbers), mean, width)
-        constants = Constants(LOSS=decidability_loss, VALUE=form_of(formula), FORM=of_moments)
+        kind = kind_of(formula)
+        of_moments = decidability.LossForm(joined_parts(kind, numbers), mean, width)
+        constants = Constants(LOSS=decidability_loss, VALUE=kind.form, FORM=of_moments)
     return split_numbers(numbers), constants

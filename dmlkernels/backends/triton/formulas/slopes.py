@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dmlkernels.backends.formulas import LossGradient
+from dmlkernels.backends.formulas import LossGradient, kind_of
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
@@ -66,5 +66,5 @@ def _compiled(formula: str, numbers: tuple[float, ...], width: int, given: int) 
         form = RowForm(functions.term_of(width + given), functions.read_of(width), width, given)
         constants = Constants(SLOPES=row_slopes, SLOPE=functions.slope, FORM=form)
     else:
-        constants = Constants(SLOPES=decidability_slopes, SLOPE=None, FORM=joined_parts(formula, numbers))
+        constants = Constants(SLOPES=decidability_slopes, SLOPE=None, FORM=joined_parts(kind_of(formula), numbers))
     return split_numbers(numbers), constants
