@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.statistics.base import State, Statistic, columns_of, finite_shift
+from dmlkernels.statistics.base import State, columns_of, finite_shift
+from dmlkernels.statistics.log_sums import LogSums, sum_negatives, sum_positives
 from dmlkernels.statistics.tile import Tile
 
 
-class Circle(Statistic):
+class Circle(LogSums):
     """Columns: log-sum-exp of ``-scale max(1 + m - s, 0) (s - 1 + m)`` over the positives, and of
     ``scale max(s + m, 0) (s - m)`` over the negatives.
 
@@ -17,7 +18,6 @@ class Circle(Statistic):
     """
 
     name = "circle"
-    width = 2
 
     def __init__(self, scale: float, margin: float, detach: float) -> None:
         self.scale, self.margin, self.detach = scale, margin, bool(detach)
@@ -25,24 +25,11 @@ class Circle(Statistic):
     def parameters(self) -> list[float]:
         return [self.scale, self.margin, float(self.detach)]
 
-    def empty(self, num_rows: int, like: Tensor) -> State:
-        lowest = like.new_full((num_rows,), -torch.inf)
-        return lowest, lowest
-
     def fold(self, tile: Tile) -> State:
         positives, not_negatives = tile.label_pairs
         logits = paced_logits(1 - positives.gather(tile.scores), self.scale, self.margin)
-        highest = finite_shift(positives.row_max(logits))
-        positive_sum = positives.row_sum((logits - positives.broadcast(highest)).exp_())
-
-        logits = paced_logits(tile.scores, self.scale, self.margin)
-        not_negatives.fill_(logits, -torch.inf)
-        negative_highest = finite_shift(logits.amax(1))
-        negative_sum = logits.sub_(negative_highest[:, None]).exp_().sum(1)
-        return positive_sum.log_().add_(highest), negative_sum.log_().add_(negative_highest)
-
-    def merge(self, first: State, second: State) -> State:
-        return torch.logaddexp(first[0], second[0]), torch.logaddexp(first[1], second[1])
+        positive = sum_positives(logits, positives)
+        return positive.log, sum_negatives(paced_logits(tile.scores, self.scale, self.margin), not_negatives).log
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         return paced_slope(tile, statistics, gradient, self.scale, self.margin, self.detach)

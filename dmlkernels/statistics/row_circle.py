@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmlkernels.statistics.base import State, finite_shift
+from dmlkernels.statistics.base import State
 from dmlkernels.statistics.circle import paced_logits, paced_slope
+from dmlkernels.statistics.log_sums import sum_negatives, sum_positives
 from dmlkernels.statistics.sums_with_means import SumsWithMeans, mean
 from dmlkernels.statistics.tile import Tile
 
@@ -34,24 +35,16 @@ class RowCircle(SumsWithMeans):
         scale, margin = tile.row_options
         own = positives.broadcast(scale[:, 0]), positives.broadcast(margin[:, 0])
         distances = 1 - positives.gather(tile.scores)
-        logits = paced_logits(distances, *own)
-        highest = finite_shift(positives.row_max(logits))
-        weights = (logits - positives.broadcast(highest)).exp_()
-        positive_sum = positives.row_sum(weights)
-        positive = [positives.row_sum(weights * rate) for rate in self._derivatives(distances, *own)]
-
-        logits = paced_logits(tile.scores, scale, margin)
-        not_negatives.fill_(logits, -torch.inf)
-        negative_highest = finite_shift(logits.amax(1))
-        weights = logits.sub_(negative_highest[:, None]).exp_()
-        negative_sum = weights.sum(1)
-        negative = [(weights * rate).sum(1) for rate in self._derivatives(tile.scores, scale, margin)]
+        positive = sum_positives(paced_logits(distances, *own), positives)
+        of_positive = [positives.row_sum(positive.weights * rate) for rate in self._derivatives(distances, *own)]
+        negative = sum_negatives(paced_logits(tile.scores, scale, margin), not_negatives)
+        of_negative = [(negative.weights * rate).sum(1) for rate in self._derivatives(tile.scores, scale, margin)]
         means = [
-            mean(total, of_sum)
-            for totals in zip(positive, negative, strict=True)
-            for total, of_sum in zip(totals, (positive_sum, negative_sum), strict=True)
+            mean(weighted, of_sum)
+            for both in zip(of_positive, of_negative, strict=True)
+            for weighted, of_sum in zip(both, (positive.total, negative.total), strict=True)
         ]
-        return positive_sum.log().add_(highest), negative_sum.log().add_(negative_highest), *means
+        return positive.log, negative.log, *means
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:
         scale, margin = tile.row_options

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.statistics.base import State, columns_of, finite_shift
+from dmlkernels.statistics.log_sums import sum_negatives, sum_positives
 from dmlkernels.statistics.sums_with_means import SumsWithMeans, mean
 from dmlkernels.statistics.tile import Tile
 
@@ -26,22 +27,14 @@ class RowLogSumExp(SumsWithMeans):
         positives, not_negatives = tile.label_pairs
         scale, threshold, hardness = tile.row_options
         positive_scores = positives.gather(tile.scores)
-        logits = positive_scores * positives.broadcast(scale[:, 0])
-        highest = finite_shift(positives.row_max(logits))
-        weights = (logits - positives.broadcast(highest)).exp_()
-        positive_sum, positive_total = positives.row_sum(weights), positives.row_sum(weights * positive_scores)
-
+        positive = sum_positives(positive_scores * positives.broadcast(scale[:, 0]), positives)
         scores = _harder(tile.scores, threshold, hardness)
-        logits = scores * scale
-        not_negatives.fill_(logits, -torch.inf)
-        negative_highest = finite_shift(logits.amax(1))
-        weights = logits.sub_(negative_highest[:, None]).exp_()
-        negative_sum = weights.sum(1)
+        negative = sum_negatives(scores * scale, not_negatives)
         return (
-            positive_sum.log().add_(highest),
-            negative_sum.log().add_(negative_highest),
-            mean(positive_total, positive_sum),
-            mean(weights.mul_(scores).sum(1), negative_sum),
+            positive.log,
+            negative.log,
+            mean(positives.row_sum(positive.weights * positive_scores), positive.total),
+            mean(negative.weights.mul_(scores).sum(1), negative.total),
         )
 
     def slope(self, tile: Tile, statistics: Tensor, gradient: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import triton.language as tl
 from dmlkernels.backends.triton.epilogues.base import Epilogue
 from dmlkernels.backends.triton.epilogues.common import counted, finite, flat, take_positive
 from dmlkernels.backends.triton.kernels.scalars import number
-from dmlkernels.statistics import LogSumExp, SoftTriple
+from dmlkernels.statistics import LogSumExp
 
 
 @triton.jit
@@ -114,12 +114,9 @@ def logsumexp_bound(values, hyper):
     return tl.maximum(tl.abs(positive), tl.abs(negative)) * number(hyper, 2, T)
 
 
-def logsumexp_hyper(statistic: LogSumExp | SoftTriple) -> list[float]:
+def logsumexp_hyper(statistic: LogSumExp) -> list[float]:
     """Scales of logits to base 2, of positives and of negatives, and the factors to natural logarithms and back."""
-    if isinstance(statistic, SoftTriple):
-        scales = statistic.scale, statistic.scale
-    else:
-        scales = statistic.positive_scale, statistic.negative_scale
+    scales = statistic.positive_scale, statistic.negative_scale
     return [*(scale / math.log(2) for scale in scales), math.log(2), 1 / math.log(2)]
 
 

@@ -85,7 +85,7 @@ def soft_triple_bound(values, hyper):
 
 def soft_triple_hyper(statistic: SoftTriple) -> list[float]:
     """Those of the log-sum-exp over classes, and gamma."""
-    return [*logsumexp_hyper(statistic), statistic.gamma]
+    return [*logsumexp_hyper(statistic.over_classes), statistic.gamma]
 
 
 SOFT_TRIPLE = replace(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import triton
 import triton.language as tl
 
 from dmlkernels.backends.triton.epilogues.common import cosines, counted, finite
-from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, slope_logsumexp
+from dmlkernels.backends.triton.epilogues.logsumexp import LOGSUMEXP, fold_logsumexp, logsumexp_hyper, slope_logsumexp
 from dmlkernels.backends.triton.epilogues.soft_triple import grouped, of_classes
 from dmlkernels.statistics import SubCenter
 
@@ -57,8 +56,7 @@ def slope_sub_center(scores, factor, masks, values, weight, segments, hyper):
 
 def sub_center_hyper(statistic: SubCenter) -> list[float]:
     """Those of the log-sum-exp over classes."""
-    scale = statistic.scale / math.log(2)
-    return [scale, scale, math.log(2), 1 / math.log(2)]
+    return logsumexp_hyper(statistic.over_classes)
 
 
 SUB_CENTER = replace(
