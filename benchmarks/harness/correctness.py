@@ -8,13 +8,6 @@ import torch
 from torch import Tensor
 
 
-def relative_errors(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> list[float]:
-    """||actual - expected|| / ||expected|| of each tensor, in float64; infinite where a number is not finite."""
-    if len(actual) != len(expected):
-        raise ValueError(f"got {len(actual)} results, expected {len(expected)}")
-    return [_relative_error(a, e) for a, e in zip(actual, expected, strict=True)]
-
-
 def complaint(actual: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> str:
     """What is wrong with (loss, gradients), or an empty string."""
     for number, (a, e) in enumerate(zip(actual, expected, strict=True)):

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from benchmarks.problems.shapes import ATOMS, Shape
 
-PATTERNS = ("random", "clustered", "collapsed")
-
 
 @dataclass(frozen=True)
 class Case:

@@ -37,7 +37,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "potential_field_loss": {},
     "fused_objective": {"field_weight": 0.5},
 }
-SUB_CENTERS = ("soft_triple_loss", "sub_center_arcface_loss")
 ALONE = ("odba_penalty", "decidability_loss")  # have no proxies to shard
 
 

@@ -21,7 +21,7 @@ from dmlkernels.backends.autocast import has_autocast
 from dmlkernels.distributed.agreement import WHOLE
 from dmlkernels.distributed.calls import call_across_ranks
 from dmlkernels.distributed.group import is_dtensor
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, first_order, register
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """Losses by name, without ``across_ranks``."""
@@ -172,7 +172,7 @@ def _fake_backward(graph: Tensor, gradient: Tensor, tensors: Sequence[Tensor], w
     return [torch.empty_like(tensor) for tensor, want in zip(tensors, wants, strict=True) if want]
 
 
-class RanksLoss(torch.autograd.Function):
+class RanksLoss(ReverseMode):
     """ranks_forward, with ranks_backward as its derivative."""
 
     @classmethod

@@ -14,8 +14,18 @@ if TYPE_CHECKING:
 
 def own_part(number: int, group: ProcessGroup) -> slice:
     """Which of a number of proxies are this rank's, where the ranks of a group divide them."""
-    rank, size = distributed.get_rank(group), distributed.get_world_size(group)
-    return slice(number * rank // size, number * (rank + 1) // size)
+    return span(number, distributed.get_rank(group), distributed.get_world_size(group))
+
+
+def span(number: int, place: int, parts: int) -> slice:
+    """One of so many parts of a number of things, as equal as possible."""
+    return slice(number * place // parts, number * (place + 1) // parts)
+
+
+def even_sizes(number: int, parts: int) -> list[int]:
+    """How many things each of these parts has."""
+    spans = (span(number, place, parts) for place in range(parts))
+    return [of.stop - of.start for of in spans]
 
 
 def own_spans(proxies: Any, ranks: Ranks, columns: list[int]) -> list[slice]:
@@ -32,6 +42,6 @@ def own_spans(proxies: Any, ranks: Ranks, columns: list[int]) -> list[slice]:
         for replicas in mesh.reshape(mesh.shape[0], -1).tolist():
             copies |= {name: (place, len(replicas)) for place, name in enumerate(replicas)}
     return [
-        slice(size * place // number, size * (place + 1) // number)
+        span(size, place, number)
         for size, (place, number) in zip(columns, (copies[name] for name in ranks.names), strict=True)
     ]

@@ -28,13 +28,12 @@ class _Merged(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, columns: Tensor, row_values: Tensor | None, statistic: Statistic, group: ProcessGroup,
-        sizes: Sequence[int], row_labels: Tensor | None, column_labels: Tensor | None, column_weights: Tensor | None,
-        backend: str,
+        sizes: Sequence[int], row_labels: Tensor | None, column_labels: Tensor | None, backend: str,
     ) -> Tensor:  # fmt: skip
         parameters = [float(value) for value in statistic.parameters()]
         ctx.options = (False, False, (), (), statistic.name, parameters, backend)
         everyone = None if row_values is None else all_gather(row_values, group, sizes)
-        tensors = rows, columns, everyone, row_labels, column_labels, column_weights
+        tensors = rows, columns, everyone, row_labels, column_labels, None
         statistics, saved = pair_forward(*tensors, *ctx.options)
         own = statistic.merge_parts(exchange(statistics, group, sizes))
         if row_labels is not None:
@@ -54,7 +53,7 @@ class _Merged(torch.autograd.Function):
             statistics.contiguous(), saved, gradient.contiguous(), needs_rows, needs_columns, False,
             *tensors, *ctx.options,
         )  # fmt: skip
-        return rows if needs_rows else None, columns if needs_columns else None, row_values, *(None,) * 7
+        return rows if needs_rows else None, columns if needs_columns else None, row_values, *(None,) * 6
 
 
 def merged_statistics(
@@ -67,7 +66,6 @@ def merged_statistics(
     backend: str,
     row_labels: Tensor | None = None,  # (R,) int64
     column_labels: Tensor | None = None,  # (C,) int64
-    column_weights: Tensor | None = None,  # (C,)
     row_values: Tensor | None = None,  # (sizes[rank], num_row_values), of this rank's rows
 ) -> Tensor:  # (sizes[rank], width)
     """Statistics of this rank's rows with the columns of all ranks, differentiably.
@@ -87,7 +85,6 @@ def merged_statistics(
         tuple(sizes),
         row_labels,
         column_labels,
-        column_weights,
         backend,
     )
 
@@ -95,8 +92,3 @@ def merged_statistics(
 def own_rows(rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
     """This rank's among the rows of all."""
     return rows.split(list(sizes))[distributed.get_rank(group)]
-
-
-def even_sizes(rows: int, ranks: int) -> list[int]:
-    """Divide rows among ranks as equally as possible."""
-    return [(rows * (rank + 1)) // ranks - (rows * rank) // ranks for rank in range(ranks)]

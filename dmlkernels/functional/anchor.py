@@ -87,7 +87,7 @@ def proxy_anchor_loss(
     present = positive != -torch.inf  # NaN is present
     pull = F.softplus(torch.where(present, positive, 0) + alpha * margin, threshold=50)
     push = F.softplus(negative + alpha * margin, threshold=50)
-    if not inputs.spread:
+    if not inputs.is_spread:
         return torch.where(present, pull, 0).sum() / present.sum() + push.mean() + inputs.poison
     pull, number, push = inputs.totals(torch.where(present, pull, 0).sum(), present.sum(), push.sum())
     return pull / number + push / inputs.num_proxies

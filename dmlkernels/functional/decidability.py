@@ -251,7 +251,7 @@ def decidability_objective(
     pooled_mean = score / number
     # The squares' derivative by the pooled mean sums to 0 over all rows, but not over those of one rank. In one process
     # it stays: it makes up for the rounding of the pooled mean, which gradients of the closed form would show.
-    centre = pooled_mean.detach() if inputs is not None and inputs.spread else pooled_mean
+    centre = pooled_mean.detach() if inputs is not None and inputs.is_spread else pooled_mean
     within = torch.addcmul(deviation, count, (mean - centre).square()).sum(0)
     if inputs is not None:
         (within,) = inputs.totals(within)

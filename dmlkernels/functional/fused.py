@@ -114,7 +114,7 @@ def fused_objective(
     atoms, atom_weight = _dictionary(inputs, atoms, prior, active, odba_weight)
 
     wanted = field if wants_field else None
-    if inputs.spread and wanted is not None:
+    if inputs.is_spread and wanted is not None:
         sums = _sums_of_ranks(inputs, proxies, atoms, atom_weight, wanted, wants_pd)
     elif wanted is not None:
         points, point_labels, mixed = joined_points(inputs)

@@ -24,7 +24,7 @@ from dmlkernels.ops import (
     suits_kernels,
     suits_row_kernels,
 )
-from dmlkernels.ops.relabel import places_among
+from dmlkernels.ops.relabel import count_of_class, places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
 if TYPE_CHECKING:
@@ -36,18 +36,11 @@ def class_range(proxies: Tensor, first: int = 0) -> Tensor:  # (C,) int64
     return torch.arange(first, first + proxies.shape[0], device=proxies.device)
 
 
-def count_of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
-    """How many of the proxies have each label as their class; none has that of ignored rows."""
-    classes = proxy_labels.sort().values
-    first, last = (torch.searchsorted(classes, labels, right=right) for right in (False, True))
-    return last - first
-
-
 @dataclass(frozen=True)
 class ProxyInputs:
     """Embeddings and proxies with labels as the engine wants them."""
 
-    spread: ClassVar[bool] = False  # whether these are this rank's part of a batch, as in ``PartInputs``
+    is_spread: ClassVar[bool] = False  # whether these are this rank's part of a batch, as in ``PartInputs``
 
     embeddings: Tensor  # (B, D)
     sample_labels: SampleLabels
@@ -126,7 +119,7 @@ class ProxyInputs:
         self, formula: Formula, statistic: Statistic, row_values: Tensor | None = None, **options: Any
     ) -> Tensor | None:
         """A formula of that statistic by an engine; None: then it takes plain PyTorch. ``options`` as ``pair_loss``."""
-        if self.spread:
+        if self.is_spread:
             return None
         unresolved = self.sample_labels.unresolved
         if unresolved is None:
@@ -160,7 +153,7 @@ class ProxyInputs:
 
     def loss_of_proxies(self, formula: Formula, statistic: Statistic) -> Tensor | None:
         """A formula of that statistic, as ``loss``."""
-        if self.spread:
+        if self.is_spread:
             return None
         return pair_loss(formula, statistic, self.proxies, self.embeddings, poison=self.poison, **self._of_proxies)
 

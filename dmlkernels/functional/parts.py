@@ -12,19 +12,19 @@ from torch import Tensor, distributed
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.collectives import all_gather, all_reduce, gather_rows, sum_of_parts
-from dmlkernels.distributed.division import own_part
+from dmlkernels.distributed.division import even_sizes, own_part
 from dmlkernels.distributed.group import is_dtensor
-from dmlkernels.distributed.merging import even_sizes, merged_statistics, own_rows
+from dmlkernels.distributed.merging import merged_statistics, own_rows
 from dmlkernels.distributed.parts import Parts, Shard
 from dmlkernels.distributed.shards import check_placements, check_whole_groups, local_shard
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
-from dmlkernels.functional.inputs import ProxyInputs, class_range, count_of_class
+from dmlkernels.functional.inputs import ProxyInputs, class_range
 from dmlkernels.functional.sample_labels import Resolved, SampleLabels
 from dmlkernels.functional.sampling import chosen_rows, draw_classes, number_drawn
 from dmlkernels.functional.validation import should_check
 from dmlkernels.ops import pair_statistics, resolve_labels, resolve_pair_labels
 from dmlkernels.ops.labels import raise_if_too_few
-from dmlkernels.ops.relabel import places_among
+from dmlkernels.ops.relabel import count_of_class, places_among
 from dmlkernels.statistics import IGNORED, Statistic
 
 
@@ -55,7 +55,7 @@ class PartInputs(ProxyInputs):
     """The inputs of a batch that is spread over ranks: labels and embeddings are this rank's part, and so are the
     proxies if they are sharded."""
 
-    spread = True
+    is_spread = True
 
     step: Step
     numbers: Numbers

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dmlkernels.backends.native.labels import resolved
 from dmlkernels.ops.library import register
+from dmlkernels.ops.relabel import count_of_class
 from dmlkernels.statistics import IGNORED
 
 
@@ -143,9 +144,7 @@ def _count_scores(present: Tensor, proxy_labels: Tensor | None, num_proxies: int
     """Genuine and impostor scores of the labels that are not ignored."""
     genuine = present.numel()
     if proxy_labels is not None:
-        classes = proxy_labels.to(torch.int64).sort().values
-        first, last = (torch.searchsorted(classes, present, right=right) for right in (False, True))
-        genuine = int((last - first).sum())
+        genuine = int(count_of_class(present, proxy_labels.to(torch.int64)).sum())
     return genuine, present.numel() * num_proxies - genuine
 
 

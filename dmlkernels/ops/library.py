@@ -77,6 +77,12 @@ def _below_autograd(
     return call
 
 
+def register_backward(name: str, schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    """Register the op of a backward, as ``register`` does: it has no derivative of its own."""
+    op = register(name, schema, implementation, fake, first_order(lambda: op))
+    return op
+
+
 class ReverseMode(torch.autograd.Function):
     """A function without forward-mode gradients, which says so."""
 
@@ -88,7 +94,7 @@ class ReverseMode(torch.autograd.Function):
 def first_order(op: Callable[[], Any]) -> type[torch.autograd.Function]:
     """Make what ``register`` takes as ``differentiable`` for the backward of an op, which nobody may differentiate."""
 
-    class Backward(torch.autograd.Function):
+    class Backward(ReverseMode):
         @staticmethod
         def forward(ctx: Any, *args: Any) -> Any:
             return op()(*args)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.backends.triton import margins
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, register, register_backward
 
 suits_row_kernels = margins.suits
 
@@ -48,7 +48,7 @@ def _fake_curricular(cosines: Tensor, *args: object) -> tuple[Tensor, Tensor]:
     return cosines.new_empty(cosines.shape[0], 3), cosines.new_empty(1, dtype=torch.float64)
 
 
-class RowNorms(torch.autograd.Function):
+class RowNorms(ReverseMode):
     """row_norms, with row_norms_backward as its derivative."""
 
     @staticmethod
@@ -63,12 +63,11 @@ class RowNorms(torch.autograd.Function):
 
 
 row_norms = register("row_norms", "(Tensor vectors, Tensor labels) -> Tensor", margins.row_norms, _fake_norms, RowNorms)
-row_norms_backward: Any = register(
+row_norms_backward = register_backward(
     "row_norms_backward",
     "(Tensor gradient, Tensor vectors, Tensor labels, Tensor norms) -> Tensor",
     margins.row_norms_backward,
     _fake_backward,
-    first_order(lambda: row_norms_backward),
 )
 positive_cosines = register(
     "positive_cosines",

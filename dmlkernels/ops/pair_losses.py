@@ -16,7 +16,7 @@ from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton import formulas as kernels
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.ops.library import ReverseMode, first_order, register
+from dmlkernels.ops.library import ReverseMode, register, register_backward
 from dmlkernels.ops.pairs import (
     NUM_DIFFERENTIABLE,
     NUM_TENSORS,
@@ -238,11 +238,10 @@ pair_loss_forward = register(
     _fake_forward,
     PairLoss,
 )
-pair_loss_backward: Any = register(
+pair_loss_backward = register_backward(
     "pair_loss_backward",
     "(Tensor gradient, Tensor statistics, Tensor saved, Tensor state, bool needs_rows, bool needs_columns, "
     f"bool needs_row_values, bool needs_values, {PAIRS}, {_FORMULA}) -> (Tensor, Tensor, Tensor, Tensor)",
     _backward,
     _fake_backward,
-    first_order(lambda: pair_loss_backward),
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels import backends
 from dmlkernels.backends.autocast import operands
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
-from dmlkernels.ops.library import ReverseMode, first_order, register
+from dmlkernels.ops.library import ReverseMode, register, register_backward
 from dmlkernels.statistics import Statistic, build
 
 PAIRS = (
@@ -202,10 +202,9 @@ def is_wanted(ctx: Any, position: int) -> bool:
 
 
 pair_forward = register("pair_forward", f"({PAIRS}) -> (Tensor, Tensor)", _forward, fake_forward, PairStatistics)
-pair_backward: Any = register(
+pair_backward = register_backward(
     "pair_backward",
     f"({_GRADIENT}{PAIRS}) -> (Tensor, Tensor, Tensor)",
     _backward,
     fake_backward,
-    first_order(lambda: pair_backward),
 )

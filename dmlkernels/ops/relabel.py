@@ -1,4 +1,4 @@
-"""Labels as numbers of the columns that are here, of a shard or of a sample of the classes."""
+"""Labels as numbers of the columns that are here, of a shard or of a sample of the classes, and how many have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dmlkernels.statistics import IGNORED
 
-OUTSIDE = -1  # a row whose class is not here
+OUTSIDE = -1  # a row whose class is not here: unlike an IGNORED one it takes part, and meets negatives only
 
 
 def shard_labels(labels: Tensor, first_class: int, num_classes: int) -> Tensor:  # (B,) int64
@@ -24,3 +24,10 @@ def places_among(chosen: Tensor, labels: Tensor) -> Tensor:  # (S,), (B,) -> (B,
     places = torch.searchsorted(chosen, labels).clamp_max(chosen.shape[0] - 1)
     found = torch.where(chosen[places] == labels, places, OUTSIDE)
     return torch.where(labels == IGNORED, IGNORED, found)
+
+
+def count_of_class(labels: Tensor, proxy_labels: Tensor) -> Tensor:  # (B,)
+    """How many of the proxies have each label as their class; none has that of ignored rows."""
+    classes = proxy_labels.sort().values
+    first, last = (torch.searchsorted(classes, labels, right=right) for right in (False, True))
+    return last - first

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked import spread as tensors
 from dmlkernels.backends.native import spread as compiled
 from dmlkernels.backends.triton import spread as kernels
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, register, register_backward
 
 _SLACK = 1e-5  # the paper's, under the root
 
@@ -49,7 +49,7 @@ def _engine(centers: Tensor, group: int, backend: str) -> ModuleType:
     return compiled if backend == "native" and compiled.suits(centers) else tensors
 
 
-class CenterSpread(torch.autograd.Function):
+class CenterSpread(ReverseMode):
     """center_spread, with center_spread_backward as its derivative."""
 
     @staticmethod
@@ -71,10 +71,9 @@ center_spread = register(
     _fake_forward,
     CenterSpread,
 )
-center_spread_backward: Any = register(
+center_spread_backward = register_backward(
     "center_spread_backward",
     "(Tensor gradient, Tensor centers, int group, float weight, str backend) -> Tensor",
     _backward,
     _fake_backward,
-    first_order(lambda: center_spread_backward),
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.blocked.normalise import normalisation_backward, normalise
-from dmlkernels.ops.library import first_order, register
+from dmlkernels.ops.library import ReverseMode, register, register_backward
 
 _HOST_ELEMENTS, _DEVICE_ELEMENTS = 2**18, 2**24  # of a block
 
@@ -54,7 +54,7 @@ def _blocks(vectors: Tensor) -> Iterator[slice]:
         yield slice(start, start + length)
 
 
-class UnitSum(torch.autograd.Function):
+class UnitSum(ReverseMode):
     """unit_sum, with unit_sum_backward as its derivative; the weights have none."""
 
     @staticmethod
@@ -69,10 +69,9 @@ class UnitSum(torch.autograd.Function):
 
 
 unit_sum = register("unit_sum", "(Tensor vectors, Tensor? weights) -> Tensor", _forward, _fake_forward, UnitSum)
-unit_sum_backward: Any = register(
+unit_sum_backward = register_backward(
     "unit_sum_backward",
     "(Tensor gradient, Tensor vectors, Tensor? weights) -> Tensor",
     _backward,
     _fake_backward,
-    first_order(lambda: unit_sum_backward),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from dmlkernels.backends.gpu.layout import unit_stride
@@ -115,16 +114,6 @@ def part_strides(parts: Parts | None) -> tuple[int, int]:
 def point_strides(rows: Tensor, columns: Tensor | None) -> tuple[int, int]:
     """Of points and columns."""
     return rows.stride(0), 0 if columns is None else columns.stride(0)
-
-
-@lru_cache
-def split_numbers(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    """Each number as two float32, since that is what a kernel is passed; a float64 kernel adds them up."""
-    halves: list[float] = []
-    for value in numbers:
-        high = torch.tensor(value, dtype=torch.float32).item()
-        halves += [high, value - high]
-    return tuple(halves)
 
 
 def _weights(pairs: Pairs) -> Tensor | None:

@@ -83,8 +83,8 @@ def norm_quality(
 ) -> tuple[Tensor, Tensor]:  # (B,), (2,) float64
     """AdaFace's quality of each sample, and the mean and standard deviation that it is from."""
     from dmlkernels.backends.triton.kernels.margins import quality_kernel
+    from dmlkernels.backends.triton.kernels.scalars import split_numbers
     from dmlkernels.backends.triton.launcher import launch
-    from dmlkernels.backends.triton.layout import split_numbers
 
     quality, found = torch.empty_like(norms), norms.new_empty(2, dtype=torch.float64)
     with on_device(norms.device):
@@ -106,8 +106,8 @@ def curricular_values(
 ) -> tuple[Tensor, Tensor]:  # (B, 3), (1,) float64
     """Scale, threshold and hardness of each sample, and the hardness, moved if ``update``."""
     from dmlkernels.backends.triton.kernels.margins import curricular_kernel
+    from dmlkernels.backends.triton.kernels.scalars import split_numbers
     from dmlkernels.backends.triton.launcher import launch
-    from dmlkernels.backends.triton.layout import split_numbers
 
     values, found = cosines.new_empty(cosines.shape[0], 3), cosines.new_empty(1, dtype=torch.float64)
     with on_device(cosines.device):

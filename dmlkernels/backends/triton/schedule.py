@@ -13,9 +13,9 @@ from dmlkernels.backends.pairs import Shape
 from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
 from dmlkernels.backends.triton.kernels.gradient_block import COLUMNS, ROWS
-from dmlkernels.backends.triton.kernels.scalars import coded
+from dmlkernels.backends.triton.kernels.scalars import coded, split_numbers
 from dmlkernels.backends.triton.launcher import Constants
-from dmlkernels.backends.triton.layout import borders, split_numbers
+from dmlkernels.backends.triton.layout import borders
 from dmlkernels.backends.triton.plan import (
     REMEMBERED,
     Architecture,

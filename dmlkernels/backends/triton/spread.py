@@ -28,9 +28,9 @@ def num_parts(centers: Tensor, group: int) -> int:
 
 def spread(centers: Tensor, group: int, slack: float, weight: float) -> Tensor:  # (C * group, D) -> (N,)
     """Numbers whose sum is that over classes and pairs of their centres of weight * sqrt(2 + slack - 2 cos)."""
+    from dmlkernels.backends.triton.kernels.scalars import split_numbers
     from dmlkernels.backends.triton.kernels.spread import spread_kernel
     from dmlkernels.backends.triton.launcher import launch
-    from dmlkernels.backends.triton.layout import split_numbers
 
     centers, (programs, options) = unit_stride(centers), _launch(centers, group)
     parts = centers.new_empty(programs, dtype=torch.promote_types(centers.dtype, torch.float32))
@@ -45,9 +45,9 @@ def spread(centers: Tensor, group: int, slack: float, weight: float) -> Tensor: 
 
 def spread_backward(gradient: Tensor, centers: Tensor, group: int, slack: float, weight: float) -> Tensor:
     """Gradient of the centres from those of the parts."""
+    from dmlkernels.backends.triton.kernels.scalars import split_numbers
     from dmlkernels.backends.triton.kernels.spread import spread_slope_kernel
     from dmlkernels.backends.triton.launcher import launch
-    from dmlkernels.backends.triton.layout import split_numbers
 
     found = centers.new_empty(centers.shape)
     centers, (programs, options) = unit_stride(centers), _launch(centers, group)

@@ -18,8 +18,8 @@ from dmlkernels.backends.triton.formulas.decidability import decidability_loss, 
 from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, row_loss
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
 from dmlkernels.backends.triton.kernels.loss import loss_kernel
+from dmlkernels.backends.triton.kernels.scalars import split_numbers
 from dmlkernels.backends.triton.launcher import Constants, launch
-from dmlkernels.backends.triton.layout import split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED
 
 MOST_ROWS = 32 * ROWS_AT_ONCE.value  # of one program. Proxy-Anchor has a row for every proxy

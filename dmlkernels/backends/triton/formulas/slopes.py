@@ -15,9 +15,9 @@ from dmlkernels.backends.formulas import LossGradient, kind_of
 from dmlkernels.backends.gpu.splits import cdiv
 from dmlkernels.backends.triton.formulas.decidability import decidability_slopes, joined_parts
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
+from dmlkernels.backends.triton.kernels.scalars import split_numbers
 from dmlkernels.backends.triton.kernels.values import slope_kernel
 from dmlkernels.backends.triton.launcher import Constants, launch
-from dmlkernels.backends.triton.layout import split_numbers
 from dmlkernels.backends.triton.plan import REMEMBERED
 
 _BLOCK = 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ctypes import c_float
+from functools import lru_cache
 from typing import Any
 
 import triton
@@ -24,6 +26,16 @@ def decoded(numbers):
     for i in tl.static_range(len(numbers)):
         found = found + ((numbers[i] >> 1) - 1,)
     return found
+
+
+@lru_cache
+def split_numbers(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """Each number as two float32, since that is what a kernel is passed; a float64 kernel adds them up."""
+    halves: list[float] = []
+    for value in numbers:
+        high = c_float(value).value
+        halves += [high, value - high]
+    return tuple(halves)
 
 
 if triton.knobs.runtime.interpret:
