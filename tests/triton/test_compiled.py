@@ -8,6 +8,7 @@ and every statistic for NVIDIA.
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -72,3 +73,15 @@ def test_parameters_are_few() -> None:
                 parameters = inspect.signature(function.fn).parameters.values()
                 constants = sum("constexpr" in str(parameter.annotation) for parameter in parameters)
                 assert constants <= 17 and len(parameters) - constants <= 20, name
+
+
+def test_amd_waits_for_what_it_stored_before_it_counts() -> None:
+    """A barrier of AMD's does not wait for stores to be seen, and one thread counts for all."""
+    with launched("gfx942") as found:
+        launch_both(make_pairs("logsumexp", torch.bfloat16, 128, 1024, 20_000), TARGETS["gfx942"][1])
+        asm = next(kernel.asm["amdgcn"] for name, kernel, *_ in found if name == "forward_kernel")
+    counts = [match.start() for match in re.finditer("global_atomic_add", asm)]
+    assert counts
+    for count in counts:
+        before = asm[asm.rindex("_store_", 0, count) : count]
+        assert "vmcnt(0)" in before[: before.rindex("s_barrier")]

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import triton
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from dmlkernels.backends.triton import launch, layout, problem
+from dmlkernels.backends.triton.availability import interpreted
+from dmlkernels.backends.triton.kernels.norms import clear
 from tests.triton.common import KINDS, Maker, every_kind, outcome, upstream
 
 GUARD = 64
@@ -91,3 +94,26 @@ def test_guard_bands(
     assert (arrange if pairs.within else prepare) and values and forward
     assert both if at_once else backward
     assert bool(combine) == (way == "in shares")
+
+
+@triton.jit
+def _clear(words_p, num_words):  # noqa: ANN001, ANN202
+    clear(words_p, num_words, 1024)
+
+
+@pytest.mark.skipif(not interpreted(), reason="two million programs are pretended")
+@pytest.mark.parametrize("program", [2**21, 2**22, 2**22 + 5])
+def test_very_many_programs_clear_their_share_only(monkeypatch: pytest.MonkeyPatch, program: int) -> None:
+    """32 bits do not hold the words of all of them: a program far behind took itself for one of the first."""
+    from triton.runtime.interpreter import interpreter_builder
+
+    words = torch.ones(3000, dtype=torch.int32)
+    monkeypatch.setattr(interpreter_builder, "set_grid_dim", lambda *dim: None)
+    monkeypatch.setattr(interpreter_builder, "set_grid_idx", lambda *index: None)
+    monkeypatch.setattr(interpreter_builder, "grid_dim", (2**22 + 9, 1, 1), raising=False)
+    monkeypatch.setattr(interpreter_builder, "grid_idx", (program, 0, 0), raising=False)
+    _clear[(1,)](words, words.numel())
+    assert words.all()
+    monkeypatch.setattr(interpreter_builder, "grid_idx", (1, 0, 0))
+    _clear[(1,)](words, words.numel())
+    assert not words[1024:2048].any() and words.sum() == 3000 - 1024

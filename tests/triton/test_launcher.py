@@ -14,8 +14,10 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
+import dmlkernels as dml
 from dmlkernels.backends.triton import labels, launcher
 from dmlkernels.backends.triton.availability import interpreted
+from dmlkernels.backends.triton.plan import REMEMBERED
 from tests.losses import LOSSES, Loss
 from tests.triton import host_time
 from tests.triton.host_time import make_problem, without_driver
@@ -124,3 +126,19 @@ def test_other_constants_are_compiled_for() -> None:
         for joined in (0, 1, 0, 1):
             labels.resolve(given, None, 20, -100, joined)
     assert told[0] == told[2] != told[1] == told[3]
+
+
+@pytest.mark.usefixtures("tiles_only")
+@pytest.mark.parametrize("changes", ["batch", "margin"])
+def test_what_is_remembered_does_not_grow(changes: str) -> None:
+    """With more shapes or numbers than plans are kept for, again and again: a plan made anew has the constants of the
+    one before."""
+    x, p = (torch.randn(count, 8).requires_grad_() for count in (REMEMBERED + 20, 4))
+    labels, known = torch.randint(4, (len(x),)), []
+    with without_driver():
+        for _ in range(3):
+            for k in range(10, REMEMBERED + 20):
+                batch, margin = (k, 0.1) if changes == "batch" else (10, k / 1000)
+                dml.cosface_loss(x[:batch], labels[:batch], p, margin=margin, backend="triton").backward()
+            known.append(len(launcher._compiled))
+    assert known[0] < 40 and len(set(known)) == 1

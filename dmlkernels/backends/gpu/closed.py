@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -49,20 +49,36 @@ def _float64_cost(device: torch.device) -> int:
     return 2 if torch.cuda.get_device_capability(device) in ((8, 0), (9, 0), (10, 0)) else 64
 
 
-@contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
+class _FullFloat32:
     """Matrix products in float32 proper, whatever the process allows elsewhere: tf32 would spoil variances.
 
-    Only ever entered inside an opaque op: the switch is put back before anything compiled around it runs.
+    The switch is one for all threads, and autograd has a thread for each device: the first to come turns it, the last
+    to go turns it back. Only ever entered inside an opaque op: before anything compiled around it runs, it is back.
     """
-    if device.type == "cpu":
-        yield
-        return
-    switches = torch.backends.cuda.matmul
-    name, exact = ("fp32_precision", "ieee") if hasattr(switches, "fp32_precision") else ("allow_tf32", False)
-    allowed = getattr(switches, name)
-    setattr(switches, name, exact)
-    try:
-        yield
-    finally:
-        setattr(switches, name, allowed)
+
+    def __init__(self) -> None:
+        new = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+        self._name: str = "fp32_precision" if new else "allow_tf32"
+        self._exact: str | bool = "ieee" if new else False
+        self._allowed: str | bool = self._exact
+        self._lock, self._inside = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._allowed = getattr(torch.backends.cuda.matmul, self._name)
+                setattr(torch.backends.cuda.matmul, self._name, self._exact)
+            self._inside += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                setattr(torch.backends.cuda.matmul, self._name, self._allowed)
+
+
+_FULL_FLOAT32, _AS_IT_IS = _FullFloat32(), nullcontext()
+
+
+def _full_float32(device: torch.device) -> AbstractContextManager[None]:
+    return _AS_IT_IS if device.type == "cpu" else _FULL_FLOAT32

@@ -7,7 +7,7 @@ Here it is looked up by the constants, and by the kinds of arguments that Triton
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -30,20 +30,27 @@ _compiled: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 
 
 class Constants(dict[str, Any]):
-    """Constants that a plan keeps. Equal is what is the same object: to compare values takes longer than a launch."""
+    """Constants that a plan keeps. Equal is what is the same object: to compare values takes longer than a launch. So
+    equal ones are the same object, see ``constants_of``: there are as many as kernels are compiled for."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__
     __ne__ = object.__ne__
 
 
-_NONE = Constants()
+def constants_of(values: dict[str, Any]) -> Constants:
+    """These constants, always as the same object."""
+    return _known.setdefault(tuple(values.items()), Constants(values))
 
 
-@lru_cache
+_known: dict[tuple[tuple[str, Any], ...], Constants] = {}
+_NONE = constants_of({})
+
+
+@cache
 def joined(first: Constants, second: Constants) -> Constants:
-    """Both, always as the same object."""
-    return Constants({**first, **second})
+    """Both together."""
+    return constants_of({**first, **second})
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, constants: Constants = _NONE, **more: Any) -> None:

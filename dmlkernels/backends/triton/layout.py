@@ -13,7 +13,7 @@ from dmlkernels.backends.triton.kernels.norms import prepare_kernel
 from dmlkernels.backends.triton.kernels.order import arrange_kernel
 from dmlkernels.backends.triton.kernels.scalars import coded
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.backends.triton.launcher import Constants, launch
+from dmlkernels.backends.triton.launcher import Constants, constants_of, launch
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved
 from dmlkernels.backends.triton.work import operand_of
@@ -65,7 +65,7 @@ def _preparation(
         shape.num_rows, shape.num_rows * statistic.views, x_pitch, shape.num_columns, w_pitch,
         shape.num_columns // statistic.group, num_words,
     )  # fmt: skip
-    constants = Constants({
+    constants = constants_of({
         "GIVEN": statistic.num_row_values, "WEIGHTED": statistic.reads_weights, "GROUP": statistic.group,
         "DIM": shape.dim, "M": m, "BLOCK_D": block_d,
     })  # fmt: skip

@@ -53,8 +53,9 @@ def parts_needed(epilogue: Epilogue, work: Work, arch: Architecture, forward: bo
 
 
 def matmul_precision() -> str:
-    """What is set: "highest", "high" or "medium", whichever of torch's two sets of switches was used."""
-    try:
+    """What is set: "highest", "high" or "medium". Of torch's two sets of switches the newer one says what its own
+    products are computed in, whichever was used; unless nobody has set it."""
+    newer = getattr(torch.backends.cuda.matmul, "fp32_precision", "none")
+    if newer == "none":
         return torch.get_float32_matmul_precision()
-    except RuntimeError:  # the newer switches are set, and the older getter refuses to say
-        return "high" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "highest"
+    return "high" if newer == "tf32" else "highest"

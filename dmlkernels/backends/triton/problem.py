@@ -18,7 +18,7 @@ from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.formulas.slopes import slopes_of
 from dmlkernels.backends.triton.kernels.values import values_kernel
 from dmlkernels.backends.triton.labels import RawLabels
-from dmlkernels.backends.triton.launcher import Constants, launch
+from dmlkernels.backends.triton.launcher import Constants, constants_of, launch
 from dmlkernels.backends.triton.parts import empty_parts
 from dmlkernels.backends.triton.plan import REMEMBERED, copy_tiles, norm_tiles
 from dmlkernels.backends.triton.saved import Saved, split
@@ -156,7 +156,7 @@ def _values_launch(
     weighted = shape.within and epilogue.weighted
     m, block_d = copy_tiles(shape.dim) if shape.within else (128, 1)
     split_m, split_d = norm_tiles(shape.dim)
-    constants = Constants({
+    constants = constants_of({
         "FROM": epilogue.values, "WIDTH": statistic.width, "COUNT": epilogue.num_values,
         "GIVEN": statistic.num_row_values, "WEIGHTED": weighted, "VIEWS": statistic.views, "DIM": shape.dim,
         "BOUND": epilogue.bound, "M": m, "BLOCK_D": block_d,

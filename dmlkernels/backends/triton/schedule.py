@@ -14,7 +14,7 @@ from dmlkernels.backends.triton.epilogues import epilogue_of
 from dmlkernels.backends.triton.kernels.blocks import Layout, Values
 from dmlkernels.backends.triton.kernels.gradient_block import COLUMNS, ROWS
 from dmlkernels.backends.triton.kernels.scalars import coded, split_numbers
-from dmlkernels.backends.triton.launcher import Constants
+from dmlkernels.backends.triton.launcher import Constants, constants_of
 from dmlkernels.backends.triton.layout import borders
 from dmlkernels.backends.triton.plan import (
     REMEMBERED,
@@ -61,7 +61,7 @@ def forward_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan:
     blocks = cdiv(_row_places(shape), tiles.M)
     limit = max(MEMORY_FLOOR, (rows + columns) * shape.dim)
     count = num_splits(blocks, columns, tiles.N, arch.multiprocessors, rows * len(neutral), limit)
-    constants = Constants({
+    constants = constants_of({
         "FOLD": epilogue.fold, "MASK": epilogue.mask_one if one else epilogue.mask, "FINISH": epilogue.finish,
         "READY": epilogue.ready, "MERGE": epilogue.merge, "EMPTY": epilogue.empty, "NEUTRAL": neutral,
         "VALUES": Values(0, statistic.num_row_values, int(epilogue.weighted)), "LAYOUT": _layout(shape, work, one),
@@ -103,7 +103,7 @@ def backward_schedule(shape: Shape, arch: Architecture, matmul: str, side: int) 
     num_plain = num_values if epilogue.num_plain is None else given + epilogue.num_plain
     # Hopper's tensor cores want 64 vectors on the side that comes first.
     turned = side == COLUMNS and work.parts > 1 and tiles.N < 64 and statistic.group == 1
-    constants = Constants({
+    constants = constants_of({
         "SLOPE": epilogue.slope, "VALUES": Values(num_plain, num_values, int(epilogue.weighted)),
         "LAYOUT": _layout(shape, work), "SIDE": side, "TURNED": turned, "PARTIAL": count > 1,
         "PRECISION": work.precision, "DIM": dim, "M": tiles.M, "N": tiles.N, "BLOCK_D": tiles.BLOCK_D,
@@ -129,7 +129,7 @@ def joint_schedule(shape: Shape, arch: Architecture, matmul: str) -> Plan | None
         return None
     options = x._replace(num_stages=min(x.num_stages, w.num_stages), registers=0).options()
     shared = {name: rows.constants[name] for name in ("SLOPE", "VALUES", "LAYOUT", "PRECISION", "DIM")}
-    constants = Constants({**shared, "TURNED": columns.constants["TURNED"], "X": x, "W": w, **options})
+    constants = constants_of({**shared, "TURNED": columns.constants["TURNED"], "X": x, "W": w, **options})
     programs = sum(plan.grid[0] * plan.grid[1] for plan in plans)
     return rows._replace(grid=(programs, 1), partial=None, constants=constants)
 

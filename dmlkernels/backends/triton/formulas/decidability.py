@@ -18,7 +18,7 @@ PD_WEIGHT, FIELD_WEIGHT, ODBA_WEIGHT, SAMPLES = (tl.constexpr(k) for k in range(
 
 
 def joined_parts(kind: Kind, numbers: tuple[float, ...]) -> int:
-    """Which parts the joint objective has, a bit each: decidability, field, ODBA. 0 if it is decidability alone."""
+    """Which parts the joint objective has, a bit each: decidability, field, ODBA. 0 of other losses."""
     if kind.num_parts == 0:
         return 0
     return 2 + (kind.form != "") + 4 * (numbers[ODBA_WEIGHT.value] != 0)

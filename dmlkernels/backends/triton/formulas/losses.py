@@ -19,7 +19,7 @@ from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
 from dmlkernels.backends.triton.kernels.loss import loss_kernel
 from dmlkernels.backends.triton.kernels.scalars import split_numbers
-from dmlkernels.backends.triton.launcher import Constants, launch
+from dmlkernels.backends.triton.launcher import Constants, constants_of, launch
 from dmlkernels.backends.triton.plan import REMEMBERED
 
 MOST_ROWS = 32 * ROWS_AT_ONCE.value  # of one program. Proxy-Anchor has a row for every proxy
@@ -36,7 +36,7 @@ class Launched(NamedTuple):
     constants: Constants
 
 
-_NO_LOSS = Launched((), (), 0, (), Constants(LOSS=None, VALUE=None, FORM=None))
+_NO_LOSS = Launched((), (), 0, (), constants_of({"LOSS": None, "VALUE": None, "FORM": None}))
 
 
 def launched(loss: Loss | None, width: int) -> Launched:
@@ -44,9 +44,10 @@ def launched(loss: Loss | None, width: int) -> Launched:
     if loss is None:
         return _NO_LOSS
     added, given = loss.added, 0 if loss.values is None else loss.values.shape[1]
-    numbers, constants = _compiled(loss.formula, loss.numbers, loss.mean, width, given)
+    of_parts = joined_parts(kind_of(loss.formula), loss.numbers)
+    constants = _constants(loss.formula, of_parts, loss.mean, width, given)
     formula, found = (loss.values, loss.labels, loss.weight, added, loss.poison), (loss.loss, loss.state, loss.parts)
-    return Launched(formula, found, 0 if added is None else added.numel(), numbers, constants)
+    return Launched(formula, found, 0 if added is None else added.numel(), split_numbers(loss.numbers), constants)
 
 
 def num_programs(formula: str, num_rows: int) -> int:
@@ -71,15 +72,11 @@ def evaluate(loss: Loss, statistics: Tensor) -> None:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _compiled(
-    formula: str, numbers: tuple[float, ...], mean: bool, width: int, given: int
-) -> tuple[tuple[float, ...], Constants]:
+def _constants(formula: str, of_parts: int, mean: bool, width: int, given: int) -> Constants:
+    """What does not depend on the numbers, which may change at every step."""
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         form = rows.LossForm(functions.terms, mean, functions.read_of(width), width, given)
-        constants = Constants(LOSS=row_loss, VALUE=functions.value, FORM=form)
-    else:
-        kind = kind_of(formula)
-        of_moments = decidability.LossForm(joined_parts(kind, numbers), mean, width)
-        constants = Constants(LOSS=decidability_loss, VALUE=kind.form, FORM=of_moments)
-    return split_numbers(numbers), constants
+        return constants_of({"LOSS": row_loss, "VALUE": functions.value, "FORM": form})
+    of_moments = decidability.LossForm(of_parts, mean, width)
+    return constants_of({"LOSS": decidability_loss, "VALUE": kind_of(formula).form, "FORM": of_moments})

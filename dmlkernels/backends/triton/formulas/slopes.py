@@ -17,7 +17,7 @@ from dmlkernels.backends.triton.formulas.decidability import decidability_slopes
 from dmlkernels.backends.triton.formulas.rows import ROW_FORMULAS, RowForm, row_slopes
 from dmlkernels.backends.triton.kernels.scalars import split_numbers
 from dmlkernels.backends.triton.kernels.values import slope_kernel
-from dmlkernels.backends.triton.launcher import Constants, launch
+from dmlkernels.backends.triton.launcher import Constants, constants_of, launch
 from dmlkernels.backends.triton.plan import REMEMBERED
 
 _BLOCK = 1024
@@ -33,7 +33,7 @@ class Slopes(NamedTuple):
     constants: Constants
 
 
-_NO_FORMULA = Constants(SLOPES=None, SLOPE=None, FORM=None)
+_NO_FORMULA = constants_of({"SLOPES": None, "SLOPE": None, "FORM": None})
 
 
 def slopes_of(loss: Tensor | LossGradient, width: int) -> Slopes:
@@ -41,9 +41,9 @@ def slopes_of(loss: Tensor | LossGradient, width: int) -> Slopes:
     if isinstance(loss, Tensor):
         return Slopes(loss, (), None, (), _NO_FORMULA)
     given = 0 if loss.values is None else loss.values.shape[1]
-    numbers, constants = _compiled(loss.formula, loss.numbers, width, given)
+    constants = _constants(loss.formula, joined_parts(kind_of(loss.formula), loss.numbers), width, given)
     formula = loss.values, loss.labels, loss.weight, loss.state
-    return Slopes(loss.gradient, formula, loss.of_values, numbers, constants)
+    return Slopes(loss.gradient, formula, loss.of_values, split_numbers(loss.numbers), constants)
 
 
 def gradient_of_statistics(loss: LossGradient, statistics: Tensor) -> Tensor:
@@ -60,11 +60,10 @@ def gradient_of_statistics(loss: LossGradient, statistics: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _compiled(formula: str, numbers: tuple[float, ...], width: int, given: int) -> tuple[tuple[float, ...], Constants]:
+def _constants(formula: str, of_parts: int, width: int, given: int) -> Constants:
+    """What does not depend on the numbers, which may change at every step."""
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
         form = RowForm(functions.term_of(width + given), functions.read_of(width), width, given)
-        constants = Constants(SLOPES=row_slopes, SLOPE=functions.slope, FORM=form)
-    else:
-        constants = Constants(SLOPES=decidability_slopes, SLOPE=None, FORM=joined_parts(kind_of(formula), numbers))
-    return split_numbers(numbers), constants
+        return constants_of({"SLOPES": row_slopes, "SLOPE": functions.slope, "FORM": form})
+    return constants_of({"SLOPES": decidability_slopes, "SLOPE": None, "FORM": of_parts})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dmlkernels.backends.triton.kernels.scalars import finish_stores
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 ROWS_AT_ONCE = tl.constexpr(1024)  # of a formula
 _TERMS = tl.constexpr(17)  # of a series in z^2 <= 1/9: to 1e-17
@@ -63,6 +65,7 @@ def always(x):
 @triton.jit
 def arrives_last(counter_p, count):
     """Whether so many programs have counted here, this one as the last: it then reads what the others wrote before."""
+    finish_stores()
     tl.debug_barrier()  # all warps have written before one of them counts
     return tl.atomic_add(counter_p, 1, sem="acq_rel") == count - 1
 

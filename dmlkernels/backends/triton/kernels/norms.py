@@ -123,9 +123,9 @@ def load_weights(weight_p, column, valid, num_columns, T: tl.constexpr):
 
 @triton.jit
 def clear(words_p, num_words, SIZE: tl.constexpr):
-    """Zero this program's share of so many words."""
-    step = tl.num_programs(0) * SIZE
-    for start in tl.range(loop_bound(tl.program_id(0) * SIZE), loop_bound(num_words), loop_bound(step)):
+    """Zero this program's share of so many words. In 64 bits: two million programs are more words than fit into 32."""
+    begin, step = tl.program_id(0).to(tl.int64) * SIZE, tl.num_programs(0).to(tl.int64) * SIZE
+    for start in tl.range(loop_bound(begin), loop_bound(num_words), loop_bound(step)):
         word = start + tl.arange(0, SIZE)
         tl.store(words_p + word, tl.zeros([SIZE], tl.int32), mask=word < num_words)
 
@@ -160,7 +160,7 @@ def prepare_kernel(
         )
         for k in tl.static_range(GIVEN):
             value = tl.load(given_p + row * strides[4] + k * strides[5], mask=row < num_rows, other=0.0)
-            tl.store(x_out_p + (k + 1) * x_pitch + row, value.to(T), mask=row < x_pitch)
+            tl.store(x_out_p + (k + 1) * x_pitch.to(tl.int64) + row, value.to(T), mask=row < x_pitch)
         if small_p is not None:
             if resolved_p is None:
                 label = tl.load(x_label_p + row, mask=row < labelled, other=0)

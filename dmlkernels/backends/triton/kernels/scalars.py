@@ -56,6 +56,9 @@ if triton.knobs.runtime.interpret:
         """A hyper-parameter that came as two float32: see ``split_numbers``."""
         return tl.full((), numbers[2 * int(index)] + numbers[2 * int(index) + 1], dtype)
 
+    def finish_stores() -> None:
+        """Wait until what this thread has stored could be seen. On AMD a barrier does not."""
+
     def log2(x: Any) -> Any:
         """Binary logarithm. On NVIDIA that of float32 is one instruction instead of some twenty: its error is 2**-22 of
         the result, or near 1 of one, which is below that of a distance. What is no normal number counts as 0."""
@@ -82,6 +85,12 @@ else:
     @triton.jit
     def number(numbers, index: tl.constexpr, dtype: tl.constexpr):
         return numbers[2 * index].to(dtype) + numbers[2 * index + 1].to(dtype)
+
+    @triton.jit
+    def finish_stores():
+        if tl.target_info.is_hip():
+            wait: tl.constexpr = "s_waitcnt vmcnt(0)\nv_mov_b32 $0, $1"
+            tl.inline_asm_elementwise(wait, "=v,v", [tl.program_id(0)], dtype=tl.int32, is_pure=False, pack=1)
 
     @triton.jit
     def log2(x):

@@ -41,22 +41,23 @@ def store_values(
         gradient = SLOPES(statistics, gradient_p, formula_p, source, is_row, numbers, SLOPE, FORM)
         store_behind(of_given_p, gradient, source, is_row, WIDTH)
     found = FROM(statistics, gradient, hyper)
+    step = pitch.to(tl.int64)
     for view in tl.static_range(VIEWS):
         index = place + view * num_rows
         # The last view is followed by zeros, and points by columns.
         there = is_row if view + 1 < VIEWS else index < pitch
         for k in tl.static_range(1 + GIVEN):
-            kept = tl.load(kept_p + k * pitch + index, mask=there, other=0.0)
-            tl.store(out_p + k * pitch + index, kept, mask=there)
+            kept = tl.load(kept_p + k * step + index, mask=there, other=0.0)
+            tl.store(out_p + k * step + index, kept, mask=there)
         for k in tl.static_range(COUNT):
             value = tl.where(is_row, found[view * COUNT + k], 0.0).to(T)
-            tl.store(out_p + (1 + GIVEN + k) * pitch + index, value, mask=there)
+            tl.store(out_p + (1 + GIVEN + k) * step + index, value, mask=there)
         if WEIGHTED:
-            kept = tl.load(kept_p + (1 + GIVEN) * pitch + index, mask=there, other=0.0)
-            tl.store(out_p + (1 + GIVEN + COUNT) * pitch + index, kept, mask=there)
+            kept = tl.load(kept_p + (1 + GIVEN) * step + index, mask=there, other=0.0)
+            tl.store(out_p + (1 + GIVEN + COUNT) * step + index, kept, mask=there)
         if BOUND is not None:
             bound = tl.where(is_row, BOUND(found, hyper), 0.0).to(T)
-            tl.store(out_p + (1 + GIVEN + COUNT + WEIGHTED) * pitch + index, bound, mask=there)
+            tl.store(out_p + (1 + GIVEN + COUNT + WEIGHTED) * step + index, bound, mask=there)
     if vectors_p is not None:
         for start in tl.range(0, DIM, BLOCK_D):
             d = start + tl.arange(0, BLOCK_D)
