@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,6 +12,12 @@ from torch import Tensor
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Context in which operations on this kind of device keep the dtypes that they are given."""
     return torch.autocast(device_type, enabled=False) if is_under_autocast(device_type) else nullcontext()
+
+
+def cat(vectors: Sequence[Tensor]) -> Tensor:
+    """What ``torch.cat`` gives without autocast, which on a CPU refuses halves of another type than its own."""
+    with without_autocast(vectors[0].device.type):
+        return torch.cat(tuple(vectors))
 
 
 def has_autocast(device_type: str) -> bool:

@@ -14,6 +14,7 @@ from dmlkernels.backends.triton import formulas as triton_formulas
 
 _BACKENDS: dict[str, Backend] = {"torch": blocked, "triton": triton, "native": native}
 _NAMES = ("torch", "triton", "native")
+_blocks: list[list[str]] = []  # of ``use_backend``, that have not ended: the names of their backends
 _default = "auto"  # a plain global: torch.compile guards on it, and cannot trace a context variable
 
 
@@ -60,11 +61,14 @@ def use_backend(name: str) -> Iterator[None]:
     """
     global _default
     _require(name)
-    before, _default = _default, name
+    block = [name]
+    _blocks.append(block)
+    _default = name
     try:
         yield
-    finally:
-        _default = before
+    finally:  # those of two threads may overlap
+        _blocks[:] = [other for other in _blocks if other is not block]
+        _default = _blocks[-1][0] if _blocks else "auto"
 
 
 def resolve(name: str, device_type: str, statistic: str | None = None) -> str:

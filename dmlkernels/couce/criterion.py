@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.distributed.group import is_dtensor, ranks_of
-from dmlkernels.functional.checks import check_flag, check_number
+from dmlkernels.functional.checks import check_flag, check_number, check_per_row
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class CouCE(nn.Module):
     ``base + ramp (odba_weight ODBA + invariance_weight MSRCI)``: ODBA keeps embeddings orthogonal to a dictionary of
     background directions, MSRCI keeps their proxy distribution the same under an intervention on the features
     (``symmetric_kl_loss``). A term whose input is missing, the dictionary or the second view, is left out, and so is
-    one whose weight is 0. With both weights 0, and during warm-up, the value is that of ``base_loss``, bit for bit,
-    and nothing else is computed.
+    one whose weight is 0. Rows that ``base_loss`` ignores by their label take no part in either. With both weights 0,
+    and during warm-up, the value is that of ``base_loss``, bit for bit, and nothing else is computed.
 
     The dictionary learns by ``dictionary.update``; the second view comes from ``intervened_forward``. All of it lives
     beside the model: what is exported after training is the backbone alone, unchanged.
@@ -118,6 +119,7 @@ class CouCE(nn.Module):
         ramp_epochs = check_number("ramp_epochs", ramp_epochs, at_least=0)
         warmup_epochs = check_number("warmup_epochs", warmup_epochs, at_least=0)
         self.base_loss, self.dictionary, self.proxies_of = base_loss, dictionary, proxies
+        self._of_function = _ignore_index_of(base_loss)
         self.odba_weight, self.invariance_weight = odba_weight, invariance_weight
         self.temperature, self.detach_proxies, self.backend = temperature, detach_proxies, backend
         self.ramp_epochs, self.warmup_epochs = ramp_epochs, warmup_epochs
@@ -187,8 +189,15 @@ class CouCE(nn.Module):
             raise ValueError(f"base_loss: returned {got}, expected a scalar tensor, as with reduction 'mean'")
         parts: dict[str, Tensor] = {"base": base.detach()}
         terms: list[Tensor] = []
+        if not self.warming_up and self._ignore_index is not None:
+            check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+            valid = labels.long() != self._ignore_index
+            sample_weight = torch.where(valid, 1.0 if sample_weight is None else sample_weight, 0.0)
+            embeddings = torch.where(valid[:, None], embeddings, 0)  # they may hold anything
+            if intervened is not None and intervened.shape == embeddings.shape:
+                intervened = torch.where(valid[:, None], intervened, 0)
         if not self.warming_up and self.odba_weight and self.dictionary is not None:
-            odba = self.dictionary(embeddings, process_group=self._group(), **weights)
+            odba = self.dictionary(embeddings, process_group=self._group(), sample_weight=sample_weight)
             parts["odba"] = odba.detach()
             terms.append(self.odba_weight * odba)
         if not self.warming_up and self.invariance_weight and intervened is not None:
@@ -210,6 +219,16 @@ class CouCE(nn.Module):
         ramp = self.ramp.clone()  # autograd keeps it, and set_epoch may come before backward
         parts["ramp"] = ramp
         return base + ramp * sum(terms[1:], terms[0])
+
+    @property
+    def _ignore_index(self) -> int | None:
+        """Label of rows that take no part in ``base_loss``, and so in no term; None if it is not known to have one."""
+        for loss in (self.base_loss, getattr(self.base_loss, "loss", None)):  # itself, or one with a memory around it
+            options = getattr(loss, "options", None)
+            if isinstance(options, Mapping) and "ignore_index" in options:
+                index: int = options["ignore_index"]
+                return index
+        return self._of_function
 
     def _group(self) -> ProcessGroup | None:
         """Process group whose ranks hold the parts of the batch, as the base loss has it."""
@@ -273,3 +292,14 @@ class CouCE(nn.Module):
             f"odba_weight={self.odba_weight}, invariance_weight={self.invariance_weight}, "
             f"temperature={self.temperature}, ramp_epochs={self.ramp_epochs}, warmup_epochs={self.warmup_epochs}"
         )
+
+
+def _ignore_index_of(function: Callable[..., Tensor]) -> int | None:
+    """What a function, with the arguments that are bound already, takes where it is not told; None if it takes none."""
+    if isinstance(function, nn.Module):
+        return None
+    try:
+        default = inspect.signature(function).parameters["ignore_index"].default
+    except (KeyError, TypeError, ValueError):
+        return None
+    return default if isinstance(default, int) else None

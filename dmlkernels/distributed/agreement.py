@@ -88,7 +88,7 @@ class Step:
     def _tell(self, numbers: Numbers) -> list[list[int]]:
         self._told = True
         group = host_group(self.ranks.group)
-        mine = torch.tensor([numbers], dtype=torch.int64)
+        mine = torch.tensor([numbers], dtype=torch.int64, device="cpu")
         return all_gather(mine, group, [1] * self.ranks.size).tolist()
 
     def _raise_failures(self, error: Exception | None) -> None:

@@ -74,7 +74,7 @@ def common_seed(ranks: Ranks, generator: torch.Generator | None = None) -> int:
     """A number drawn on the first rank, from its ``generator`` or torch's own; every rank draws."""
     device = "cpu" if generator is None else generator.device
     drawn = int(torch.randint(2**62, (), generator=generator, device=device))
-    everyone = all_gather(torch.tensor([drawn]), host_group(ranks.group), [1] * ranks.size)
+    everyone = all_gather(torch.tensor([drawn], device="cpu"), host_group(ranks.group), [1] * ranks.size)
     return int(everyone[0])
 
 

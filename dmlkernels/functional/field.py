@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dmlkernels.backends.autocast import is_mixed
+from dmlkernels.backends.autocast import cat, is_mixed
 from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,
@@ -177,7 +177,7 @@ def joined_points(inputs: ProxyInputs) -> tuple[Tensor, Tensor, bool]:
     if labels is None:
         labels = torch.cat((inputs.labels, inputs.labels_of_proxies))
     # cat promotes: half samples beside float32 proxies become float32, which rounds nothing.
-    points = torch.cat((inputs.embeddings, inputs.proxies))
+    points = cat((inputs.embeddings, inputs.proxies))
     return points, labels, is_mixed(inputs.embeddings.dtype, inputs.proxies.dtype)
 
 

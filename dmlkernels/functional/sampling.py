@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmlkernels.functional.running import refuse_recomputation
+
 
 def number_drawn(num_labels: int, total: int, fraction: float) -> int:
     """How many classes take part: more than there are labels, in any case."""
@@ -19,6 +21,8 @@ def draw_classes(labels: Tensor, total: int, fraction: float, generator: torch.G
 
     How many depends on shapes alone, so that nothing waits for a GPU.
     """
+    if generator is not None:  # torch's own is put back before anything is computed again
+        refuse_recomputation("sample_generator")
     number = number_drawn(labels.shape[0], total, fraction)
     device = labels.device if generator is None else generator.device
     turn = torch.rand(total, generator=generator, device=device).to(labels.device)

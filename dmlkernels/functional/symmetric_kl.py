@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.autocast import cat
 from dmlkernels.distributed.agreement import Step, across_ranks, step_of
 from dmlkernels.distributed.parts import batch_parts
 from dmlkernels.functional.checks import check_flag, check_number, check_per_row, check_same_space, check_vectors
@@ -86,7 +87,7 @@ def symmetric_kl_loss(
     check_flag("detach_targets", detach_targets)
     check_flag("detach_proxies", detach_proxies)
     dtype = torch.promote_types(embeddings.dtype, intervened.dtype)
-    views = torch.stack((embeddings.to(dtype), intervened.to(dtype)))
+    views = cat((embeddings.to(dtype)[None], intervened.to(dtype)[None]))
     statistic = Divergence(1 / temperature, detach_targets)
     if step is not None:
         return _across_ranks(step, statistic, views, proxies, detach_proxies, sample_weight, backend)

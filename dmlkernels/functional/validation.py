@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_blocks: list[object] = []  # that have not ended
 _validating = False  # a plain global: torch.compile guards on it, and cannot trace a context variable
 
 
@@ -20,11 +21,14 @@ def validation() -> Iterator[None]:
         ...     loss = dml.pd_loss(torch.randn(4, 8), torch.tensor([0, 1, 2, 0]), torch.randn(3, 8))
     """
     global _validating
-    before, _validating = _validating, True
+    block = object()
+    _blocks.append(block)
+    _validating = True
     try:
         yield
-    finally:
-        _validating = before
+    finally:  # those of two threads may overlap
+        _blocks.remove(block)
+        _validating = bool(_blocks)
 
 
 def should_check(device_type: str, validate: bool) -> bool:

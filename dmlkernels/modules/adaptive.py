@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dmlkernels.functional.adacos import adacos_scale
 from dmlkernels.functional.adaface import adaface_loss
-from dmlkernels.functional.checks import check_number
+from dmlkernels.functional.checks import check_integer, check_number
 from dmlkernels.functional.curricular import curricularface_loss
 from dmlkernels.functional.magface import magface_loss
-from dmlkernels.functional.running import check_momentum, update_running
+from dmlkernels.functional.running import check_momentum, refuse_recomputation, update_running
 from dmlkernels.functional.softmax import normalized_softmax_loss
 from dmlkernels.modules.softmax import MarginLoss, NormalizedSoftmaxLoss
 
@@ -158,15 +158,17 @@ class AdaCosLoss(NormalizedSoftmaxLoss):
         for name in ("scale", "learnable_scale"):
             if name in options:
                 raise TypeError(f"{name}: not an option of AdaCosLoss, which finds the scale itself")
-        start = math.sqrt(2) * math.log(num_classes - 1) if isinstance(num_classes, int) and num_classes > 2 else 1.0
-        super().__init__(num_classes, embedding_size, scale=torch.tensor(start), **options)
+        check_integer("num_classes", num_classes)
         if num_classes < 3:
             raise ValueError(f"num_classes: got {num_classes}, expected at least 3 for AdaCosLoss")
+        start = torch.tensor(math.sqrt(2) * math.log(num_classes - 1))
+        super().__init__(num_classes, embedding_size, scale=start, **options)
 
     def _evaluate(
         self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self.training:
+            refuse_recomputation("scale")
             found = adacos_scale(
                 embeddings, labels, self.proxies, self.scale,
                 proxy_labels=self.proxy_labels, ignore_index=options["ignore_index"], backend=options["backend"],

@@ -1,4 +1,4 @@
-"""Optimiser state for proxies that were added during training."""
+"""Parameters that grow during training, and what optimisers keep for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-def extend_state(parameter: Tensor, num_new: int, optimizers: Optimizer | Iterable[Optimizer]) -> None:
-    """Append ``num_new`` rows of zeros to the state that optimisers keep for each row of ``parameter``."""
-    old_shape = (parameter.shape[0] - num_new, *parameter.shape[1:])
+def extend(parameter: Tensor, rows: Tensor, optimizers: Optimizer | Iterable[Optimizer]) -> None:
+    """Append rows to a parameter, and zeros to the state that optimisers keep for each row of it."""
+    values, parameter.grad = torch.cat([parameter.data, rows]), None
+    # Autograd remembers the old shape while any graph of the parameter lives, unless it has another type in between.
+    parameter.data = values.new_empty(0, dtype=torch.float32 if values.dtype == torch.float16 else torch.float16)
+    parameter.data = values
     for optimizer in [optimizers] if isinstance(optimizers, Optimizer) else optimizers:
-        for name, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor) and value.shape == old_shape:
-                rows = value.new_zeros(num_new, *old_shape[1:])
-                optimizer.state[parameter][name] = torch.cat([value, rows])
+        state = optimizer.state.get(parameter, {})
+        for name, value in state.items():
+            if isinstance(value, Tensor) and _is_by_row(value, values.shape[0] - rows.shape[0], values.shape[1:]):
+                state[name] = torch.cat([value, value.new_zeros(rows.shape[0], *value.shape[1:])])
+
+
+def _is_by_row(value: Tensor, rows: int, shape: torch.Size) -> bool:
+    """Whether an optimiser keeps this for each row: as many numbers as the row has, or one, as Adafactor does."""
+    return value.dim() > 0 and value.shape[0] == rows and value.shape[1:] in (shape, (1,) * len(shape))

@@ -17,8 +17,8 @@ class FusedObjective(ProxyLoss):
 
     Args:
         num_classes, embedding_size: shape of the proxies; ``ProxyLoss`` says what else may be given of them.
-        dictionary: the atoms of the ODBA penalty, needed for a non-zero ``odba_weight``; updating it is up to the
-            caller.
+        dictionary: the atoms of the ODBA penalty and, if it uses one, their prior; needed for a non-zero
+            ``odba_weight``. Updating it is up to the caller.
         pd_weight, field_weight, odba_weight and the options of the three losses: as in ``fused_objective``.
 
     After a forward pass ``parts`` holds the detached parts ``{"pd", "field", "odba"}``.
@@ -40,6 +40,11 @@ class FusedObjective(ProxyLoss):
         super().__init__(num_classes, embedding_size, **options)
         if self.options["odba_weight"] and dictionary is None:
             raise ValueError(f"dictionary: got None, expected one for odba_weight={self.options['odba_weight']}")
+        if dictionary is not None:
+            if not isinstance(dictionary, BackgroundDictionary):
+                raise TypeError(f"dictionary: got {type(dictionary).__name__}, expected a BackgroundDictionary or None")
+            if dictionary.reduction != "mean":
+                raise ValueError(f"dictionary: got one with reduction={dictionary.reduction!r}, expected 'mean'")
         self.dictionary = dictionary
 
     def _evaluate(
@@ -48,6 +53,8 @@ class FusedObjective(ProxyLoss):
         if self.dictionary is not None:
             # A copy, since an update may follow before backward.
             options = {**options, "atoms": self.dictionary.atoms.clone(), "active": self.dictionary.active}
+            if self.dictionary.use_prior:
+                options["prior"] = self.dictionary.prior
         proxies = self._ready_proxies()
         total, parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
         return total, parts

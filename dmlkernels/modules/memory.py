@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dmlkernels.functional.checks import check_integer, check_labels, check_per_row, check_same_space, check_vectors
+from dmlkernels.functional.running import refuse_recomputation
 from dmlkernels.modules.loss_module import LossModule
 
 
@@ -73,6 +74,8 @@ class CrossBatchMemory(nn.Module):
             embeddings, labels: the batch.
             sample_weight: weight of each sample, where the loss takes one; default 1. It is stored with the sample.
         """
+        if self.training:
+            refuse_recomputation("memory")
         check_vectors("embeddings", embeddings)
         check_same_space("embeddings", embeddings, self.memory)
         check_labels("labels", labels, embeddings, "embeddings")

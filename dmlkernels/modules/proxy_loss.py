@@ -16,7 +16,7 @@ from dmlkernels.distributed.group import Ranks, is_dtensor, local_tensor, mesh_o
 from dmlkernels.distributed.layout import check_mesh, common_seed, from_rows, own_slice, rows_like, rows_of
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
 from dmlkernels.functional.cosines import cosines, unit_rows
-from dmlkernels.modules.extension import extend_state
+from dmlkernels.modules.extension import extend
 from dmlkernels.modules.forgotten import Watch
 from dmlkernels.modules.loss_module import LossModule
 from dmlkernels.modules.options import show_options
@@ -89,9 +89,15 @@ class ProxyLoss(LossModule):
         shape = (num_classes * proxies_per_class, embedding_size)
         if device_mesh is not None:
             check_mesh("device_mesh", device_mesh)
+        if not isinstance(proxy_init, str | Tensor):
+            raise TypeError(f"proxy_init: got {type(proxy_init).__name__}, expected 'random', 'class_mean' or a tensor")
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype: got {dtype}, expected a floating type")
         if isinstance(proxy_init, Tensor):
             if proxy_init.shape != shape:
                 raise ValueError(f"proxy_init: got shape {tuple(proxy_init.shape)}, expected {shape}")
+            if not (proxy_init.dtype if dtype is None else dtype).is_floating_point:
+                raise TypeError(f"proxy_init: got {proxy_init.dtype}, expected a floating type")
             whole = proxy_init.detach()
             part = whole if device_mesh is None else whole[own_slice(shape[0], device_mesh)]
             start = part.to(device=device, dtype=dtype, copy=True)
@@ -300,15 +306,19 @@ class ProxyLoss(LossModule):
         old = self.proxies.data
         shape = (num_new * self.proxies_per_class, self.embedding_size)
         drawn = torch.randn(shape, generator=generator, device=old.device, dtype=old.dtype)
-        self.proxies.grad = None
-        self.proxies.data = torch.cat([old, unit_rows(drawn).to(old.dtype)])
-        extend_state(self.proxies, shape[0], optimizer)
+        extend(self.proxies, unit_rows(drawn).to(old.dtype), optimizer)
         self.num_classes += num_new
         self._watch = None
 
     def param_groups(self, lr: float, proxy_lr_factor: float = 100.0) -> list[dict[str, Any]]:
-        """Return optimiser groups for the proxies: ``proxy_lr_factor`` times the base rate, no weight decay."""
-        return [{"params": [self.proxies], "lr": lr * proxy_lr_factor, "weight_decay": 0.0}]
+        """Return optimiser groups for the proxies, or for what they are computed from: ``proxy_lr_factor`` times the
+        base rate, no weight decay."""
+        params = [self.proxies]
+        if is_parametrized(self, "proxies"):
+            params = list(self.get_submodule("parametrizations.proxies").parameters())
+        elif not self.proxies.is_leaf:
+            raise RuntimeError("proxies: are computed from other parameters, give those to the optimiser")
+        return [{"params": params, "lr": lr * proxy_lr_factor, "weight_decay": 0.0}]
 
     def extra_repr(self) -> str:
         """Show sizes and options."""
@@ -350,9 +360,12 @@ class ProxyLoss(LossModule):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         key = f"{prefix}proxies"
-        if key in state_dict:
+        if any(name.startswith(f"{prefix}parametrizations.proxies.") for name in state_dict):
             self._awaits_class_means = False
+        if key in state_dict:
             found = state_dict[key]
+            if found.shape == self.proxies.shape:
+                self._awaits_class_means = False
             if is_dtensor(self.proxies) and not is_dtensor(found) and found.shape == self.proxies.shape:
                 state_dict = {**state_dict, key: rows_like(found, self.proxies)}
             elif is_dtensor(found) and not is_dtensor(self.proxies):

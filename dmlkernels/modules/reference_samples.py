@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmlkernels.backends.autocast import cat
 from dmlkernels.functional.checks import check_labels, check_per_row, check_same_space, check_vectors
 
 
@@ -35,9 +36,9 @@ def joined(
     check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
     check_per_row("ref_weight", ref_weight, ref_emb, "ref_emb")
     if sample_weight is not None or ref_weight is not None:
-        sample_weight = torch.cat([_or_ones(sample_weight, embeddings), _or_ones(ref_weight, ref_emb)])
+        sample_weight = cat((_or_ones(sample_weight, embeddings), _or_ones(ref_weight, ref_emb)))
     return (
-        torch.cat([embeddings, ref_emb.to(embeddings.dtype)]),
+        cat((embeddings, ref_emb.to(embeddings.dtype))),
         torch.cat([labels, torch.where(repeated, ignore_index, ref_labels)]),
         sample_weight,
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dmlkernels.functional.checks import check_flag, check_option
-from dmlkernels.modules.extension import extend_state
+from dmlkernels.modules.extension import extend
 from dmlkernels.modules.proxy_loss import ProxyLoss
 
 
@@ -57,9 +57,7 @@ class TensorOptions(ProxyLoss):
         super().extend_classes(num_new, optimizer=optimizer, generator=generator)
         for value in self._tensors().values():
             if value.dim():
-                value.grad = None
-                value.data = torch.cat([value.data, value.data.mean().expand(num_new)])
-                extend_state(value, num_new, optimizer)
+                extend(value, value.data.mean().expand(num_new), optimizer)
 
     def extra_repr(self) -> str:
         """Sizes and options."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 _LIBRARY = torch.library.Library("dmlkernels", "FRAGMENT")
@@ -69,7 +70,7 @@ def _below_autograd(
     function: Callable[..., Any], differentiable: type[torch.autograd.Function] | None
 ) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        if differentiable is not None and torch.is_grad_enabled():
+        if differentiable is not None and (torch.is_grad_enabled() or _is_forward_mode()):
             return differentiable.apply(*args)
         with torch._C._AutoDispatchBelowAutograd():
             return function(*args)
@@ -81,6 +82,11 @@ def register_backward(name: str, schema: str, implementation: Callable[..., Any]
     """Register the op of a backward, as ``register`` does: it has no derivative of its own."""
     op = register(name, schema, implementation, fake, first_order(lambda: op))
     return op
+
+
+def _is_forward_mode() -> bool:
+    """Whether gradients may be computed forward, which functions refuse, whether or not the others are enabled."""
+    return forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled()
 
 
 class ReverseMode(torch.autograd.Function):

@@ -16,8 +16,8 @@ from dmlkernels.statistics import Statistic, build
 
 PAIRS = (
     "Tensor rows, Tensor? columns, Tensor? row_values, Tensor? row_labels, Tensor? column_labels, "
-    "Tensor? column_weights, bool within, bool mixed, int[] row_boundaries, int[] column_boundaries, str statistic, "
-    "float[] parameters, str backend"
+    "Tensor? column_weights, bool within, bool mixed, SymInt[] row_boundaries, SymInt[] column_boundaries, "
+    "str statistic, float[] parameters, str backend"
 )
 _GRADIENT = (
     "Tensor statistics, Tensor saved, Tensor gradient, bool needs_rows, bool needs_columns, bool needs_row_values, "

@@ -137,7 +137,8 @@ def _class_scores(
 ) -> tuple[Tensor, Tensor]:  # (B,), (B,)
     """Log-sum-exp of scale * s over the positives, and over the negatives, there of ``harder`` scores."""
     same = same_class(labels, classes_of(proxies, proxy_labels))
-    scores, scale = cosines(embeddings, proxies), torch.as_tensor(scale, device=proxies.device)[..., None]
+    scores = cosines(embeddings, proxies)
+    scale = torch.as_tensor(scale, dtype=scores.dtype, device=proxies.device)[..., None]
     positive = (scale * scores).masked_fill(~same, -torch.inf).logsumexp(dim=1)
     negative = (scale * harder(scores)).masked_fill(same, -torch.inf).logsumexp(dim=1)
     return positive, negative
@@ -162,7 +163,8 @@ def _weighted_rows(
     weighted = rows if weights is None else weights * rows
     if label_smoothing == 0:
         return weighted, weights
-    logits = torch.as_tensor(scale, device=proxies.device)[..., None] * cosines(embeddings, proxies)
+    logits = cosines(embeddings, proxies)
+    logits = torch.as_tensor(scale, dtype=logits.dtype, device=proxies.device)[..., None] * logits
     logits = torch.where(same_class(labels, classes), logits + (moved - positive)[:, None], logits)
     of_proxies = 1 if class_weights is None else class_weights[classes].to(rows.dtype)
     uniform = (of_proxies * -logits.log_softmax(dim=1)).mean(dim=1)

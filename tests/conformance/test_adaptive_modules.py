@@ -6,10 +6,12 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 import dmlkernels as dml
 from tests.problem import make_problem
@@ -246,3 +248,20 @@ def test_class_size_margins() -> None:
     ):  # fmt: skip
         with pytest.raises(error, match=r"^class_counts: got "):
             dml.class_size_margins(counts)
+
+
+def test_adacos_takes_numpys_integers() -> None:
+    """What labels.max() + 1 is there."""
+    module = dml.AdaCosLoss(np.int64(1001), D)
+    assert torch.equal(module.scale, dml.AdaCosLoss(1001, D).scale) and module.scale > 9
+
+
+@every_running
+def test_a_running_state_is_not_recomputed(build: Any) -> None:
+    """torch.utils.checkpoint would update it twice, and differentiate something else than it returned."""
+    x, labels, _ = given()
+    module = build(C, D).double()
+    loss = checkpoint(module, x.requires_grad_(), labels, use_reentrant=False)
+    with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint would call twice"):
+        loss.backward()
+    checkpoint(module.eval(), x, labels, use_reentrant=False).backward()

@@ -88,3 +88,14 @@ def test_nothing_is_rounded_where_nothing_is_half(loss: Loss, backend: str) -> N
         assert torch.equal(under_autocast(loss, given, torch.bfloat16, backend).value, expected.value)
     beside = mixed("plain", torch.bfloat16)
     assert errors(ours(loss, beside, backend), truth(loss, beside), beside).value <= 1e-5
+
+
+@half_types
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_halves_of_another_type_than_that_of_autocast(loss: Loss, half: torch.dtype, backend: str) -> None:
+    """PyTorch's own cat refuses them on a CPU."""
+    (other,) = {*HALVES} - {half}
+    problem = mixed("some_ignored", half)
+    expected, found = under_autocast(loss, problem, half, backend), under_autocast(loss, problem, other, backend)
+    assert torch.equal(found.value, expected.value)
+    assert all(torch.equal(found.gradients[name], value) for name, value in expected.gradients.items())

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
 import torch
 
 import dmlkernels as dml
 from dmlkernels import __main__ as report
+from dmlkernels import backends
 from dmlkernels.functional.validation import should_check
 from tests.conformance.spy import Spy
 from tests.losses import LOSSES, PD, Loss
@@ -51,6 +55,20 @@ def test_use_backend_ends_with_its_block_and_yields_to_the_argument(backend: str
     with Spy() as spy:
         PD(problem)
     assert backends_called(spy) == default
+
+
+@pytest.mark.parametrize("block", [partial(dml.use_backend, "torch"), dml.validation], ids=["backend", "validation"])
+def test_blocks_of_two_threads_may_overlap(block: Callable[[], AbstractContextManager[None]]) -> None:
+    def state() -> tuple[str, bool]:
+        return backends.resolve("auto", "cpu"), should_check("cuda", False)
+
+    before, first, second = state(), block(), block()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    inside = state()
+    second.__exit__(None, None, None)
+    assert state() == before != inside
 
 
 def test_use_backend_refuses() -> None:

@@ -248,6 +248,17 @@ def test_forward_mode(backend: str) -> None:
         dml.pd_loss(forward_ad.make_dual(x, x), labels, x, backend=backend)
 
 
+def test_forward_mode_does_not_ask_for_the_other(backend: str) -> None:
+    """Else a tangent would be lost within no_grad, and with smoothed labels a part of it."""
+    x, labels = torch.eye(3), torch.arange(3)
+    options = {"label_smoothing": 0.1, "backend": backend}
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, x)
+        with pytest.raises(NotImplementedError, match="no forward-mode ones"):
+            dml.normalized_softmax_loss(dual, labels, x, **options)
+        assert dml.pd_loss(x, labels, x, backend=backend).isfinite()
+
+
 def test_dictionary_options_without_atoms(backend: str) -> None:
     for option, value in {"prior": torch.ones(3), "active": torch.ones(3, dtype=torch.bool)}.items():
         with pytest.raises(ValueError, match=f"^{option}: given without atoms"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 import dmlkernels as dml
 from tests.conformance.test_modules import CLASSES, DIM, LABELS, every_owner, made, samples
@@ -203,3 +204,50 @@ def test_a_memory_resumes_forgets_and_rests_in_evaluation() -> None:
     torch.testing.assert_close(memory(samples(2), LABELS), memory.loss(samples(2), LABELS))
     with pytest.raises(TypeError, match=r"^loss: got Linear, expected a loss module"):
         dml.CrossBatchMemory(torch.nn.Linear(2, 2), DIM)  # type: ignore[arg-type]
+
+
+def test_a_memory_is_not_recomputed() -> None:
+    memory = dml.CrossBatchMemory(made(dml.PDLoss), DIM, memory_size=8)
+    loss = checkpoint(memory, samples().requires_grad_(), LABELS, use_reentrant=False)
+    with pytest.raises(RuntimeError, match=r"^memory: changes at each call"):
+        loss.backward()
+
+
+def test_classes_drawn_by_a_generator_of_ones_own_are_not_recomputed() -> None:
+    x, proxies = samples().requires_grad_(), torch.randn(50, DIM)
+    options = {"sample_classes": 0.5, "sample_generator": torch.Generator()}
+    loss = checkpoint(dml.normalized_softmax_loss, x, LABELS, proxies, use_reentrant=False, **options)
+    with pytest.raises(RuntimeError, match=r"^sample_generator: changes at each call"):
+        loss.backward()
+    torch.manual_seed(0)  # torch's own generator is put back
+    loss = checkpoint(dml.normalized_softmax_loss, x, LABELS, proxies, use_reentrant=False, sample_classes=0.5)
+    (found,) = torch.autograd.grad(loss, x)
+    torch.manual_seed(0)
+    (expected,) = torch.autograd.grad(dml.normalized_softmax_loss(x, LABELS, proxies, sample_classes=0.5), x)
+    assert torch.equal(found, expected)
+
+
+@every_owner
+def test_classes_are_added_while_the_last_loss_is_alive(build: Any) -> None:
+    """As the variable of any training loop keeps it: autograd remembers shapes as long as a graph lives."""
+    module = made(build)
+    optimizer = torch.optim.AdamW(module.param_groups(lr=1e-3), lr=1e-3)
+    last = module(samples(), LABELS)
+    optimizer.zero_grad()
+    last.backward()
+    optimizer.step()
+    before = module.proxies.detach().clone()
+    module.extend_classes(2, optimizer=optimizer)
+    step(module, optimizer, LABELS.clamp_min(0) + 2)
+    assert module.proxies.shape[0] == (CLASSES + 2) * module.proxies_per_class
+    assert not torch.equal(module.proxies[: len(before)], before) and module.proxies.isfinite().all()
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Adafactor"), reason="this torch has no Adafactor")
+def test_an_optimiser_that_keeps_one_number_a_row() -> None:
+    module = made(dml.PDLoss)
+    optimizer = torch.optim.Adafactor(module.parameters(), lr=1e-3)
+    step(module, optimizer)
+    module.extend_classes(2, optimizer=optimizer)
+    step(module, optimizer, LABELS.clamp_min(0) + 2)
+    assert module.proxies.isfinite().all()

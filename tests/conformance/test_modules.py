@@ -125,6 +125,21 @@ def test_sample_weights() -> None:
             assert torch.equal(module(X, LABELS, weight), expected)
 
 
+def test_the_fused_objective_weighs_atoms_as_its_dictionary_does() -> None:
+    dictionary = dml.BackgroundDictionary(3, DIM, use_prior=True)
+    dictionary.update(samples(seed=9)[:1].repeat(20, 1) + samples(seed=8).repeat(4, 1)[:20] / 5)
+    dictionary.update(samples(seed=9))
+    module = made(fused, dictionary=dictionary)
+    module(X, LABELS)
+    expected = dictionary(X[LABELS >= 0]).detach()
+    torch.testing.assert_close(module.parts["odba"], expected)
+    assert not torch.isclose(expected, dml.odba_penalty(X[LABELS >= 0], dictionary.atoms), rtol=1e-3)
+    with pytest.raises(ValueError, match=r"^dictionary: got one with reduction='sum', expected 'mean'"):
+        made(fused, dictionary=dml.BackgroundDictionary(3, DIM, reduction="sum"))
+    with pytest.raises(TypeError, match=r"^dictionary: got Tensor, expected a BackgroundDictionary"):
+        made(fused, dictionary=torch.eye(DIM)[:3])
+
+
 def test_parts_of_the_fused_objective() -> None:
     module = made(fused)
     total = module(X, LABELS)

@@ -189,6 +189,17 @@ def test_branches_compile_into_one_graph(loss: Loss, fresh_compiler: None) -> No
 
 
 @pytest.mark.sampled(2)
+@pytest.mark.parametrize("loss", [PD, FIELD, FUSED, SOFT_TRIPLE], ids=str)
+def test_compiles_for_any_batch_at_once(loss: Loss, backend: str, fresh_compiler: None) -> None:
+    """More than torch compiles a function anew for."""
+    call, problem = compiled(loss, backend, "aot_eager", dynamic=True), make_problem("large", torch.float32)
+    for batch in range(20, 20 + 2 * torch._dynamo.config.recompile_limit, 2):
+        rows = {name: getattr(problem, name)[:batch].detach() for name in ("embeddings", "intervened", "labels")}
+        rows["embeddings"].requires_grad_()
+        equal(loss, replace(problem, **rows), call, backend)
+
+
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", [PD, FUSED, SOFT_TRIPLE], ids=str)
 def test_compiles_for_any_shape_at_once(loss: Loss, fresh_compiler: None) -> None:
     backend = "torch"  # the compiler sees the same ops with any

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,14 @@ def test_loaded_proxies_are_no_longer_awaited() -> None:
     assert module(samples(), LABELS).isfinite()
 
 
+def test_proxies_that_did_not_load_are_awaited_still() -> None:
+    module = made(dml.PDLoss, proxy_init="class_mean")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        module.load_state_dict(dml.PDLoss(CLASSES + 1, DIM).state_dict())
+    with pytest.raises(RuntimeError, match="call init_proxies_from"):
+        module(samples(), LABELS)
+
+
 @every_owner
 def test_param_groups(build: Build) -> None:
     module = made(build)
@@ -266,6 +275,41 @@ def test_weight_normed_proxies_are_initialised() -> None:
     for owner in (plain, module):
         owner.init_proxies_from(samples(), LABELS.clamp_min(0))
     torch.testing.assert_close(module.proxies, plain.proxies)
+
+
+@pytest.mark.parametrize("parametrize", [_weight_normed, _orthogonal])
+def test_what_computed_proxies_are_computed_from_is_trained_and_loaded(parametrize: Callable[[Any], Any]) -> None:
+    module = parametrize(made(dml.PDLoss))
+    optimiser = torch.optim.AdamW(module.param_groups(1e-3), lr=1e-3)
+    before = module.proxies.detach().clone()
+    module(samples(), LABELS).backward()
+    optimiser.step()
+    assert not torch.equal(module.proxies, before)
+    other = parametrize(made(dml.PDLoss, proxy_init="class_mean"))
+    other.load_state_dict(module.state_dict())
+    torch.testing.assert_close(other(samples(), LABELS), module(samples(), LABELS))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_proxies_computed_by_a_hook_are_not_for_an_optimiser() -> None:
+    module = torch.nn.utils.weight_norm(made(dml.PDLoss), "proxies")
+    with pytest.raises(RuntimeError, match="computed from other parameters, give those to the optimiser"):
+        module.param_groups(1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"proxy_init": np.zeros((CLASSES, DIM))},
+        {"proxy_init": torch.ones(CLASSES, DIM, dtype=torch.int64)},
+        {"proxy_init": torch.ones(CLASSES, DIM, dtype=torch.complex64)},
+        {"dtype": torch.int64},
+    ],
+    ids=["numpy", "integers", "complex", "dtype"],
+)
+def test_proxies_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"^{next(iter(options))}: got .*, expected "):
+        dml.PDLoss(CLASSES, DIM, **options)
 
 
 def test_functional_call_uses_the_given_proxies_in_silence() -> None:

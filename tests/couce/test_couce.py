@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
+import dmlkernels as dml
 from dmlkernels.couce.criterion import CouCE, gaussian_ramp
 from dmlkernels.couce.dictionary import BackgroundDictionary
 from dmlkernels.functional.decidability import pd_loss
@@ -380,3 +382,40 @@ def test_a_base_loss_that_is_no_scalar_is_refused(returned: Any) -> None:
     loss = CouCE(lambda embeddings, labels: returned, odba_weight=0.0, invariance_weight=0.0)
     with pytest.raises(ValueError, match=r"^base_loss: returned (shape \(1?[01],\)|float), expected a scalar tensor"):
         loss(*batch())
+
+
+LOSSES_THAT_IGNORE = {
+    "module": lambda: dml.NormalizedSoftmaxLoss(NUM_CLASSES, SIZE).double(),
+    "another index": lambda: dml.PDLoss(NUM_CLASSES, SIZE, ignore_index=7).double(),
+    "memory": lambda: dml.CrossBatchMemory(dml.ProxyAnchorLoss(NUM_CLASSES, SIZE), SIZE, 8).double(),
+    "function": lambda: functools.partial(dml.cosface_loss, proxies=PlainLoss().proxies),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("base", LOSSES_THAT_IGNORE)
+def test_what_the_base_loss_ignores_takes_no_part(base: str, weighted: bool, reduction: str) -> None:
+    """Whatever it holds."""
+    base_loss = LOSSES_THAT_IGNORE[base]()
+    if weighted and base in ("another index", "memory"):
+        pytest.skip("takes no weights")
+    dictionary = BackgroundDictionary(4, SIZE, dtype=torch.float64, reduction=reduction)
+    dictionary.update(torch.randn(9, SIZE, dtype=torch.float64, generator=seeded(4)))
+    proxies = PlainLoss().proxies
+    loss = CouCE(base_loss, dictionary=dictionary, proxies=lambda: proxies).eval()
+    x, labels, other = batch()
+    ignored = torch.zeros(len(x), dtype=torch.bool).index_fill(0, torch.tensor([1, 4, 5]), True)
+    labels = labels.masked_fill(ignored, 7 if base == "another index" else -100)
+    weight = torch.rand(len(x), dtype=torch.float64, generator=seeded(5)) if weighted else None
+    kept = {} if weight is None else {"sample_weight": weight[~ignored]}
+    expected = loss(x[~ignored], labels[~ignored], other[~ignored], **kept)
+    parts = loss.parts
+    given = {} if weight is None else {"sample_weight": weight.masked_fill(ignored, math.nan)}
+    x, other = (view.detach().masked_fill(ignored[:, None], math.nan).requires_grad_() for view in (x, other))
+    found = loss(x, labels, other, **given)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss.parts, parts)
+    found.backward()
+    for view in (x, other):
+        assert view.grad[ignored].eq(0).all() and view.grad[~ignored].isfinite().all()

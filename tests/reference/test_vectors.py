@@ -177,3 +177,11 @@ def test_soft_triple_on_axes() -> None:
         AXES[0], AXES[1], centers, centers_per_class=2, scale=2.0, gamma=1.0, tau=0.5, margin=0.1
     )
     close(actual, cross_entropy + 0.5 * spread)
+
+
+@pytest.mark.parametrize("scale", [18.1, 64.3])
+def test_a_scale_keeps_its_digits(scale: float) -> None:
+    x, proxies = torch.eye(2, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    labels = torch.arange(2)
+    found = reference.normalized_softmax_loss(x, labels, proxies, scale=scale)
+    assert float(found) == pytest.approx(math.log1p(2 * math.exp(-scale)), rel=1e-14)

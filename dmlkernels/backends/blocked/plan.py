@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from dmlkernels.backends.blocked import host
@@ -38,6 +39,12 @@ def blocks(size: int, boundaries: Sequence[int], length: int, first_segment: int
 def row_blocks(pairs: Pairs, num_rows: int, boundaries: Sequence[int]) -> list[Block]:
     """Row blocks."""
     return list(blocks(num_rows, boundaries, row_block_length(pairs)))
+
+
+def num_row_blocks(pairs: Pairs) -> int:
+    """How many there are if no row is ignored: the most. Of symbols, too, for the compiler."""
+    length, borders = row_block_length(pairs), (0, *pairs.row_boundaries, pairs.num_rows)
+    return sum(-((begin - end) // length) for begin, end in pairwise(borders))
 
 
 def row_block_length(pairs: Pairs) -> int:

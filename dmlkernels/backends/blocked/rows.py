@@ -83,5 +83,5 @@ def _order(labels: Tensor, boundaries: tuple[int, ...], by_class: bool) -> tuple
         kept.append(index + start)
     order = torch.cat(kept)
     new_boundaries = [sum(len(index) for index in kept[: i + 1]) for i in range(len(boundaries))]
-    unmoved = torch.equal(order, torch.arange(labels.shape[0]))
+    unmoved = torch.equal(order, torch.arange(labels.shape[0], device=labels.device))
     return (None, boundaries) if unmoved else (order, tuple(new_boundaries))

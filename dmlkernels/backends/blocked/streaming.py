@@ -10,7 +10,7 @@ from torch import Tensor
 from dmlkernels.backends.blocked import host, normalise
 from dmlkernels.backends.blocked.columns import Columns
 from dmlkernels.backends.blocked.matching import match
-from dmlkernels.backends.blocked.plan import row_blocks, scored_column_blocks
+from dmlkernels.backends.blocked.plan import num_row_blocks, scored_column_blocks
 from dmlkernels.backends.blocked.rows import Rows
 from dmlkernels.backends.pairs import Forward, Gradients, Pairs
 from dmlkernels.statistics import Tile
@@ -21,7 +21,7 @@ def saved_shape(pairs: Pairs) -> tuple[int, ...]:
     """A flag per tile of a sparse statistic among points: whether its slope is anywhere non-zero."""
     if not (pairs.within and pairs.statistic.sparse):
         return (0,)
-    count = len(row_blocks(pairs, pairs.num_rows, pairs.row_boundaries))
+    count = num_row_blocks(pairs)
     return (count, count)
 
 

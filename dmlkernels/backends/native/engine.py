@@ -124,7 +124,7 @@ def _block_labels(pairs: Pairs) -> int:
 
 def _empty_state(statistic: Statistic) -> Tensor:  # (1, width) float64
     """The statistics of a row before any column."""
-    return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64)), dim=1)
+    return torch.stack(statistic.empty(1, torch.empty(0, dtype=torch.float64, device="cpu")), dim=1)
 
 
 def _terms(

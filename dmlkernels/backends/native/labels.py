@@ -14,7 +14,7 @@ def resolved(labels: Tensor, ignore_index: int, num_classes: int) -> Tensor | No
     if module.reason is not None or labels.device.type != "cpu":
         return None
     given = labels.contiguous()
-    found = torch.empty(given.shape, dtype=torch.int64)
+    found = torch.empty(given.shape, dtype=torch.int64, device="cpu")
     kind = getattr(module.compiled.Integer, str(given.dtype).removeprefix("torch."))
     usable = module.compiled.resolve_labels(
         kind, given.data_ptr(), given.shape[0], ignore_index, num_classes, found.data_ptr()
