@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from dmlkernels.distributed.group import local_tensor
 
-PATIENCE = 10  # forward passes that find a gradient, and no change, before an optimiser is looked for
+PATIENCE = 10  # forward passes after a backward one that find no change, before an optimiser is looked for
 
 
 class Watch:
@@ -19,6 +19,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._passes = 0
+        self._had_gradient = False  # since the last pass; whoever zeroes gradients before a pass leaves no other trace
         self._version = -1
         self._checksum: Tensor | None = None
 
@@ -27,8 +28,9 @@ class Watch:
 
         Reads values, which synchronises, at most once in the life of a module.
         """
-        if not proxies.is_leaf or proxies.grad is None:  # no leaf: computed from others, as by weight_norm
+        if not proxies.is_leaf or not self._had_gradient:  # no leaf: computed from others, as by weight_norm
             return False
+        self._had_gradient = False
         if self._checksum is None:
             self._version, self._checksum = proxies._version, _checksum(proxies)
         self._passes += 1
@@ -45,6 +47,13 @@ class Watch:
                 stacklevel=4,
             )
         return True
+
+    def see_backward(self, loss: Tensor) -> None:
+        """Take note when the loss of proxies that are to be trained is differentiated."""
+        loss.register_hook(self._note)
+
+    def _note(self, gradient: Tensor) -> None:
+        self._had_gradient = True
 
 
 def _has_optimiser(parameter: Tensor) -> bool:

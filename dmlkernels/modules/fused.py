@@ -57,7 +57,7 @@ class FusedObjective(ProxyLoss):
                 options["prior"] = self.dictionary.prior
         proxies = self._ready_proxies()
         total, parts = fused_objective(embeddings, labels, proxies, proxy_labels=self.proxy_labels, **options)
-        return total, parts
+        return self._watched(total, proxies), parts
 
     def _call(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]

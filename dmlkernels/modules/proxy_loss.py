@@ -332,16 +332,27 @@ class ProxyLoss(LossModule):
         if self._awaits_class_means:
             raise RuntimeError("proxy_init='class_mean': call init_proxies_from(embeddings, labels) before training")
         proxies = self.proxies
-        watch = None if torch.compiler.is_compiling() or not self.training else self._watch
+        watch = self._active_watch()
         if watch is not None and watch.settled(proxies):
             self._watch = None
         return proxies
 
+    def _active_watch(self) -> Watch | None:
+        return None if torch.compiler.is_compiling() or not self.training else self._watch
+
+    def _watched(self, loss: Tensor, proxies: Tensor) -> Tensor:
+        """Return the loss of these proxies, whose backward pass will be seen."""
+        watch = self._active_watch()
+        if watch is not None and proxies.is_leaf and proxies.requires_grad and loss.requires_grad:
+            watch.see_backward(loss)
+        return loss
+
     def _evaluate(
         self, embeddings: Tensor, labels: Tensor, options: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        loss: Tensor = self._call(embeddings, labels, self._ready_proxies(), self.proxy_labels, options)
-        return loss, {"loss": loss.detach()}
+        proxies = self._ready_proxies()
+        loss: Tensor = self._call(embeddings, labels, proxies, self.proxy_labels, options)
+        return self._watched(loss, proxies), {"loss": loss.detach()}
 
     def _call(
         self, embeddings: Tensor, labels: Tensor, proxies: Tensor, proxy_labels: Tensor | None, options: dict[str, Any]

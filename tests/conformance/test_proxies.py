@@ -177,6 +177,34 @@ def train(module: Any, optimiser: torch.optim.Optimizer | None, steps: int) -> l
     return [str(warning.message) for warning in caught]
 
 
+@pytest.mark.parametrize("moment", ["before forward", "after forward", "after backward", "never"])
+def test_forgotten_proxies_are_reported_whenever_gradients_are_zeroed(moment: str) -> None:
+    module, backbone = made(dml.PDLoss), torch.nn.Linear(DIM, DIM)
+    optimiser, messages = torch.optim.SGD(backbone.parameters(), 0.1), []
+    for step in range(40):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if moment == "before forward":
+                module.zero_grad()
+            loss = module(backbone(samples(step)), LABELS)
+            if moment == "after forward":
+                module.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if moment == "after backward":
+                module.zero_grad()
+        messages += [str(warning.message) for warning in caught]
+    assert len(messages) == 1 and "no optimiser has them" in messages[0]
+
+
+def test_forward_passes_alone_are_not_reported() -> None:
+    module = made(dml.PDLoss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(40):
+            module(samples(step), LABELS)
+
+
 @every_owner
 def test_forgotten_proxies_are_reported_once(build: Build) -> None:
     module = made(build)
