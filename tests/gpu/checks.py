@@ -15,7 +15,7 @@ from tests.conformance.evaluate import Outcome, assert_close, errors, factor_lik
 from tests.gpu.common import made, worst_errors
 from tests.losses import Loss
 from tests.problem import Problem, make_problem
-from tests.triton.common import outcome, upstream
+from tests.triton.common import Maker, outcome, upstream
 
 # Statistics, gradients. The field's slope goes as a power of a distance that a tf32 score does not resolve, which is
 # why its scores never are.
@@ -100,6 +100,27 @@ def twenty_runs_give_the_same_bits(kind: str, size: str, dtype: torch.dtype, bac
     for _ in range(19):
         for one, other in zip(outcome(backend, pairs, upstream(pairs)), first, strict=True):
             assert (one is None and other is None) or torch.equal(one, other)
+
+
+def scores_are_the_same_from_both_sides(dtype: torch.dtype, precision: str, dim: int, rows: int = 1000) -> None:
+    """To the last bit, where a statistic asks for it: else the column that a row's gradient is from would not know that
+    it has that row's highest score."""
+    from tests.triton.highest import highest_statistic
+
+    maker = Maker(rows, 3 * rows, dim, dtype)
+    x, w = maker.normal(rows, dim), maker.normal(3 * rows, dim)
+    with highest_statistic() as statistic, matmul_precision(precision):
+        found = outcome("triton", Pairs(statistic, x, w), torch.ones(rows, 1, dtype=torch.float64, device=x.device))
+    assert found.rows is not None and found.columns is not None
+    x, w = x.double(), w.double()
+    x_norm, w_norm = (torch.linalg.vector_norm(vectors, dim=1, keepdim=True) for vectors in (x, w))
+    x, w = x / x_norm, w / w_norm
+    of_x, of_w = found.rows.double() * x_norm, found.columns.double() * w_norm
+    highest = (of_x @ w.T).argmax(1)  # a gradient is its column but for a part along the row
+    score = (x * w[highest]).sum(1, keepdim=True)
+    expected = torch.zeros_like(w).index_add_(0, highest, x - score * w[highest])
+    error = (of_w - expected).abs().max().item()
+    assert error <= 2e-2, f"columns: error {error:.1e}"
 
 
 def on_device(loss: Loss, problem: Problem) -> Problem:

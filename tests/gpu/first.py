@@ -53,6 +53,10 @@ def in_order() -> Iterator[Check]:
     for kind in EPILOGUES:
         yield Check(f"tf32, {kind}", partial(checks.tf32, kind, "high"))
     yield Check("tf32 leaves no bias", checks.tf32_leaves_no_bias)
+    for dtype, precision in ((torch.float32, "high"), (torch.float32, "highest"), (torch.float16, "highest")):
+        for dim in (64, 128, 256):  # Hopper's tiles have other instructions where fewer than 64 rows are streamed
+            run = partial(checks.scores_are_the_same_from_both_sides, dtype, precision, dim)
+            yield Check(f"same scores, {str(dtype).removeprefix('torch.')} at {precision}, D = {dim}", run)
     yield Check("two million columns", partial(checks.two_million_columns, torch.bfloat16))
     for loss in USED_MOST:
         yield Check(f"one graph of torch.compile, {loss}", partial(checks.compiles_into_one_graph, loss))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.gpu import checks, common
-from tests.triton.common import DEVICE
+from tests.triton.common import DEVICE, outcome
 
 pytestmark = pytest.mark.skipif(DEVICE == "cuda", reason="they are run there in full")
 
@@ -23,3 +23,10 @@ def test_an_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(common.SIZES, "tiny", (21, 35, 20))
     with pytest.raises(AssertionError, match=r"gradients: error 2\.0e-04"):
         checks.accuracy("logsumexp", "tiny", torch.float32)
+
+
+def test_scores_that_are_not_the_same_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks.scores_are_the_same_from_both_sides(torch.float64, "highest", 20, rows=20)
+    monkeypatch.setattr(checks, "outcome", lambda *args: outcome(*args)._replace(columns=torch.zeros(60, 20)))
+    with pytest.raises(AssertionError, match="columns: error"):
+        checks.scores_are_the_same_from_both_sides(torch.float64, "highest", 20, rows=20)
