@@ -118,7 +118,8 @@ def cross_entropy_loss(
 ) -> Tensor:
     """Cross-entropy with smoothed targets and weights; the mean divides by the sum of the weights.
 
-    ``formula`` names kernels for the mean or sum, if there are any; they add what is ``beside``, too.
+    ``formula`` and ``moved`` with ``beside`` are the same function: an engine evaluates the one where it can, PyTorch
+    the other everywhere else. What changes here changes in ``backends/triton/formulas`` and ``csrc/cpu/formulas.cpp``.
     """
     if formula is not None and label_smoothing == 0 and reduction != "none":
         weight = sample_weight if weights is None else weights if sample_weight is None else weights * sample_weight

@@ -10,15 +10,12 @@ from torch import Tensor
 from dmlkernels.distributed.agreement import across_ranks, step_of
 from dmlkernels.functional.checks import (
     check_choice,
-    check_integer,
-    check_labels,
     check_number,
     check_tensor,
-    check_vectors,
 )
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
-from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import Formula, pair_loss, pair_statistics, resolve_sample_labels
+from dmlkernels.functional.sample_labels import sample_labels
+from dmlkernels.ops import Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import Moments
 
 if TYPE_CHECKING:
@@ -166,13 +163,10 @@ def decidability_loss(
             validate=validate, needs_pairs=True, correction=correction,
         )  # fmt: skip
         return decidability_objective(shared.moments, form, 1.0, correction, min_gap, eps) + shared.poison
-    check_vectors("embeddings", embeddings)
-    check_labels("labels", labels, embeddings, "embeddings")
-    check_integer("ignore_index", ignore_index)
-    device = embeddings.device.type
-    resolved, poison = resolve_sample_labels(
-        labels, ignore_index, should_check(device, validate), True, correction, backend
-    )
+    resolved, poison = sample_labels(
+        embeddings, labels, ignore_index=ignore_index, backend=backend, validate=validate, needs_pairs=True,
+        correction=correction,
+    )  # fmt: skip
     pairs: dict[str, Any] = {"backend": backend, "row_labels": resolved, "within": True}
     formula = decidability_formula(form, 1.0, correction, min_gap, eps, ends=2.0)
     loss = pair_loss(formula, Moments(), embeddings, poison=poison, **pairs)

@@ -13,15 +13,14 @@ from dmlkernels.functional.checks import (
     check_choice,
     check_device,
     check_flag,
-    check_integer,
     check_labels,
     check_number,
     check_vectors,
 )
 from dmlkernels.functional.cosines import unit_rows
 from dmlkernels.functional.inputs import ProxyInputs, proxy_inputs
-from dmlkernels.functional.validation import should_check
-from dmlkernels.ops import BEHIND, Formula, pair_loss, pair_statistics, resolve_sample_labels
+from dmlkernels.functional.sample_labels import sample_labels
+from dmlkernels.ops import BEHIND, Formula, pair_loss, pair_statistics
 from dmlkernels.statistics import IGNORED, Field, Tile
 from dmlkernels.statistics.tile import MaskedPairs
 
@@ -112,12 +111,8 @@ def potential_field_loss(
             reduction, ignore_index, backend, validate,
         )  # fmt: skip
     if proxies is None:
-        check_vectors("embeddings", embeddings)
-        check_labels("labels", labels, embeddings, "embeddings")
-        check_integer("ignore_index", ignore_index)
-        device = embeddings.device.type
-        point_labels, poison = resolve_sample_labels(
-            labels, ignore_index, should_check(device, validate), False, 0, backend
+        point_labels, poison = sample_labels(
+            embeddings, labels, ignore_index=ignore_index, backend=backend, validate=validate
         )
         return _sum_energies(
             statistic, embeddings, reduction, poison, backend=backend, row_labels=point_labels, within=True

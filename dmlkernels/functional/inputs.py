@@ -204,7 +204,8 @@ def proxy_inputs(
         proxies_name: what the loss calls its proxies, for messages.
         proxies_per_label: rows of ``proxies`` that one label stands for, when they come in such groups.
         process_group: a ``Step`` if the batch is spread over ranks, see ``across_ranks``.
-        labels_proxies: BEHIND or APART if the loss will ask for the labels of proxies as tensors.
+        labels_proxies: BEHIND or APART if the loss will ask for the labels of proxies as tensors: where in one tensor
+            with those of samples they begin. 0 if it will not.
     """
     if isinstance(process_group, Step):
         from dmlkernels.functional.parts import part_inputs  # only here: one process does without all of it

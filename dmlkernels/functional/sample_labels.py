@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dmlkernels.ops import resolve_class_numbers
+from dmlkernels.functional.checks import check_integer, check_labels, check_vectors
+from dmlkernels.functional.validation import should_check
+from dmlkernels.ops import resolve_class_numbers, resolve_sample_labels
 
 
 class Resolved(NamedTuple):
@@ -43,3 +45,26 @@ class SampleLabels:
             labels, ignore_index, num_classes = self._labels
             self._labels = Resolved(*resolve_class_numbers(labels, num_classes, ignore_index))
         return self._labels
+
+
+def sample_labels(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int,
+    backend: str,
+    validate: bool,
+    needs_pairs: bool = False,
+    correction: int = 0,
+) -> tuple[Tensor, Tensor]:  # (B,), ()
+    """Labels and poison of a batch whose samples meet each other, checked.
+
+    Args:
+        needs_pairs: an error if all samples, or no two, are of one class.
+        correction: an error if there are no more genuine or impostor pairs than that.
+    """
+    check_vectors("embeddings", embeddings)
+    check_labels("labels", labels, embeddings, "embeddings")
+    check_integer("ignore_index", ignore_index)
+    check = should_check(embeddings.device.type, validate)
+    return resolve_sample_labels(labels, ignore_index, check, needs_pairs, correction, backend)

@@ -89,7 +89,7 @@ def energies(statistics_p, label_p, num_rows, samples, WIDTH: tl.constexpr):
     return tl.sum(field, 0) + nothing, tl.sum(odba, 0) + nothing, tl.sum(points, 0) + nothing, tl.sum(kept, 0) + nothing
 
 
-class LossForm(NamedTuple):
+class MomentsLossForm(NamedTuple):
     """What is compiled into the loss."""
 
     joined: int  # as ``joined_parts`` says

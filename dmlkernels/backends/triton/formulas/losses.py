@@ -13,9 +13,8 @@ from torch import Tensor
 
 from dmlkernels.backends.formulas import Loss, kind_of
 from dmlkernels.backends.gpu.splits import cdiv
-from dmlkernels.backends.triton.formulas import decidability, rows
-from dmlkernels.backends.triton.formulas.decidability import decidability_loss, joined_parts
-from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, row_loss
+from dmlkernels.backends.triton.formulas.decidability import MomentsLossForm, decidability_loss, joined_parts
+from dmlkernels.backends.triton.formulas.rows import MOST_PROGRAMS, ROW_FORMULAS, RowLossForm, row_loss
 from dmlkernels.backends.triton.kernels.functions import ROWS_AT_ONCE
 from dmlkernels.backends.triton.kernels.loss import loss_kernel
 from dmlkernels.backends.triton.kernels.scalars import split_numbers
@@ -76,7 +75,7 @@ def _constants(formula: str, of_parts: int, mean: bool, width: int, given: int) 
     """What does not depend on the numbers, which may change at every step."""
     if formula in ROW_FORMULAS:
         functions = ROW_FORMULAS[formula]
-        form = rows.LossForm(functions.terms, mean, functions.read_of(width), width, given)
+        form = RowLossForm(functions.terms, mean, functions.read_of(width), width, given)
         return constants_of({"LOSS": row_loss, "VALUE": functions.value, "FORM": form})
-    of_moments = decidability.LossForm(of_parts, mean, width)
+    of_moments = MomentsLossForm(of_parts, mean, width)
     return constants_of({"LOSS": decidability_loss, "VALUE": kind_of(formula).form, "FORM": of_moments})

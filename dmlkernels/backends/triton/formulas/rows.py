@@ -41,7 +41,7 @@ def weights_of(weight_p, row, counted, T: tl.constexpr):
         return counted.to(T)
 
 
-class LossForm(NamedTuple):
+class RowLossForm(NamedTuple):
     """What is compiled into the loss of a formula of rows."""
 
     terms: int
