@@ -27,7 +27,7 @@ from triton.runtime.jit import JITFunction
 
 from dmlkernels.backends.blocked import host
 from dmlkernels.backends.triton import launcher
-from dmlkernels.functional import decidability, field, inputs
+from dmlkernels.functional import inputs, sample_labels
 from tests import problem
 from tests.losses import LOSSES, Loss
 from tests.triton.compiling import jit_functions
@@ -69,7 +69,7 @@ def without_driver(launched: Callable[..., None] = lambda *args: None) -> Iterat
         stack.enter_context(mock.patch.multiple(launcher, _remembers=True, _compiled={}))
         stack.enter_context(mock.patch.object(driver, "_active", DRIVER))
         stack.enter_context(mock.patch.object(host, "readable", return_value=False))
-        for module in (inputs, decidability, field):
+        for module in (inputs, sample_labels):
             stack.enter_context(mock.patch.object(module, "should_check", return_value=False))
         try:
             yield
