@@ -88,22 +88,24 @@ def random_rows(rows: range, like: Tensor, seed: int) -> Tensor:
 
 
 def joined_batches(
-    batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks, like: Tensor
+    batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks, like: Tensor, sizes: dict[str, Any]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (N, D), (N,) of all ranks, joined, until none has any left; an error on one is raised on all.
 
-    A rank without a batch takes part with an empty one, made after ``like``: (0, D).
+    A rank without a batch takes part with an empty one, made after ``like``: (0, D). The sizes of the module have to be
+    those of the other ranks.
     """
     iterator = iter(batches)
     while True:
         with Step("init_proxies_from", ranks) as step:
             batch = next(iterator, None)
             rows, classes = (like, torch.zeros(0, dtype=torch.int64, device=like.device)) if batch is None else batch
+            step.describe({**sizes, "embeddings": rows})
             everyone = step.agree(Numbers(rows=rows.shape[0], valid=int(batch is not None)))
         if not any(told.valid for told in everyone):
             return
-        sizes = [told.rows for told in everyone]
-        yield all_gather(rows, ranks.group, sizes), all_gather(classes, ranks.group, sizes)
+        parts = [told.rows for told in everyone]
+        yield all_gather(rows, ranks.group, parts), all_gather(classes, ranks.group, parts)
 
 
 def sharded_scores(
