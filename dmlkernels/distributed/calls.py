@@ -1,4 +1,4 @@
-"""A call of a loss on all ranks, which torch.compile leaves as it is."""
+"""What happens between ranks, which torch.compile leaves as it is: a call of a loss, and an agreement alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from dmlkernels.distributed.agreement import Step
-from dmlkernels.distributed.group import ranks_of
+from dmlkernels.distributed.agreement import Numbers, Step
+from dmlkernels.distributed.group import Ranks, ranks_of
 
 
 @torch.compiler.disable
@@ -24,6 +24,14 @@ def call_across_ranks(
         step.describe(bound.arguments)
         bound.arguments["process_group"] = step
         return function(*bound.args, **bound.kwargs)
+
+
+@torch.compiler.disable
+def agree(name: str, ranks: Ranks, arguments: dict[str, Any]) -> None:
+    """Raise on all ranks if they have different arguments."""
+    with Step(name, ranks) as step:
+        step.describe(arguments)
+        step.agree(Numbers())
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.distributed.group import Ranks
@@ -42,3 +42,11 @@ def before_agreement(check: Callable[Concatenate[S, P], T]) -> Callable[Concaten
                 raise error
 
     return call
+
+
+def check_same(name: str, ranks: Ranks | None, arguments: dict[str, Any]) -> None:
+    """Let the ranks of a call agree that all make it, and with the same arguments."""
+    if ranks is not None:
+        from dmlkernels.distributed.calls import agree  # imports the compiler
+
+        agree(name, ranks, arguments)

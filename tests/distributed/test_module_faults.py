@@ -90,6 +90,39 @@ def test_every_rank_is_told(world: World, layout: str, fault: Call, message: str
     assert_told(world.run(3, provoke, layout, fault), message)
 
 
+DICTIONARY_FAULTS: list[tuple[Callable[[Any, Tensor], object], str]] = [
+    (lambda dictionary, rows: dictionary.update(rows[:, :7]), "features: got descriptors (6, 7)"),
+    (lambda dictionary, rows: dictionary.update("rows"), "features: got str"),
+    (lambda dictionary, rows: dictionary.eval().update(rows), "training: rank 1 has False, rank 0 has True"),
+    (
+        lambda dictionary, rows: dml.BackgroundDictionary(3, DIM, process_group=dictionary.process_group).update(rows),
+        "atoms: rank 1 has torch.float32 of shape (3, 8), rank 0 has torch.float32 of shape (4, 8)",
+    ),
+    (
+        lambda dictionary, rows: dictionary.to(torch.float64).update(rows),
+        "atoms: rank 1 has torch.float64 of shape (4, 8), rank 0 has torch.float32 of shape (4, 8)",
+    ),
+]
+
+
+def provoke_dictionary(place: Place, number: int) -> tuple[str, str, float]:
+    dictionary, (rows, _) = dml.BackgroundDictionary(4, DIM, process_group=place.group), batch(place)
+    fault, _ = DICTIONARY_FAULTS[number]
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+        fault(dictionary, rows) if place.rank == BAD else dictionary.update(rows)
+    assert not dictionary.active.any()
+    good = dml.BackgroundDictionary(4, DIM, process_group=place.group)
+    good.eval().update(rows)
+    good.train().update(rows)
+    assert good.active.all()
+    return caught.typename, str(caught.value), 0.0
+
+
+@pytest.mark.parametrize("number", range(len(DICTIONARY_FAULTS)))
+def test_every_rank_is_told_of_an_update(world: World, number: int) -> None:
+    assert_told(world.run(2, provoke_dictionary, number), DICTIONARY_FAULTS[number][1])
+
+
 def remember(place: Place, layout: str) -> Tensor:
     """Losses of two batches with a memory, of which the last rank has no row of the second."""
     memory = dml.CrossBatchMemory(new_module(place, layout), DIM, 4)
