@@ -155,8 +155,11 @@ class BackgroundDictionary(nn.Module):
         """
         descriptors = self._descriptors(features, head, layout) if self.training else None
         ranks = self._ranks()
-        names = ("training", "momentum", "starved_share", "atoms")
-        check_same("BackgroundDictionary.update", ranks, {name: getattr(self, name) for name in names})
+        if ranks is not None:
+            from dmlkernels.distributed.calls import uncompiled  # imports the compiler
+
+            names = ("training", "momentum", "starved_share", "atoms")
+            uncompiled(check_same, "BackgroundDictionary.update", ranks, {name: getattr(self, name) for name in names})
         if descriptors is None:
             return
         with torch.autocast(descriptors.device.type, enabled=False):

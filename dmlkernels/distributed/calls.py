@@ -1,16 +1,18 @@
-"""What happens between ranks, which torch.compile leaves as it is: a call of a loss, and an agreement alone."""
+"""A call of a loss on all ranks, and what else torch.compile leaves as it is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from dmlkernels.distributed.agreement import Numbers, Step
-from dmlkernels.distributed.group import Ranks, ranks_of
+from dmlkernels.distributed.agreement import Step
+from dmlkernels.distributed.group import ranks_of
+
+T = TypeVar("T")
 
 
 @torch.compiler.disable
@@ -27,11 +29,9 @@ def call_across_ranks(
 
 
 @torch.compiler.disable
-def agree(name: str, ranks: Ranks, arguments: dict[str, Any]) -> None:
-    """Raise on all ranks if they have different arguments."""
-    with Step(name, ranks) as step:
-        step.describe(arguments)
-        step.agree(Numbers())
+def uncompiled(function: Callable[..., T], *args: Any) -> T:
+    """Call a function that waits for other ranks."""
+    return function(*args)
 
 
 @lru_cache(maxsize=64)

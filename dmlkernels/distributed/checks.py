@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from dmlkernels.distributed.agreement import Step
+from dmlkernels.distributed.agreement import Numbers, Step
 from dmlkernels.distributed.group import Ranks
 
 P = ParamSpec("P")
@@ -44,9 +44,8 @@ def before_agreement(check: Callable[Concatenate[S, P], T]) -> Callable[Concaten
     return call
 
 
-def check_same(name: str, ranks: Ranks | None, arguments: dict[str, Any]) -> None:
+def check_same(name: str, ranks: Ranks, arguments: dict[str, Any]) -> None:
     """Let the ranks of a call agree that all make it, and with the same arguments."""
-    if ranks is not None:
-        from dmlkernels.distributed.calls import agree  # imports the compiler
-
-        agree(name, ranks, arguments)
+    with Step(name, ranks) as step:
+        step.describe(arguments)
+        step.agree(Numbers())

@@ -63,6 +63,40 @@ def means_of_another_module(module: Any, rows: Tensor, labels: Tensor, bad: bool
     (other if bad else module).init_proxies_from(rows, labels)
 
 
+def in_another_epoch(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    loss = dml.CouCE(module)
+    loss.set_epoch(2 if bad else 1)
+    loss(rows, labels, rows.flip(0))
+
+
+def during_warmup(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    loss = dml.CouCE(module, warmup_epochs=3)
+    loss.set_epoch(1)
+    loss(rows, labels, rows.flip(0) if bad else None)
+
+
+def of_another_weight(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    dml.CouCE(module, invariance_weight=2 if bad else 1)(rows, labels, rows.flip(0))
+
+
+def of_another_temperature(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    dml.CouCE(module, temperature=0.2 if bad else 0.1)(rows, labels, rows.flip(0))
+
+
+def without_second_view(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    dml.CouCE(module)(rows, labels, None if bad else rows.flip(0))
+
+
+def of_another_dictionary(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    """The group is that of the dictionary alone."""
+    dictionary = dml.BackgroundDictionary(2, DIM, process_group=module._ranks().group)
+    dml.CouCE(dml.PDLoss(CLASSES, DIM), dictionary=dictionary, odba_weight=0 if bad else 1)(rows, labels)
+
+
+def without_proxies(module: Any, rows: Tensor, labels: Tensor, bad: bool) -> None:
+    dml.CouCE(module, proxies=(lambda: dict(module.named_buffers())["W"]) if bad else None)(rows, labels, rows.flip(0))
+
+
 FAULTS: list[tuple[Call, str]] = [
     (further_without_labels, "ref_labels: got None"),
     (further_of_another_size, "ref_emb: got 7 dimensions"),
@@ -71,6 +105,13 @@ FAULTS: list[tuple[Call, str]] = [
     (without_class_means, "proxy_init='class_mean': call init_proxies_from"),
     (means_without_labels, "labels: got None"),
     (means_of_no_batches, "embeddings: got int"),
+    (in_another_epoch, "epoch: rank 1 has 2.0, rank 0 has 1.0"),
+    (during_warmup, "intervened: rank 1 has torch.float32 of shape (8,), rank 0 has None"),
+    (of_another_weight, "invariance_weight: rank 1 has 2.0, rank 0 has 1.0"),
+    (of_another_temperature, "temperature: rank 1 has 0.2, rank 0 has 0.1"),
+    (without_second_view, "intervened: rank 1 has None, rank 0 has torch.float32 of shape (8,)"),
+    (of_another_dictionary, "odba_weight: rank 1 has 0.0, rank 0 has 1.0"),
+    (without_proxies, "rank 1: 'W'"),
     (means_of_another_module, "proxies_per_class: rank 1 has 2, rank 0 has 1"),
 ]
 
