@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.distributed.first_order import first_order_only
+from dmlkernels.ops.library import ReverseMode
+
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
@@ -54,13 +57,14 @@ def _all_gather_single(output: Tensor, rows: Tensor, group: ProcessGroup) -> Non
     gather(output, rows, group=group)
 
 
-class _Sum(torch.autograd.Function):
+class _Sum(ReverseMode):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: ProcessGroup) -> Tensor:
         ctx.size = distributed.get_world_size(group)
         return all_reduce(tensor, group)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.size, None
 
@@ -74,13 +78,14 @@ def sum_over_ranks(tensor: Tensor, group: ProcessGroup) -> Tensor:
     return _Sum.apply(tensor, group)
 
 
-class _SumOfParts(torch.autograd.Function):
+class _SumOfParts(ReverseMode):
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
         return all_reduce(part, group)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return all_reduce(gradient, ctx.group), None
 
@@ -90,13 +95,14 @@ def sum_of_parts(part: Tensor, group: ProcessGroup) -> Tensor:
     return _SumOfParts.apply(part, group)
 
 
-class _Gather(torch.autograd.Function):
+class _Gather(ReverseMode):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
         ctx.group, ctx.sizes = group, sizes
         return all_gather(rows, group, sizes)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return scatter_sum(gradient, ctx.group, ctx.sizes), None, None
 
