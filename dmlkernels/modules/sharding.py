@@ -20,7 +20,7 @@ from dmlkernels.distributed.layout import (
     placements_of,
     rows_of,
 )
-from dmlkernels.distributed.shards import check_whole_groups
+from dmlkernels.distributed.parts import Shard
 from dmlkernels.functional.checks import check_same_space, check_vectors
 from dmlkernels.functional.cosines import cosines, unit_rows
 
@@ -120,9 +120,11 @@ def sharded_scores(
     with Step("get_logits", ranks) as step:
         check_vectors("embeddings", embeddings, allow_empty=True)
         check_same_space("proxies", local := proxies.to_local(), embeddings, allow_empty=True)
-        check_whole_groups("proxies", local.shape[0], group)
         step.describe({"embeddings": embeddings})
-        everyone = step.agree(Numbers(rows=embeddings.shape[0]))
+        everyone = step.agree(Numbers(rows=embeddings.shape[0], columns=local.shape[0]))
+    shard = Shard(ranks, everyone, local.shape[0])
+    shard.check("proxies", proxies.shape[0])
     rows = gather_rows(embeddings, ranks.group, [told.rows for told in everyone])
-    scores = score(cosines(rows, local).unflatten(1, (local.shape[0] // group, group)))
+    classes = rows_of(proxies.shape[0] // group, mesh)
+    scores = score(cosines(rows, shard.whole_groups(local, group)).unflatten(1, (len(classes), group)))
     return from_columns(scores, proxies.shape[0] // group, mesh)
