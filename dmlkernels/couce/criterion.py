@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from dmlkernels.couce.dictionary import BackgroundDictionary
-from dmlkernels.distributed.group import is_dtensor, ranks_of
+from dmlkernels.distributed.checks import before_agreement, check_same
+from dmlkernels.distributed.group import Ranks, is_dtensor, ranks_of
 from dmlkernels.functional.checks import check_flag, check_number, check_per_row
 from dmlkernels.functional.symmetric_kl import symmetric_kl_loss
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+_NUMBERS = ("odba_weight", "invariance_weight", "temperature", "ramp_epochs", "warmup_epochs")
+"""Options that are numbers."""
 
 
 def gaussian_ramp(epoch: float, *, ramp_epochs: float, warmup_epochs: float = 0.0) -> float:
@@ -62,7 +66,7 @@ class CouCE(nn.Module):
             transpose of its ``.W`` or ``.fc`` (D, C), the names in pytorch-metric-learning.
         backend: of MSRCI: "auto", "torch", "triton" or "native".
         process_group: of both terms, for parts of one batch on several ranks. Default: that of ``base_loss``, or the
-            ranks of its sharded proxies.
+            ranks of its sharded proxies. At each call the ranks agree on the options, the epoch and what is given.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -179,6 +183,10 @@ class CouCE(nn.Module):
         """
         if intervened is not None and not isinstance(intervened, Tensor):
             intervened, indices_tuple = None, intervened
+        if self._common_group() is not None:
+            from dmlkernels.distributed.calls import uncompiled  # imports the compiler
+
+            uncompiled(self._agree, intervened)
         weights: dict[str, Any] = {} if sample_weight is None else {"sample_weight": sample_weight}
         if indices_tuple is None and ref_emb is None and ref_labels is None:
             base = self.base_loss(embeddings, labels, **weights)
@@ -237,6 +245,24 @@ class CouCE(nn.Module):
             return ranks_of(None, proxies).group
         return self.process_group or getattr(self.base_loss, "process_group", None)
 
+    def _common_group(self) -> ProcessGroup | None:
+        """Process group whose ranks make a call of this, for the base loss or for a term."""
+        of_dictionary = None if self.dictionary is None else self.dictionary.process_group
+        return self._group() or of_dictionary
+
+    def _ranks(self) -> Ranks | None:
+        group = self._common_group()
+        return None if group is None else Ranks(group)
+
+    def _agree(self, intervened: Tensor | None) -> None:
+        """Agree with the other ranks on the terms, which nobody may wait in alone, and their weights."""
+        ranks = self._ranks()
+        assert ranks is not None
+        options = {name: getattr(self, name) for name in (*_NUMBERS, "detach_proxies")}
+        terms = {"dictionary": self.dictionary is not None, "intervened": intervened}
+        check_same("CouCE", ranks, {"epoch": self._epoch, **options, **terms})
+
+    @before_agreement
     def _proxies(self) -> Tensor:  # (C, D)
         if self.proxies_of is not None:
             return self.proxies_of()
@@ -288,10 +314,7 @@ class CouCE(nn.Module):
         return found
 
     def extra_repr(self) -> str:
-        return (
-            f"odba_weight={self.odba_weight}, invariance_weight={self.invariance_weight}, "
-            f"temperature={self.temperature}, ramp_epochs={self.ramp_epochs}, warmup_epochs={self.warmup_epochs}"
-        )
+        return ", ".join(f"{name}={getattr(self, name)}" for name in _NUMBERS)
 
 
 def _ignore_index_of(function: Callable[..., Tensor]) -> int | None:

@@ -13,6 +13,8 @@ from dmlkernels.couce.batch_norm import frozen_running_statistics_of_calls
 from dmlkernels.couce.descriptors import background_descriptors
 from dmlkernels.couce.dictionary_update import DictionaryState, updated_dictionary
 from dmlkernels.couce.layout import channels_first
+from dmlkernels.distributed.checks import before_agreement, check_same
+from dmlkernels.distributed.group import Ranks, ranks_of_world
 from dmlkernels.functional.checks import (
     check_choice,
     check_device,
@@ -70,8 +72,9 @@ class BackgroundDictionary(nn.Module):
 
     Memory and determinism: O(K D), in buffers of the state dict; no parameters. Repeatable bit for bit on one device.
         ``update`` never synchronises. With torch.distributed initialised it must be called on every rank (of
-        ``process_group``): K candidates a rank are gathered for re-seeding and the additions are summed, so that all
-        ranks keep equal atoms; batches may differ in size.
+        ``process_group``), in evaluation mode, too: the ranks agree that they make the same call. K candidates a rank
+        are gathered for re-seeding and the additions are summed, so that all ranks keep equal atoms; batches may differ
+        in size.
 
     Example:
         >>> import torch
@@ -137,7 +140,7 @@ class BackgroundDictionary(nn.Module):
     def update(
         self, features: Tensor, head: Callable[[Tensor], Tensor] | None = None, *, layout: str | None = None
     ) -> None:
-        """Learn from a batch; does nothing in evaluation mode.
+        """Learn from a batch; nothing in evaluation mode, but with several ranks all have to call it there, too.
 
         Args:
             features: (B, C, H, W) feature maps, turned into descriptors by ``background_descriptors``; or (B, D)
@@ -150,9 +153,15 @@ class BackgroundDictionary(nn.Module):
             TypeError: ``features`` is no tensor of floats.
             ValueError: ``features`` has a wrong shape or device, or ``head`` came with ready descriptors.
         """
-        if not self.training:
+        descriptors = self._descriptors(features, head, layout) if self.training else None
+        ranks = self._ranks()
+        if ranks is not None:
+            from dmlkernels.distributed.calls import uncompiled  # imports the compiler
+
+            names = ("training", "momentum", "starved_share", "atoms")
+            uncompiled(check_same, "BackgroundDictionary.update", ranks, {name: getattr(self, name) for name in names})
+        if descriptors is None:
             return
-        descriptors = self._descriptors(features, head, layout)
         with torch.autocast(descriptors.device.type, enabled=False):
             state = DictionaryState(self.atoms, self.counts, self.sums)
             state = updated_dictionary(
@@ -160,12 +169,13 @@ class BackgroundDictionary(nn.Module):
                 descriptors,
                 momentum=self.momentum,
                 starved_share=self.starved_share,
-                process_group=self.process_group,
+                process_group=None if ranks is None else ranks.group,
             )
         self.atoms.copy_(state.atoms)
         self.counts.copy_(state.counts)
         self.sums.copy_(state.sums)
 
+    @before_agreement
     def _descriptors(self, features: Tensor, head: Callable[[Tensor], Tensor] | None, layout: str | None) -> Tensor:
         if isinstance(features, Tensor) and features.dim() == 4:
             maps = channels_first("features", features, layout)
@@ -184,6 +194,10 @@ class BackgroundDictionary(nn.Module):
             raise ValueError(f"features: got descriptors {tuple(descriptors.shape)}, expected (B, {size}){hint}")
         check_device("features", descriptors, self.atoms, "the atoms")
         return unit_rows(descriptors).to(self.atoms.dtype)
+
+    def _ranks(self) -> Ranks | None:
+        """The ranks that ``update`` learns from."""
+        return ranks_of_world() if self.process_group is None else Ranks(self.process_group)
 
     def forward(
         self,

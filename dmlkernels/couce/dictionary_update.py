@@ -35,10 +35,9 @@ def updated_dictionary(
 ) -> DictionaryState:
     """Decay, re-seed the starved atoms, assign every descriptor to its most similar atom, add, renormalise.
 
-    A collective call of the group, or of all ranks when torch.distributed is initialised: every rank ends with the same
-    state, that of one process with all the descriptors, up to rounding. Nothing waits for the device.
+    A collective call of the group, if there is one: every rank ends with the same state, that of one process with all
+    the descriptors, up to rounding. Nothing waits for the device.
     """
-    group = process_group or _everyone()
     num_atoms = state.atoms.shape[0]
     valid = descriptors.isfinite().all(1) & descriptors.any(1)
     descriptors = descriptors.where(valid.unsqueeze(1), 0.0)
@@ -46,7 +45,7 @@ def updated_dictionary(
 
     limit = starved_share * counts.sum() / num_atoms
     starved = counts <= limit
-    seeds, usable = _least_explained(descriptors, valid, state.atoms, starved, group)
+    seeds, usable = _least_explained(descriptors, valid, state.atoms, starved, process_group)
     nth_starved = starved.cumsum(0) - 1
     turn = nth_starved.clamp_min(0)
     seeded = starved & usable[turn]
@@ -61,8 +60,8 @@ def updated_dictionary(
     members = (nearest.unsqueeze(1) == torch.arange(num_atoms, device=nearest.device)) & valid.unsqueeze(1)
     # A product instead of index_add: repeatable on a GPU.
     added = members.to(sums.dtype).T @ torch.cat((descriptors, valid.to(sums.dtype).unsqueeze(1)), 1)
-    if group is not None:
-        distributed.all_reduce(added, group=group)
+    if process_group is not None:
+        distributed.all_reduce(added, group=process_group)
     counts, sums = counts + added[:, -1], sums + added[:, :-1]
     return DictionaryState(unit_rows(sums), counts, sums)
 
@@ -85,10 +84,3 @@ def _least_explained(
 
 def _worst(candidates: Tensor, number: int) -> Tensor:
     return candidates[candidates[:, -1].argsort(stable=True)[:number]]
-
-
-def _everyone() -> ProcessGroup | None:
-    """The default group, if there is one of several ranks."""
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
-        return None
-    return distributed.group.WORLD

@@ -28,7 +28,7 @@ T = TypeVar("T")
 WHOLE = ("proxies", "centers", "proxy_labels", "atoms", "prior", "active", "class_weights")
 MAY_DIFFER = ("process_group", "backend", "validate", "sample_generator")
 SHARDABLE = ("proxies", "centers")
-OF_CLASSES = ("scale", "margin", "class_weights")  # the first two may be for samples, too
+READ = ("scale", "margin", "class_weights", "proxy_labels", "prior", "active")  # the first two may be for samples, too
 
 
 class Numbers(NamedTuple):
@@ -161,9 +161,7 @@ def _describe(name: str, value: Any, batch: int) -> str | None:
     if not isinstance(value, Tensor):
         return repr(value) if value is None or isinstance(value, str | Number) else type(value).__name__
     shape = tuple(value.shape if name in WHOLE else value.shape[1:])
-    if not value.dtype.is_floating_point:
-        return f"integers of shape {shape}"
-    text = f"{value.dtype} of shape {shape}"
+    text = f"{value.dtype if value.dtype.is_floating_point else 'integers'} of shape {shape}"
     if is_dtensor(value):
         text += f" placed {value.placements} on {value.device_mesh.shape}"  # type: ignore[attr-defined]
     if value.requires_grad and torch.is_grad_enabled():
@@ -172,15 +170,17 @@ def _describe(name: str, value: Any, batch: int) -> str | None:
 
 
 def _describe_values(name: str, value: Tensor, batch: int) -> str:
-    """Of an option that is one number or one for each class: nothing on a GPU, which reading would wait for."""
-    if value.device.type != "cpu":
+    """Of an option that is one number, or one for each class or atom: nothing on a GPU, which reading would wait for,
+    and nothing of shards."""
+    if value.device.type != "cpu" or value.layout != torch.strided:
         return ""
     if value.dim() == 0:
         return f" and value {value.item()}"
     of_samples = name not in WHOLE and tuple(value.shape) in ((batch,), (batch, 1))
-    if name not in OF_CLASSES or of_samples:
+    if name not in READ or of_samples or is_dtensor(value):
         return ""
-    data = value.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    number = value if value.dtype.is_floating_point else value.long()  # of any type of integers
+    data = number.detach().contiguous().view(torch.uint8).numpy().tobytes()
     return f" and checksum {hashlib.blake2b(data, digest_size=4).hexdigest()}"
 
 

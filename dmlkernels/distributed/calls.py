@@ -1,16 +1,18 @@
-"""A call of a loss on all ranks, which torch.compile leaves as it is."""
+"""A call of a loss on all ranks, and what else torch.compile leaves as it is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from dmlkernels.distributed.agreement import Step
 from dmlkernels.distributed.group import ranks_of
+
+T = TypeVar("T")
 
 
 @torch.compiler.disable
@@ -24,6 +26,12 @@ def call_across_ranks(
         step.describe(bound.arguments)
         bound.arguments["process_group"] = step
         return function(*bound.args, **bound.kwargs)
+
+
+@torch.compiler.disable
+def uncompiled(function: Callable[..., T], *args: Any) -> T:
+    """Call a function that waits for other ranks."""
+    return function(*args)
 
 
 @lru_cache(maxsize=64)

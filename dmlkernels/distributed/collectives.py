@@ -7,10 +7,14 @@ gradients counts; of one that a rank owns, the gradient is ``size`` times that o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
+
+from dmlkernels.distributed.first_order import first_order_only
+from dmlkernels.ops.library import ReverseMode
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -54,13 +58,14 @@ def _all_gather_single(output: Tensor, rows: Tensor, group: ProcessGroup) -> Non
     gather(output, rows, group=group)
 
 
-class _Sum(torch.autograd.Function):
+class _Sum(ReverseMode):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: ProcessGroup) -> Tensor:
         ctx.size = distributed.get_world_size(group)
         return all_reduce(tensor, group)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.size, None
 
@@ -74,13 +79,14 @@ def sum_over_ranks(tensor: Tensor, group: ProcessGroup) -> Tensor:
     return _Sum.apply(tensor, group)
 
 
-class _SumOfParts(torch.autograd.Function):
+class _SumOfParts(ReverseMode):
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
         return all_reduce(part, group)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return all_reduce(gradient, ctx.group), None
 
@@ -90,13 +96,14 @@ def sum_of_parts(part: Tensor, group: ProcessGroup) -> Tensor:
     return _SumOfParts.apply(part, group)
 
 
-class _Gather(torch.autograd.Function):
+class _Gather(ReverseMode):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tensor:
         ctx.group, ctx.sizes = group, sizes
         return all_gather(rows, group, sizes)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return scatter_sum(gradient, ctx.group, ctx.sizes), None, None
 
@@ -110,3 +117,36 @@ def scatter_sum(rows: Tensor, group: ProcessGroup, sizes: Sequence[int]) -> Tens
     """The sum over ranks of this rank's rows of what each has for everyone, added in rank order in float32 or wider."""
     arrived = exchange(rows, group, sizes)
     return arrived.sum(0, dtype=torch.promote_types(rows.dtype, torch.float32)).to(rows.dtype)
+
+
+class _Redivide(ReverseMode):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: ProcessGroup, sizes: Sequence[int], wanted: Sequence[int]) -> Tensor:
+        ctx.group, ctx.sizes, ctx.wanted = group, sizes, wanted
+        return _redivided(rows, group, sizes, wanted)
+
+    @staticmethod
+    @first_order_only
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _redivided(gradient, ctx.group, ctx.wanted, ctx.sizes), None, None, None
+
+
+def redivide_rows(rows: Tensor, group: ProcessGroup, sizes: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    """Of all rows in rank order, ``sizes[r]`` of rank r, take ``wanted[r]``; nothing travels where these are equal."""
+    return rows if sizes == wanted else _Redivide.apply(rows, group, sizes, wanted)
+
+
+def _redivided(rows: Tensor, group: ProcessGroup, sizes: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    rank = distributed.get_rank(group)
+    sent, received = _shared(sizes, rank, wanted), _shared(wanted, rank, sizes)
+    arrived = rows.new_empty(wanted[rank], *rows.shape[1:])
+    distributed.all_to_all_single(arrived, rows.contiguous(), received, sent, group=group)
+    return arrived
+
+
+def _shared(sizes: Sequence[int], place: int, others: Sequence[int]) -> list[int]:
+    """How many rows of one part each part of another division of the same rows has."""
+    start = sum(sizes[:place])
+    stop = start + sizes[place]
+    bounds = [0, *accumulate(others)]
+    return [max(min(stop, after) - max(start, before), 0) for before, after in pairwise(bounds)]

@@ -143,6 +143,13 @@ def _cached(key: Hashable, make: Callable[[], ProcessGroup]) -> ProcessGroup:
     return group
 
 
+def ranks_of_world() -> Ranks | None:
+    """All ranks; None if there is but this one."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return None
+    return Ranks(_world())
+
+
 def _world() -> ProcessGroup:
     world = distributed.group.WORLD
     assert world is not None, "torch.distributed is initialised: there is a group"

@@ -32,12 +32,18 @@ def placements_of(mesh: DeviceMesh) -> tuple[Any, ...]:
     return (Shard(0),) if mesh.ndim == 1 else (Replicate(), Shard(0))
 
 
+def shard_sizes(number: int, parts: int) -> list[int]:
+    """How many of ``number`` rows each of so many shards has, as ``Shard(0)`` divides them."""
+    longest = -(-number // parts)
+    return [min(longest, max(number - place * longest, 0)) for place in range(parts)]
+
+
 def rows_of(number: int, mesh: DeviceMesh) -> range:
-    """The rows of this rank among ``number``, as ``Shard(0)`` divides them."""
+    """The rows of this rank among ``number``."""
     dimension = mesh.ndim - 1
-    longest = -(-number // mesh.size(dimension))
-    start = min(mesh.get_local_rank(dimension) * longest, number)
-    return range(start, min(start + longest, number))
+    sizes, place = shard_sizes(number, mesh.size(dimension)), mesh.get_local_rank(dimension)
+    start = sum(sizes[:place])
+    return range(start, start + sizes[place])
 
 
 def own_slice(number: int, mesh: DeviceMesh) -> slice:

@@ -17,6 +17,8 @@ from torch import Tensor, distributed
 from dmlkernels import backends
 from dmlkernels.backends.autocast import operands
 from dmlkernels.distributed.collectives import all_gather, exchange
+from dmlkernels.distributed.first_order import first_order_only
+from dmlkernels.ops.library import ReverseMode
 from dmlkernels.ops.pairs import pair_backward, pair_forward
 from dmlkernels.statistics import IGNORED, Statistic
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-class _Merged(torch.autograd.Function):
+class _Merged(ReverseMode):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, columns: Tensor, row_values: Tensor | None, statistic: Statistic, group: ProcessGroup,
@@ -43,6 +45,7 @@ class _Merged(torch.autograd.Function):
         return own
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         own, saved, *tensors = ctx.saved_tensors
         needs_rows, needs_columns, needs_values = ctx.needs_input_grad[:3]

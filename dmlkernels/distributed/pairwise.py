@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.distributed.first_order import first_order_only
 from dmlkernels.distributed.gradient_ring import GradientRing
 from dmlkernels.distributed.pair_blocks import NUM_POINTS, PairBlock, Points, pool_totals
 from dmlkernels.distributed.plan import Plan
 from dmlkernels.distributed.ring import Block
 from dmlkernels.distributed.schedule import Entry, Side
-from dmlkernels.ops.library import first_order
+from dmlkernels.ops.library import ReverseMode
 
 
 def pair_totals(plan: Plan, points: list[Points], num_points: Tensor) -> Tensor:  # (TOTAL,)
@@ -37,7 +38,7 @@ def pair_totals(plan: Plan, points: list[Points], num_points: Tensor) -> Tensor:
     return total
 
 
-class _PairTotals(torch.autograd.Function):
+class _PairTotals(ReverseMode):
     @staticmethod
     def forward(ctx: Any, plan: Plan, anchor: Tensor, num_points: Tensor, *tensors: Tensor) -> Tensor:
         points = _by_kind(tensors)
@@ -63,15 +64,13 @@ class _PairTotals(torch.autograd.Function):
         return merged.clone()
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
         num_tensors = 2 * len(plan.kinds)
         total, *rest = ctx.saved_tensors
         points = _by_kind(tuple(rest[:num_tensors]))
-        with torch.no_grad():
-            found = _gradients(plan, points, rest[num_tensors:], total, gradient)
-        if torch.is_grad_enabled():  # create_graph
-            found = [None if one is None else _FirstOrder.apply(one, gradient, *rest[:num_tensors]) for one in found]
+        found = _gradients(plan, points, rest[num_tensors:], total, gradient)
         return None, None, None, *(part for one in found for part in (one, None))
 
 
@@ -98,13 +97,6 @@ def _gradients(
 
     ring.visit(plan.pack(points), visit)
     return gradients.finish()
-
-
-def _clone(gradient: Tensor, *of: Tensor) -> Tensor:
-    return gradient.clone()
-
-
-_FirstOrder = first_order(lambda: _clone)
 
 
 def _pair_blocks(plan: Plan, step: int, own: list[Points], theirs: list[Points]) -> Iterator[tuple[Entry, PairBlock]]:

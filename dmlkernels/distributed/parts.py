@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dmlkernels import backends
 from dmlkernels.distributed.agreement import Numbers, Step
-from dmlkernels.distributed.collectives import all_gather, gather_rows, sum_over_ranks
+from dmlkernels.distributed.collectives import all_gather, gather_rows, redivide_rows, sum_over_ranks
 from dmlkernels.distributed.group import Ranks
+from dmlkernels.distributed.layout import shard_sizes
 from dmlkernels.distributed.merging import merged_statistics
 from dmlkernels.distributed.shards import first_row
 from dmlkernels.ops.relabel import places_among, shard_labels
@@ -52,11 +53,22 @@ class Shard:
         """Labels as numbers of this shard's own columns, so that column j has class j."""
         return shard_labels(labels, self.first // self.group, self.columns // self.group)
 
+    @cached_property
+    def all_columns(self) -> list[int]:
+        """Proxies of each rank of the line."""
+        return [self.everyone[place].columns for place in self.ranks.line]
+
     def check(self, name: str, number: int) -> None:
         """The shards of the line make up all proxies."""
-        found = [self.everyone[place].columns for place in self.ranks.line]
+        found = self.all_columns
         if sum(found) != number:
             raise ValueError(f"{name}: got shards of {found} rows, expected {number} in all, as the DTensor has")
+
+    def whole_groups(self, proxies: Tensor, group: int) -> Tensor:
+        """Those of the classes that ``Shard(0)`` of the classes would give this rank, from the ranks that have them."""
+        assert self.ranks.shards is not None
+        classes = shard_sizes(sum(self.all_columns) // group, len(self.all_columns))
+        return redivide_rows(proxies, self.ranks.shards, self.all_columns, [group * size for size in classes])
 
     def statistics(
         self,

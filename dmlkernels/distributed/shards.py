@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from dmlkernels.distributed.first_order import first_order_only
 from dmlkernels.distributed.group import Ranks
+from dmlkernels.ops.library import ReverseMode
 
 
 def check_placements(name: str, proxies: Any) -> None:
@@ -32,17 +34,18 @@ def check_whole_groups(name: str, rows: int, group: int) -> None:
         )
 
 
-class _Local(torch.autograd.Function):
+class _Local(ReverseMode):
     @staticmethod
     def forward(ctx: Any, local: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
         return local.view_as(local)
 
     @staticmethod
+    @first_order_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ranks: Ranks = ctx.ranks
         # In place, since a copy would be as large as the shard: nobody else holds what the losses' own nodes give.
-        if torch.is_grad_enabled() or not gradient.is_contiguous():
+        if gradient.requires_grad or not gradient.is_contiguous():
             gradient = gradient.clone(memory_format=torch.contiguous_format)
         # What a rank owns gets ``size`` times the gradient of one process, and what all have the mean over the ranks.
         gradient.div_(ranks.size)

@@ -122,7 +122,7 @@ class PartInputs(ProxyInputs):
             labels = places_among(chosen, labels)
         else:
             shard = replace(shard, chosen=chosen)
-        columns = [agreed.everyone[place].columns for place in ranks.line] if shard is not None else [self.all_proxies]
+        columns = shard.all_columns if shard is not None else [self.all_proxies]
         number = sum(number_drawn(agreed.num_rows, total, fraction) for total in columns)
         classes = chosen if shard is None else chosen + shard.first
         inputs = replace(

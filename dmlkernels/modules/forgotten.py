@@ -44,7 +44,7 @@ class Watch:
             warnings.warn(
                 f"the proxies have received gradients for {PATIENCE} steps but never changed, and no optimiser has "
                 "them: pass loss.parameters() or loss.param_groups(lr) to the optimiser",
-                stacklevel=4,
+                stacklevel=5,
             )
         return True
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dmlkernels.distributed.checks import before_agreement
+from dmlkernels.distributed.group import Ranks
 from dmlkernels.modules.options import complete_options, show_options
 from dmlkernels.modules.reference_samples import joined
 
@@ -78,6 +80,22 @@ class LossModule(nn.Module):
                 f"indices_tuple: {type(self).__name__} sees every sample, so the choice of a miner has no effect",
                 stacklevel=2,
             )
+        further = ref_emb, ref_labels, sample_weight, ref_weight
+        embeddings, labels, options = self._checked(embeddings, labels, *further)
+        loss, self.parts = self._evaluate(embeddings, labels, options)
+        return loss
+
+    @before_agreement
+    def _checked(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None,
+        ref_labels: Tensor | None,
+        sample_weight: Tensor | None,
+        ref_weight: Tensor | None,
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Return the samples joined with the further ones, and all that ``function`` gets beside them."""
         options = self._call_options()
         if self.process_group is not None:
             options = {**options, "process_group": self.process_group}
@@ -91,9 +109,12 @@ class LossModule(nn.Module):
                 embeddings, labels, ref_emb, ref_labels, sample_weight, ref_weight, options["ignore_index"]
             )
             if sample_weight is not None:
-                options["sample_weight"] = sample_weight
-        loss, self.parts = self._evaluate(embeddings, labels, options)
-        return loss
+                options = {**options, "sample_weight": sample_weight}
+        return embeddings, labels, options
+
+    def _ranks(self) -> Ranks | None:
+        """The ranks of a call."""
+        return None if self.process_group is None else Ranks(self.process_group)
 
     def _call_options(self) -> dict[str, Any]:
         """Return what ``function`` gets beside the samples."""

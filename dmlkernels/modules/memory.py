@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dmlkernels.functional.checks import check_integer, check_labels, check_per_row, check_same_space, check_vectors
+from dmlkernels.distributed.checks import before_agreement
+from dmlkernels.distributed.group import Ranks
+from dmlkernels.functional.checks import check_integer, check_labels, check_per_row, check_same_space
 from dmlkernels.functional.running import refuse_recomputation
 from dmlkernels.modules.loss_module import LossModule
 
@@ -71,15 +73,12 @@ class CrossBatchMemory(nn.Module):
         """Compute the loss of a batch joined with the memory, then store the batch.
 
         Args:
-            embeddings, labels: the batch.
+            embeddings, labels: the batch, which may be empty: then the loss is that of the memory.
             sample_weight: weight of each sample, where the loss takes one; default 1. It is stored with the sample.
         """
         if self.training:
             refuse_recomputation("memory")
-        check_vectors("embeddings", embeddings)
-        check_same_space("embeddings", embeddings, self.memory)
-        check_labels("labels", labels, embeddings, "embeddings")
-        check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+        self._check(embeddings, labels, sample_weight)
         # Copies, since the batch is stored before backward.
         further: dict[str, Tensor] = {"ref_emb": self.memory.clone(), "ref_labels": self.memory_labels.clone()}
         if self.loss.takes_weights:
@@ -88,6 +87,15 @@ class CrossBatchMemory(nn.Module):
         if self.training:
             self._store(embeddings.detach(), labels.detach(), sample_weight)
         return loss
+
+    @before_agreement
+    def _check(self, embeddings: Tensor, labels: Tensor, sample_weight: Tensor | None) -> None:
+        check_same_space("embeddings", embeddings, self.memory, "the memory", allow_empty=True)
+        check_labels("labels", labels, embeddings, "embeddings")
+        check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
+
+    def _ranks(self) -> Ranks | None:
+        return self.loss._ranks()
 
     @torch.no_grad()
     def _store(self, embeddings: Tensor, labels: Tensor, weight: Tensor | None) -> None:

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
 from dmlkernels.backends import resolve
+from dmlkernels.distributed.checks import before_agreement
 from dmlkernels.distributed.group import Ranks, is_dtensor, local_tensor, mesh_of, ranks_of_mesh
 from dmlkernels.distributed.layout import check_mesh, common_seed, from_rows, own_slice, rows_like, rows_of
 from dmlkernels.functional.checks import check_integer, check_labels, check_same_space, check_vectors
@@ -146,17 +147,23 @@ class ProxyLoss(LossModule):
         Warns:
             UserWarning: with ``proxy_init="class_mean"``, classes without an embedding start from random directions.
         """
-        if isinstance(embeddings, Tensor):
-            if labels is None:
-                raise ValueError("labels: got None, expected (N,) classes of the embeddings")
-            batches: Iterable[tuple[Tensor, Tensor]] = [(embeddings, labels)]
-        elif labels is not None or not isinstance(embeddings, Iterable):
-            raise TypeError(f"embeddings: got {type(embeddings).__name__}, expected a tensor, or batches and no labels")
-        else:
-            batches = embeddings
+        batches = self._batches(embeddings, labels)
         directions, found = self._class_directions(self._checked_batches(batches))
         self._set_proxies(torch.where(found, directions.to(self.proxies.dtype), local_tensor(self.proxies)))
         self._awaits_class_means = False
+
+    @before_agreement
+    def _batches(
+        self, embeddings: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None
+    ) -> Iterable[tuple[Tensor, Tensor]]:
+        """What ``init_proxies_from`` was given, as batches."""
+        if isinstance(embeddings, Tensor):
+            if labels is None:
+                raise ValueError("labels: got None, expected (N,) classes of the embeddings")
+            return [(embeddings, labels)]
+        if labels is not None or not isinstance(embeddings, Iterable):
+            raise TypeError(f"embeddings: got {type(embeddings).__name__}, expected a tensor, or batches and no labels")
+        return embeddings
 
     def _class_directions(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Compute the mean direction of the class of each proxy of this rank, or one near it, and whether it exists."""
@@ -167,7 +174,8 @@ class ProxyLoss(LossModule):
         total = local.new_zeros(len(classes), self.embedding_size, dtype=dtype)
         seen = torch.zeros(len(classes), 1, dtype=torch.bool, device=total.device)
         if ranks is not None:
-            batches = joined_batches(batches, ranks, total[:0])
+            sizes = {"num_classes": self.num_classes, "proxies_per_class": per_class}
+            batches = joined_batches(batches, ranks, total[:0], sizes)
         number = 0
         for units, labels in batches:
             number += labels.shape[0]
@@ -202,7 +210,7 @@ class ProxyLoss(LossModule):
         """The ranks of a call."""
         if is_dtensor(self.proxies):
             return ranks_of_mesh(mesh_of(self.proxies))
-        return None if self.process_group is None else Ranks(self.process_group)
+        return super()._ranks()
 
     def _rows(self) -> range:
         """Those of the proxies that this rank has."""
@@ -327,6 +335,7 @@ class ProxyLoss(LossModule):
             sizes += f", proxies_per_class={self.proxies_per_class}"
         return f"{sizes}, {show_options(self.options)}"
 
+    @before_agreement
     def _ready_proxies(self) -> Tensor:
         """Return the proxies for a forward pass."""
         if self._awaits_class_means:

@@ -20,7 +20,7 @@ from dmlkernels.distributed.layout import (
     placements_of,
     rows_of,
 )
-from dmlkernels.distributed.shards import check_whole_groups
+from dmlkernels.distributed.parts import Shard
 from dmlkernels.functional.checks import check_same_space, check_vectors
 from dmlkernels.functional.cosines import cosines, unit_rows
 
@@ -88,22 +88,24 @@ def random_rows(rows: range, like: Tensor, seed: int) -> Tensor:
 
 
 def joined_batches(
-    batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks, like: Tensor
+    batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks, like: Tensor, sizes: dict[str, Any]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (N, D), (N,) of all ranks, joined, until none has any left; an error on one is raised on all.
 
-    A rank without a batch takes part with an empty one, made after ``like``: (0, D).
+    A rank without a batch takes part with an empty one, made after ``like``: (0, D). The sizes of the module have to be
+    those of the other ranks.
     """
     iterator = iter(batches)
     while True:
         with Step("init_proxies_from", ranks) as step:
             batch = next(iterator, None)
             rows, classes = (like, torch.zeros(0, dtype=torch.int64, device=like.device)) if batch is None else batch
+            step.describe({**sizes, "embeddings": rows})
             everyone = step.agree(Numbers(rows=rows.shape[0], valid=int(batch is not None)))
         if not any(told.valid for told in everyone):
             return
-        sizes = [told.rows for told in everyone]
-        yield all_gather(rows, ranks.group, sizes), all_gather(classes, ranks.group, sizes)
+        parts = [told.rows for told in everyone]
+        yield all_gather(rows, ranks.group, parts), all_gather(classes, ranks.group, parts)
 
 
 def sharded_scores(
@@ -118,9 +120,11 @@ def sharded_scores(
     with Step("get_logits", ranks) as step:
         check_vectors("embeddings", embeddings, allow_empty=True)
         check_same_space("proxies", local := proxies.to_local(), embeddings, allow_empty=True)
-        check_whole_groups("proxies", local.shape[0], group)
         step.describe({"embeddings": embeddings})
-        everyone = step.agree(Numbers(rows=embeddings.shape[0]))
+        everyone = step.agree(Numbers(rows=embeddings.shape[0], columns=local.shape[0]))
+    shard = Shard(ranks, everyone, local.shape[0])
+    shard.check("proxies", proxies.shape[0])
     rows = gather_rows(embeddings, ranks.group, [told.rows for told in everyone])
-    scores = score(cosines(rows, local).unflatten(1, (local.shape[0] // group, group)))
+    classes = rows_of(proxies.shape[0] // group, mesh)
+    scores = score(cosines(rows, shard.whole_groups(local, group)).unflatten(1, (len(classes), group)))
     return from_columns(scores, proxies.shape[0] // group, mesh)

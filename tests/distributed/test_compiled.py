@@ -206,3 +206,24 @@ def sample(place: Place) -> tuple[int, bool]:
 
 def test_a_generator_breaks_the_graph_once(world: World) -> None:
     assert world.run(2, sample) == [(1, True)] * 2
+
+
+def follow_schedule(place: Place) -> list[str]:
+    """Epochs in which a compiled CouCE differs from eager, and how many graphs there were."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    given = arguments_of(place, "replicated")
+    embeddings, labels = given["embeddings"].detach(), given["labels"]
+    loss = dml.CouCE(dml.PDLoss(5, 8, proxy_init=given["proxies"], process_group=place.group))
+    call, wrong = torch.compile(loss, backend=counter), []
+    for epoch in (1.0, 2.0, 3.0, 9.0):
+        loss.set_epoch(epoch)
+        if not torch.equal(call(embeddings, labels, embeddings.flip(0)), loss(embeddings, labels, embeddings.flip(0))):
+            wrong.append(f"epoch {epoch}")
+    return [*wrong, *["many graphs"] * (counter.frame_count > 2)]
+
+
+def test_couce_follows_its_schedule_without_another_graph(world: World) -> None:
+    assert world.run(2, follow_schedule) == [[]] * 2

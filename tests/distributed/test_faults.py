@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 import dmlkernels as dml
 from tests.distributed.evaluate import placed
@@ -194,6 +194,37 @@ def provoke_beside(
             fault(given)
 
     return provoke(place, layout, "normalized_softmax_loss", both, everywhere=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "message"),
+    [
+        ("proxy_labels", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]], "integers of shape (5,) and checksum"),
+        ("prior", [[0.2] * 5, [0.2, 0.2, 0.2, 0.1, 0.3]], "torch.float32 of shape (5,) and checksum"),
+        ("active", [[True] * 5, [True, True, False, True, True]], "integers of shape (5,) and checksum"),
+    ],
+)
+def test_values_that_every_rank_has_whole(world: World, option: str, values: list[list[Any]], message: str) -> None:
+    found = world.run(2, with_values, option, values)
+    assert_told(found, f"{option}: rank 1 has {message}")
+
+
+def with_values(place: Place, option: str, values: list[list[Any]]) -> tuple[str, str, float]:
+    """Return this rank's error, with an option whose values are another rank's or this one's."""
+
+    def call(value: Tensor) -> None:
+        given = arguments_of(place, "replicated")
+        if option == "proxy_labels":
+            dml.pd_loss(**given, proxy_labels=value)
+        else:
+            atoms = given["proxies"].detach()
+            dml.odba_penalty(given["embeddings"], atoms, process_group=place.group, **{option: value})
+
+    same = torch.tensor(values[0])
+    call(same.int() if option == "proxy_labels" and place.rank == BAD else same)  # of any type of integers
+    with pytest.raises(RuntimeError) as caught:
+        call(torch.tensor(values[place.rank]))
+    return caught.typename, str(caught.value), 0.0
 
 
 def test_values_for_samples_are_each_rank_s_own(world: World) -> None:

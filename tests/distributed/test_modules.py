@@ -78,24 +78,36 @@ def test_initial_values_do_not_depend_on_the_ranks(world: World) -> None:
             assert all(torch.equal(values, first) for values in found)
 
 
-def logits(place: Place) -> list[Tensor]:
+SCORED = [dml.PDLoss, dml.NormalizedSoftmaxLoss]
+
+
+def logits(place: Place, per_class: int) -> list[tuple[Tensor, Tensor]]:
+    """Scores, and the gradient of the proxies from their squares."""
     found = []
     for mesh in meshes(place):
-        for kind in (dml.PDLoss, dml.NormalizedSoftmaxLoss):
-            module = dml.shard_proxies(new_module(kind), mesh)
+        for kind in SCORED:
+            module = dml.shard_proxies(new_module(kind, proxies_per_class=per_class), mesh)
             scores = module.get_logits(samples(place.rank)[0])
             assert type(scores).__name__ == "DTensor" and scores.shape == (6 * place.size, CLASSES)
-            found.append(scores.full_tensor().detach())
+            scores.to_local().square().sum().backward()
+            found.append((scores.full_tensor().detach(), module.proxies.grad.full_tensor()))
     return found
 
 
-@pytest.mark.parametrize("size", [3, 4])
-def test_logits_are_a_dtensor(world: World, size: int) -> None:
-    embeddings, _ = whole_batch(size)
-    truth = [new_module(kind).get_logits(embeddings).detach() for kind in (dml.PDLoss, dml.NormalizedSoftmaxLoss)]
-    for found in world.run(size, logits):
-        for scores, expected in zip(found, truth * (1 + (size == 4)), strict=True):
-            torch.testing.assert_close(scores, expected, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("per_class", [1, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_logits_are_a_dtensor(world: World, size: int, per_class: int) -> None:
+    """The proxies of a class may be on several ranks."""
+    truth = []
+    for kind in SCORED:
+        module = new_module(kind, proxies_per_class=per_class)
+        scores = module.get_logits(whole_batch(size)[0])
+        scores.square().sum().backward()
+        truth.append((scores.detach(), module.proxies.grad))
+    for found in world.run(size, logits, per_class):
+        for (scores, gradient), (true_scores, true_gradient) in zip(found, truth * (1 + (size == 4)), strict=True):
+            torch.testing.assert_close(scores, true_scores, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(gradient, true_gradient, rtol=1e-11, atol=1e-11)
 
 
 def class_means(place: Place, per_class: int, sharded: bool) -> Tensor:
