@@ -63,13 +63,14 @@ class Kind(NamedTuple):
     num_states: int = 1  # numbers of float64 that backward needs
     num_parts: int = 0  # numbers that it gives beside the loss
     form: str = ""  # of the decidability in it, if there is one
+    counts_samples: bool = False  # whether the last of its numbers is how many of the rows are samples
 
 
 _ROWS = Kind()  # of a sum or mean over rows
-_OTHER_KINDS = {"anchor": Kind(num_states=2), "fused": Kind(num_states=8, num_parts=3)}
+_OTHER_KINDS = {"anchor": Kind(num_states=2), "fused": Kind(num_states=8, num_parts=3, counts_samples=True)}
 for _form in ("inverse", "neg", "neg_log"):
     _OTHER_KINDS[f"decidability_{_form}"] = Kind(num_states=6, form=_form)
-    _OTHER_KINDS[f"fused_{_form}"] = Kind(num_states=8, num_parts=3, form=_form)
+    _OTHER_KINDS[f"fused_{_form}"] = _OTHER_KINDS["fused"]._replace(form=_form)
 
 
 def kind_of(formula: str) -> Kind:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +52,7 @@ class _Graph(bytearray):
 
 
 _graphs: weakref.WeakValueDictionary[int, _Graph] = weakref.WeakValueDictionary()
+_numbers = count()  # of the graphs
 
 
 @lru_cache(maxsize=256)
@@ -92,9 +94,10 @@ def _forward(
             options[name] = options[name].clone()
         graph.results = _flat(call_across_ranks(FUNCTIONS[call.function], _group_of(call.group), proxies, (), options))
         graph.results += [options[name] for name in call.updates]
+    number = next(_numbers)
     key = torch.frombuffer(graph, dtype=torch.int64)
-    key.fill_(id(graph))
-    _graphs[id(graph)] = graph
+    key.fill_(number)
+    _graphs[number] = graph
     return [key, *(result.detach() for result in graph.results)]
 
 
@@ -162,7 +165,12 @@ def _fake_forward(
 
 
 def _backward(graph: Tensor, gradient: Tensor, tensors: Sequence[Tensor], wants: Sequence[bool]) -> list[Tensor]:
-    found = _graphs[int(graph)]
+    found = _graphs.get(int(graph))
+    if found is None:
+        raise RuntimeError(
+            "a compiled loss across ranks has lost its graph: no hook around it may copy saved tensors, as save_on_cpu "
+            "does"
+        )
     leaves = [leaf for leaf, want in zip(found.leaves, wants, strict=True) if want]
     gradients = torch.autograd.grad(found.results[0], leaves, gradient, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(leaf) if one is None else one for one, leaf in zip(gradients, leaves, strict=True)]

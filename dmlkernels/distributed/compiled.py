@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmlkernels.distributed.call_op import FUNCTIONS, LAYOUTS, ranks_forward
 from dmlkernels.distributed.group import is_dtensor
+from dmlkernels.ops.running import set_running
 
 CONSTANTS = (str, bool, type(None))
 NUMBERS = (int, float)
@@ -72,7 +73,7 @@ def capture(
     )
     with torch.no_grad():
         for name, value in zip(updates, found[1 + len(parts) :], strict=True):
-            options[name].copy_(value)
+            set_running(options[name], value)
     return (found[0], dict(zip(parts, found[1 : 1 + len(parts)], strict=True))) if parts else found[0]
 
 

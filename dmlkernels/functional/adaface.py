@@ -23,6 +23,7 @@ from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.norms import norms_of
 from dmlkernels.functional.running import check_momentum, update_running
 from dmlkernels.ops import norm_quality
+from dmlkernels.ops.running import set_running
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -146,7 +147,7 @@ def _quality_by_kernels(
     quality, found = norm_quality(norms, inputs.labels, *running, options, *given, momentum is not None)
     for value, new in zip(running, found.unbind(), strict=True):
         if value is not None and momentum is not None:
-            value.copy_(new)
+            set_running(value, new)
     return quality
 
 

@@ -17,6 +17,7 @@ from dmlkernels.functional.inputs import ProxyInputs
 from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
 from dmlkernels.functional.running import check_momentum, update_running
 from dmlkernels.ops import curricular_values
+from dmlkernels.ops.running import set_running
 from dmlkernels.statistics import RowLogSumExp
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _row_values(
         update = momentum is not None
         values, found = curricular_values(cosines, inputs.labels, inputs.poison, running, numbers, update)
         if running is not None and update:
-            running.copy_(found[0])
+            set_running(running, found[0])
         return values
     threshold = _added(cosines, margin)
     if momentum is not None:  # else there is nothing to exchange

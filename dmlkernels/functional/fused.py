@@ -123,7 +123,7 @@ def fused_objective(
             "backend": backend, "row_labels": point_labels, "column_weights": atom_weight, "within": True,
             "mixed": mixed, "row_boundaries": [embeddings.shape[0]],
         }  # fmt: skip
-        numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values(), embeddings.shape[0])
+        numbers = (temperature, correction, min_gap, eps, 1.0, *weights.values())
         formula, mean = Formula(f"fused_{form}" if wants_pd else "fused", numbers), reduction == "mean"
         found = pair_loss_and_parts(formula, joint, points, atoms, poison=inputs.poison, mean=mean, **pairs)
         if found is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels.functional.checks import check_number
+from dmlkernels.ops.running import set_running
 
 
 def check_momentum(momentum: float | None, **running: object) -> float | None:
@@ -28,7 +29,7 @@ def check_momentum(momentum: float | None, **running: object) -> float | None:
 def update_running(running: Any, found: Tensor, momentum: float) -> None:
     """Move a running tensor towards the value of the batch, unless that is not finite."""
     moved = momentum * running + (1 - momentum) * found.to(running.dtype)
-    running.copy_(torch.where(found.isfinite(), moved, running))
+    set_running(running, torch.where(found.isfinite(), moved, running))
 
 
 def refuse_recomputation(name: str) -> None:

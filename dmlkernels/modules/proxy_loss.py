@@ -347,7 +347,10 @@ class ProxyLoss(LossModule):
         return proxies
 
     def _active_watch(self) -> Watch | None:
-        return None if torch.compiler.is_compiling() or not self.training else self._watch
+        """Not within a backward pass, where torch.utils.checkpoint wants the same operations again."""
+        if torch.compiler.is_compiling() or not self.training or torch._C._current_graph_task_id() != -1:
+            return None
+        return self._watch
 
     def _watched(self, loss: Tensor, proxies: Tensor) -> Tensor:
         """Return the loss of these proxies, whose backward pass will be seen."""

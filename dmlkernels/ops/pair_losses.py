@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dmlkernels import backends
-from dmlkernels.backends.formulas import Formulas, Loss, LossGradient, empty_gradient, memory
+from dmlkernels.backends.formulas import Formulas, Loss, LossGradient, empty_gradient, kind_of, memory
 from dmlkernels.backends.gpu import on_device
 from dmlkernels.backends.pairs import Forward
 from dmlkernels.backends.triton import formulas as kernels
@@ -107,8 +107,8 @@ def _forward(*args: Any) -> tuple[Tensor, ...]:
     pairs = arguments.pairs()
     made = memory(of_formula.formula, pairs.rows, pairs.dtype)
     wanted = Loss(
-        of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(of_formula.added),
-        pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean, *made,
+        of_formula.formula, _numbers(arguments, of_formula), contiguous(of_formula.values),
+        contiguous(of_formula.added), pairs.row_labels, contiguous(of_formula.weight), poison, of_formula.mean, *made,
     )  # fmt: skip
     backend: Any = backends.get(arguments.backend)
     if arguments.backend == "triton":
@@ -148,8 +148,9 @@ def _backward(
     arguments, of_formula = _split(args)
     of_values = empty_gradient(statistics, of_formula.values, needs_values)
     of_loss = LossGradient(
-        of_formula.formula, tuple(of_formula.numbers), contiguous(of_formula.values), contiguous(arguments.row_labels),
-        contiguous(of_formula.weight), state, gradient, of_values if needs_values else None,
+        of_formula.formula, _numbers(arguments, of_formula), contiguous(of_formula.values),
+        contiguous(arguments.row_labels), contiguous(of_formula.weight), state, gradient,
+        of_values if needs_values else None,
     )  # fmt: skip
     needs = needs_rows, needs_columns, needs_row_values
     # Triton's kernels read slopes as they compute them, if they need nothing else.
@@ -173,6 +174,13 @@ def _fake_backward(
 def _engine(arguments: PairArguments) -> Formulas:
     """What evaluates the formula: Triton's kernels, too, where another backend has the statistic for them."""
     return backends.formulas_of(arguments.backend, arguments.rows.device.type) or kernels
+
+
+def _numbers(arguments: PairArguments, of_formula: _FormulaArguments) -> tuple[float, ...]:
+    """Those given, and behind them how many rows are samples: the compiler, which takes the others as they are, would
+    compile again for another."""
+    samples = arguments.row_boundaries[:1] if kind_of(of_formula.formula).counts_samples else ()
+    return (*of_formula.numbers, *map(float, samples))
 
 
 def _split(args: Sequence[Any]) -> tuple[PairArguments, _FormulaArguments]:

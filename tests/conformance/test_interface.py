@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 import dmlkernels as dml
 from tests.conformance.test_modules import CLASSES, DIM, LABELS, every_owner, made, samples
@@ -251,3 +252,14 @@ def test_an_optimiser_that_keeps_one_number_a_row() -> None:
     module.extend_classes(2, optimizer=optimizer)
     step(module, optimizer, LABELS.clamp_min(0) + 2)
     assert module.proxies.isfinite().all()
+
+
+@every_owner
+def test_selective_checkpointing_finds_the_operations_that_it_kept(build: Any) -> None:
+    module, network = made(build), torch.nn.Linear(DIM, DIM)
+    contexts = functools.partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    for seed in range(3):
+        x = samples(seed)
+        loss = checkpoint(lambda x: module(network(x), LABELS), x, use_reentrant=False, context_fn=contexts)
+        found = torch.autograd.grad(loss, network.weight)
+        torch.testing.assert_close(found, torch.autograd.grad(module(network(x), LABELS), network.weight))

@@ -227,3 +227,24 @@ def follow_schedule(place: Place) -> list[str]:
 
 def test_couce_follows_its_schedule_without_another_graph(world: World) -> None:
     assert world.run(2, follow_schedule) == [[]] * 2
+
+
+def with_a_hook_that_copies(place: Place) -> list[str]:
+    """What backward says of a call whose saved tensors were copied, while another call is alive."""
+    torch._dynamo.reset()
+    module = dml.ArcFaceLoss(7, 8, process_group=place.group)
+    call, labels = torch.compile(module, backend="aot_eager", fullgraph=True), torch.arange(6)
+    x, other = (torch.randn(6, 8).requires_grad_() for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda saved: saved):
+        loss = call(x, labels)
+    kept = call(other, labels)
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        return [str(error)]
+    return [f"no error beside {kept.item()}"]
+
+
+def test_another_calls_graph_is_never_taken(world: World) -> None:
+    for (said,) in world.run(2, with_a_hook_that_copies):
+        assert said.startswith("a compiled loss across ranks has lost its graph")
