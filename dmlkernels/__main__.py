@@ -64,10 +64,10 @@ def show_estimate(arguments: Sequence[str]) -> None:
         "three to five. An optimiser adds its own: Adam twice the proxies.",
     )
     parser.add_argument("--loss", choices=sorted(known), action="append", help="default: all of them")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--classes", type=int, required=True)
-    parser.add_argument("--dim", type=int, required=True)
-    parser.add_argument("--proxies-per-class", type=int, default=1)
+    parser.add_argument("--batch", type=_positive, required=True)
+    parser.add_argument("--classes", type=_positive, required=True)
+    parser.add_argument("--dim", type=_positive, required=True)
+    parser.add_argument("--proxies-per-class", type=_positive, default=1)
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the embeddings")
     parser.add_argument("--backend", choices=("auto", "torch", "native"), default="auto")
     parser.add_argument("--measure", action="store_true", help="also run it here, and print the time of a step")
@@ -84,12 +84,19 @@ def show_estimate(arguments: Sequence[str]) -> None:
         print(f"{name:20}" + "".join(cells))
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
+    return number
+
+
 def _size(size: float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
         size /= 1024
-    return f"{size:.3g} GiB"
+    return f"{size:.3g} GiB" if size < 1e6 else f"{size:.1e} GiB"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

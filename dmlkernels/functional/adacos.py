@@ -66,7 +66,8 @@ def adacos_scale(
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
     negative = inputs.statistics(*class_scores(inputs, scale))[:, 1]
-    highest = scale + math.log(inputs.num_proxies)  # no sum is above this
+    highest = inputs.gathered(torch.where(inputs.valid, negative, -torch.inf)).amax()
+    highest = torch.where(highest == -torch.inf, 0, highest)
     log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
     cosines = torch.where(inputs.valid, positive_cosines(inputs, scale), torch.nan)
     # Of an even number torch takes the lower of the middle two angles, which has the higher cosine.

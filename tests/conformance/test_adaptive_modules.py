@@ -268,3 +268,17 @@ def test_a_running_state_is_not_recomputed(build: Any) -> None:
     with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint would call twice"):
         loss.backward()
     checkpoint(module.eval(), x, labels, use_reentrant=False).backward()
+
+
+@pytest.mark.parametrize("scale", [1.0, 64.0, 150.0, 300.0, 1000.0])
+def test_adacos_scale_at_any_scale(scale: float, backend: str) -> None:
+    """The sum of negatives is far below its bound where they are many and far: it must not underflow."""
+    generator = torch.Generator().manual_seed(0)
+    x, proxies = (torch.randn(count, 128, generator=generator) for count in (64, 1000))
+    labels = torch.arange(64)
+    wide = scale * F.normalize(x.double()) @ F.normalize(proxies.double()).T
+    positive = wide.gather(1, labels[:, None])[:, 0] / scale
+    average = wide.scatter(1, labels[:, None], -math.inf).logsumexp(1).logsumexp(0) - math.log(64)
+    expected = (average / max(math.cos(math.pi / 4), -float((-positive).median()))).clamp_min(1)
+    found = dml.adacos_scale(x, labels, proxies, scale, backend=backend)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)

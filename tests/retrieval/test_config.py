@@ -69,6 +69,12 @@ def test_settings_of_the_command_line_win(tmp_path: Path) -> None:
         ),
         ("[data]\nvalidation_share = 0.2", r"evaluation\.choose = 'last' with data\.validation_share = 0\.2"),
         ("[train]\nwarmup_epochs = 99", r"train\.warmup_epochs: got 99"),
+        ("[train]\nlr = nan", r"train\.lr: got nan, expected a positive number"),
+        ("[train]\nclip_norm = -1.0", r"train\.clip_norm: got -1\.0, expected a number of at least 0"),
+        ("[train]\nproxy_lr_factor = inf", r"train\.proxy_lr_factor: got inf"),
+        ("[data]\nworkers = -1", r"data\.workers: got -1"),
+        ("[couce]\nodba_weight = -1.0", r"couce\.odba_weight: got -1\.0"),
+        ("[model]\nembedding_size = 1", r"model\.embedding_size: got 1, expected at least 2"),
         ("[train]\ncompile = true\n[couce]\nenabled = true", r"train\.compile: a compiled network"),
     ],
 )

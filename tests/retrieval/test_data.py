@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import train
 from retrieval_lib.config import Data
 from retrieval_lib.data import read_task
+from retrieval_lib.data.dataset import load_rgb
 from retrieval_lib.data.task import Images
 from retrieval_lib.errors import DataError
 from tests.retrieval.running import run
@@ -194,3 +196,22 @@ def test_check_data_lists_every_corrupt_image(tmp_path: Path, capsys: pytest.Cap
     assert train.main([*arguments, "--check-data"]) == 1
     message = capsys.readouterr().err
     assert str(root / "ant" / "0.png") in message and str(root / "lark" / "5.png") in message
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pixels_of_more_than_8_bits_are_refused(tmp_path: Path, mode: str) -> None:
+    """Pillow would cut them off at 255."""
+    path = tmp_path / "deep.tiff"
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    Image.fromarray(np.linspace(0, 1000, 64).reshape(8, 8).astype(kind)).save(path)
+    with pytest.raises(
+        DataError, match=r"deep\.tiff: has pixels of .*, expected 8 bits a channel; it is named"
+    ):
+        load_rgb(path, "a list")
+
+
+def test_images_are_turned_as_their_camera_says(tmp_path: Path) -> None:
+    exif, path = Image.Exif(), tmp_path / "turned.jpg"
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    assert load_rgb(path, "a list").size == (20, 40)

@@ -15,7 +15,7 @@ from retrieval_lib.evaluation import search
 from retrieval_lib.evaluation.embedding import Embedded
 from retrieval_lib.evaluation.retrieval import retrieval_metrics
 from retrieval_lib.evaluation.scores import histograms, pair_scores, summary
-from retrieval_lib.evaluation.verification import best_threshold, fold_accuracies, mean_and_error
+from retrieval_lib.evaluation.verification import best_threshold, fold_accuracies, mean_and_error, pair_cosines
 
 
 def embedded(count: int, classes: int, seed: int) -> Embedded:
@@ -118,3 +118,11 @@ def test_pair_scores(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     density = histograms(genuine, impostor)
     width = density["edges"][1] - density["edges"][0]
     assert sum(density["genuine"]) * width == pytest.approx(1, rel=1e-4)
+
+
+def test_a_threshold_between_neighbours_in_float32() -> None:
+    """The middle of two of them rounds to one of both."""
+    scores, same = torch.tensor([1 - 2**-24, 1.0]).double(), torch.tensor([False, True])
+    assert ((scores > best_threshold(scores, same)) == same).all()
+    pairs = Pairs([0, 0], [1, 2], [False, True], [0, 0])
+    assert pair_cosines(torch.eye(3), pairs).dtype == torch.float64

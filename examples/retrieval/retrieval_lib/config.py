@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,7 @@ class Train:
     lr: float = 1e-4
     weight_decay: float = 1e-4
     proxy_lr_factor: float = 100.0
-    warmup_epochs: int = 1  # in which the backbone stands still: head and proxies only
+    warmup_epochs: int = 1  # in which head and proxies alone learn; BatchNorm's statistics move unless frozen
     schedule: str = "constant"  # "constant", "cosine" or "step"
     step_epochs: int = 10
     step_factor: float = 0.5
@@ -131,7 +132,8 @@ def check(config: Config) -> Config:
     positive = {
         "data.crop": data.crop,
         "data.images_per_class": data.images_per_class,
-        "model.embedding_size": config.model.embedding_size,
+        "couce.atoms": config.couce.atoms,
+        "couce.temperature": config.couce.temperature,
         "train.epochs": train.epochs,
         "train.lr": train.lr,
         "train.step_epochs": train.step_epochs,
@@ -142,8 +144,23 @@ def check(config: Config) -> Config:
         **{f"batch size {i}": size for i, size in enumerate([train.batch_size, *config.sweep.batch_sizes])},
     }
     for name, number in positive.items():
-        if number <= 0:
+        if not 0 < number < math.inf:
             raise ConfigError(f"{name}: got {number}, expected a positive number")
+    not_negative = {
+        "data.workers": data.workers,
+        **{
+            f"couce.{name}": getattr(config.couce, name) for name in ("odba_weight", "invariance_weight", "ramp_epochs")
+        },
+        **{
+            f"train.{name}": getattr(train, name)
+            for name in ("weight_decay", "proxy_lr_factor", "step_factor", "clip_norm", "clip_value")
+        },
+    }
+    for name, number in not_negative.items():
+        if not 0 <= number < math.inf:
+            raise ConfigError(f"{name}: got {number}, expected a number of at least 0")
+    if config.model.embedding_size < 2:
+        raise ConfigError(f"model.embedding_size: got {config.model.embedding_size}, expected at least 2")
     for name, share in (("data.label_noise", data.label_noise), ("data.validation_share", data.validation_share)):
         if not 0 <= share < 1:
             raise ConfigError(f"{name}: got {share}, expected a share in [0, 1)")

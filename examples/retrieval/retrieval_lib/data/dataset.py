@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,10 +17,14 @@ Key = tuple[int, int]  # index of an image, seed of its augmentation
 
 
 def load_rgb(path: Path, origin: str) -> Image.Image:
-    """Decode a file wholly, so that a damaged one is noticed here."""
+    """Decode a file wholly, so that a damaged one is noticed here, and turn it as its camera says."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            if image.mode in ("I", "F") or image.mode.startswith("I;"):
+                raise DataError(
+                    f"{path}: has pixels of {image.mode}, expected 8 bits a channel; it is named by {origin}"
+                )
+            return ImageOps.exif_transpose(image).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}); it is named by {origin}") from error
 

@@ -83,6 +83,10 @@ def checked(task: Task, source: Path) -> Task:
     for name, part in parts.items():
         if not len(part):
             raise DataError(f"{source}: gives no {name} image")
+        if task.gallery is None and len(part) < 2:
+            raise DataError(
+                f"{source}: gives one {name} image, expected at least 2, which are searched among each other"
+            )
         shared = set(part.classes) & set(task.train.classes)
         if shared:
             raise DataError(f"{source}: class {min(shared)} is both a training and a {name} class")

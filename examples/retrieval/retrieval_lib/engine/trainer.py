@@ -122,9 +122,11 @@ class Trainer:
     def _finish_epoch(self) -> None:
         position = self.position
         loss = sum(self.world.gathered(position.loss_sum)) / self.world.size / self.batches.steps
-        if not math.isfinite(loss):
+        finite = all(bool(parameter.isfinite().all()) for parameter in self.parts.network.parameters())
+        if not math.isfinite(loss) or not finite:
+            broken = f"the loss is {loss}" if finite else f"the loss is {loss}, and weights are not finite"
             raise UserError(
-                f"epoch {position.epoch + 1}: the loss is {loss}. The last checkpoint is from before it; try a lower "
+                f"epoch {position.epoch + 1}: {broken}. The last checkpoint is from before it; try a lower "
                 "train.lr or train.proxy_lr_factor, or train.clip_norm"
             )
         done = position.epoch + 1

@@ -16,6 +16,7 @@ from retrieval_lib.data.loading import batches_of, make_loader
 from retrieval_lib.data.sampling import InOrder
 from retrieval_lib.data.task import Images
 from retrieval_lib.data.transforms import Transform
+from retrieval_lib.errors import UserError
 from retrieval_lib.world import World
 
 BATCH = 128  # images
@@ -74,4 +75,7 @@ def embed(
     for rank, part in enumerate(gathered):
         if len(part):
             embeddings[rank :: world.size] = part
+    broken = int((~embeddings.isfinite()).any(1).sum())
+    if broken:
+        raise UserError(f"{title}: {broken} of {len(images)} embeddings are not finite: the network has failed")
     return Embedded(embeddings, torch.tensor(images.labels))

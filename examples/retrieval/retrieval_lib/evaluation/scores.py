@@ -17,7 +17,7 @@ MOST_BINS = 60
 def pair_scores(test: Embedded, gallery: Embedded | None, pairs: Pairs | None) -> tuple[Tensor, Tensor]:
     """Cosines of same-class and of different-class pairs: the listed ones, or all of different images."""
     if pairs is not None:
-        scores, same = pair_cosines(test.embeddings, pairs), torch.tensor(pairs.same)
+        scores, same = pair_cosines(test.embeddings, pairs).float(), torch.tensor(pairs.same)
         return scores[same], scores[~same]
     other = test if gallery is None else gallery
     first, second = _genuine_pairs(test.labels, other.labels, ordered=gallery is None)

@@ -10,9 +10,9 @@ from torch import Tensor
 from retrieval_lib.data.task import Pairs
 
 
-def pair_cosines(embeddings: Tensor, pairs: Pairs) -> Tensor:  # (P,)
-    """Of unit embeddings."""
-    return (embeddings[pairs.first] * embeddings[pairs.second]).sum(1)
+def pair_cosines(embeddings: Tensor, pairs: Pairs) -> Tensor:  # (P,) float64
+    """Of unit embeddings; wide enough for a threshold between two neighbours in float32."""
+    return (embeddings[pairs.first] * embeddings[pairs.second]).sum(1).double()
 
 
 def fold_accuracies(embeddings: Tensor, pairs: Pairs) -> list[float]:
