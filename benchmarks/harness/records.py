@@ -30,11 +30,10 @@ def write(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(paths: Iterable[Path]) -> Iterator[Record]:
+    """All records, but for the last of a file where the run was cut short as it wrote that."""
     for path in paths:
         with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip():
-                    yield json.loads(line)
+            yield from (json.loads(line) for line in lines if line.strip() and line.endswith("\n"))
 
 
 def provenance(device: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     counted = count_all(report.counted_steps()) | count_all(report.larger_steps())
     for (name, step), made in counted.items():
         expected = Counter((call.operation, call.num_bytes, call.ranks) for call in calls(name, step))
