@@ -94,7 +94,7 @@ def estimate(function: Callable[..., Any], sizes: Sizes, backend: str = "auto") 
             inputs=_bytes(learnt),
             gradients=_bytes(tensor.grad for tensor in learnt if tensor.grad is not None),
             saved=sum(size for storage, size in kept.items() if storage not in given),
-            work=max(working_bytes(pairs, chosen) for pairs, chosen in recorder.calls),
+            work=max(working_bytes(pairs, chosen) for pairs, chosen in recorder.calls) + recorder.added,
             dense=sum(_pair_count(pairs) for pairs, _ in recorder.calls) * torch.float32.itemsize,
             flops=sum(flops(pairs) for pairs, _ in recorder.calls),
             closed_form=any(blocked.is_closed(pairs) for pairs, _ in recorder.calls),
@@ -171,13 +171,17 @@ class _Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Pairs, str]] = []  # with the backend
+        self.added = 0  # bytes of a gradient that is added to another of the same centres
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         ops = torch.ops.dmlkernels
         if op in (ops.pair_forward.default, ops.pair_loss_forward.default):
             given = PairArguments(*args[: len(PairArguments._fields)])
             self.calls.append((given.pairs(), given.backend))
-        return op(*args, **(kwargs or {}))
+        found = op(*args, **(kwargs or {}))
+        if op is ops.center_spread_backward.default:
+            self.added = found.numel() * found.itemsize
+        return found
 
 
 def step_seconds(function: Callable[..., Any], sizes: Sizes, backend: str = "auto", repeats: int = 5) -> float:

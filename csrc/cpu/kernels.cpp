@@ -30,10 +30,10 @@ void merge(const Tile& tile, const double* from, double* states, std::int64_t ro
     }
 }
 
-// Calls body(spread, part, begin, end) for `parts` ranges of the classes.
+// Calls body(spread, part, begin, end) for at most so many ranges of the classes.
 template <class Real, class Body>
-void for_classes(const cpu::Centers& centers, Workspace& workspace, std::int64_t parts, const Body& body) {
-    const std::int64_t room = Spread<Real>::room(centers);
+void for_classes(const cpu::Centers& centers, Workspace& workspace, std::int64_t most, const Body& body) {
+    const std::int64_t room = Spread<Real>::room(centers), parts = most < centers.classes ? most : centers.classes;
     Real* const memory = static_cast<Real*>(workspace.room(Workspace::parts, parts * room * sizeof(Real)));
     parallel(centers.classes, parts, centers.threads, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
         body(Spread<Real>(centers, memory + part * room), part, begin, end);

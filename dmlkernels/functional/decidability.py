@@ -255,7 +255,9 @@ def decidability_objective(
     if temperature != 1:
         gap, spread = gap / temperature, spread / temperature**2
     if form == "neg_log":
-        above = gap.clamp_min(min_gap)
-        return (spread + eps).log() / 2 - above.log() - (gap - above) / min_gap
+        # Parts of their own: slopes that cancel would leave nothing of the logarithm's where min_gap is small.
+        is_small = gap < min_gap
+        above, below = torch.where(is_small, min_gap, gap), torch.where(is_small, gap, min_gap)
+        return (spread + eps).log() / 2 - above.log() - (below - min_gap) / min_gap
     deviation_index = gap / (spread / 2 + eps).sqrt()
     return -deviation_index if form == "neg" else deviation_index.reciprocal()

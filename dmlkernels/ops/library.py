@@ -60,8 +60,9 @@ def _is_seen(tensors: Iterable[Any]) -> bool:
     """
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state():
         return True
-    for one in tensors:  # noqa: SIM110 - any() takes longer
-        if one is not None and (type(one) not in _PLAIN or one.is_meta):
+    for one in tensors:
+        # Of a negative view, as the imaginary part of a conjugate is, memory holds the opposite.
+        if one is not None and (type(one) not in _PLAIN or one.is_meta or one.is_neg() or one._is_zerotensor()):
             return True
     return False
 

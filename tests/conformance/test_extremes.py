@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import dmlkernels as dml
+from dmlkernels import reference
 from tests.closed_form import choose_closed_form
 from tests.conformance.evaluate import assert_close, ours, truth
 from tests.losses import EVERY, FIELD, FIELD_ALONE, FUSED, LOSSES, Loss
@@ -129,3 +131,15 @@ def test_energy_beyond_the_range_is_infinite(backend: str) -> None:
     problem = make_problem("duplicates", torch.float32)
     assert FIELD(problem, backend, alpha=56.0) == torch.inf
     assert FIELD(problem.cast(torch.float64), backend, alpha=56.0).isfinite()
+
+
+@pytest.mark.parametrize("options", [{"min_gap": 1e-8}, {"temperature": 1e-6}], ids=str)
+def test_the_slope_of_a_gap_far_above_the_smallest(options: dict[str, float], backend: str) -> None:
+    problem = make_problem("plain", torch.float32)
+    wide = problem.cast(torch.float64, "embeddings", "proxies")
+    given = [problem.embeddings, problem.labels, problem.proxies]
+    found = torch.autograd.grad(dml.pd_loss(*given, backend=backend, **options), [given[0], given[2]])
+    given = [wide.embeddings, wide.labels, wide.proxies]
+    true = torch.autograd.grad(reference.pd_loss(*given, **options), [given[0], given[2]])
+    for one, other in zip(found, true, strict=True):
+        assert (one.double() - other).norm() <= 1e-5 * other.norm()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.conformance.evaluate import ours
-from tests.losses import EVERY, Loss
+from tests.losses import EVERY, LOSSES, Loss
 from tests.problem import VECTORS, Problem, make_problem
 
 
@@ -37,3 +37,16 @@ def check_gaps(loss: Loss, backend: str) -> None:
 @pytest.mark.parametrize("loss", EVERY, ids=str)
 def test_gaps(loss: Loss, backend: str) -> None:
     check_gaps(loss, backend)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_negative_views(loss: Loss, backend: str) -> None:
+    """Imaginary parts of conjugates, as autograd hands back beyond complex numbers: memory holds the opposite."""
+    problem = make_problem("some_ignored", torch.float32)
+    leaves = [getattr(problem, name) for name in loss.leaves]
+    expected = torch.autograd.grad(loss(problem, backend), leaves)
+    value = torch.complex(torch.zeros(()), loss(problem, backend)).conj()
+    found = torch.autograd.grad(-value.imag, leaves)
+    torch.testing.assert_close(found, expected)
+    negative = problem.map(lambda x: torch._neg_view(-x), *loss.leaves)
+    torch.testing.assert_close(loss(negative, backend), loss(problem, backend))

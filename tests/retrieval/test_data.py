@@ -204,9 +204,7 @@ def test_pixels_of_more_than_8_bits_are_refused(tmp_path: Path, mode: str) -> No
     path = tmp_path / "deep.tiff"
     kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
     Image.fromarray(np.linspace(0, 1000, 64).reshape(8, 8).astype(kind)).save(path)
-    with pytest.raises(
-        DataError, match=r"deep\.tiff: has pixels of .*, expected 8 bits a channel; it is named"
-    ):
+    with pytest.raises(DataError, match=r"deep\.tiff: has pixels of .*, expected 8 bits a channel; it is named"):
         load_rgb(path, "a list")
 
 
