@@ -197,18 +197,20 @@ class CouCE(nn.Module):
             raise ValueError(f"base_loss: returned {got}, expected a scalar tensor, as with reduction 'mean'")
         parts: dict[str, Tensor] = {"base": base.detach()}
         terms: list[Tensor] = []
-        if not self.warming_up and self._ignore_index is not None:
+        dictionary = None if self.warming_up or self.odba_weight == 0 else self.dictionary
+        intervened = None if self.warming_up or self.invariance_weight == 0 else intervened
+        if not (dictionary is None and intervened is None) and self._ignore_index is not None:
             check_per_row("sample_weight", sample_weight, embeddings, "embeddings")
             valid = labels.long() != self._ignore_index
             sample_weight = torch.where(valid, 1.0 if sample_weight is None else sample_weight, 0.0)
             embeddings = torch.where(valid[:, None], embeddings, 0)  # they may hold anything
             if intervened is not None and intervened.shape == embeddings.shape:
                 intervened = torch.where(valid[:, None], intervened, 0)
-        if not self.warming_up and self.odba_weight and self.dictionary is not None:
-            odba = self.dictionary(embeddings, process_group=self._group(), sample_weight=sample_weight)
+        if dictionary is not None:
+            odba = dictionary(embeddings, process_group=self._group(), sample_weight=sample_weight)
             parts["odba"] = odba.detach()
             terms.append(self.odba_weight * odba)
-        if not self.warming_up and self.invariance_weight and intervened is not None:
+        if intervened is not None:
             invariance = symmetric_kl_loss(
                 embeddings,
                 intervened,
