@@ -99,15 +99,15 @@ def _of_statistics(name: str, step: Step) -> list[Call]:
 
 
 def _of_running(name: str, step: Step) -> list[Call]:
-    """The positive cosines, their mean or median, and what goes with them; values of rows to the shards."""
+    """The positive cosines or their mean, and what goes with them; values of rows to the shards."""
     line = step.line
-    found = [Call(REDUCE, 2 * FLOAT, step.ranks)]
     row_values = [Call(GATHER, step.own_rows * RowLogSumExp.num_row_values * FLOAT, line)]
     if name == "curricularface_loss":
+        found = [Call(REDUCE, 2 * FLOAT, step.ranks)]
         if step.sharded:
             found += [*row_values, Call(EXCHANGE, step.line_rows * LogSumExp.width * FLOAT, line)]
         return found
-    found += [Call(GATHER, INT * len(Numbers._fields), step.ranks), Call(GATHER, step.own_rows * FLOAT, step.ranks)]
+    found = [Call(GATHER, INT * len(Numbers._fields), step.ranks), Call(GATHER, 3 * step.own_rows * FLOAT, step.ranks)]
     if step.sharded:  # negatives and positives, at the old scale
         found += [Call(GATHER, step.own_rows * INT, line), Call(GATHER, step.own_rows * step.dim * FLOAT, line)]
         found += 3 * row_values + 2 * [Call(EXCHANGE, step.line_rows * RowLogSumExp.width * FLOAT, line)]

@@ -12,7 +12,7 @@ from dmlkernels.distributed.agreement import across_ranks
 from dmlkernels.functional.checks import check_scalar
 from dmlkernels.functional.cross_entropy import class_scores
 from dmlkernels.functional.inputs import proxy_inputs
-from dmlkernels.functional.positive_cosines import mean_over_samples, positive_cosines
+from dmlkernels.functional.positive_cosines import positive_cosines
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -66,10 +66,10 @@ def adacos_scale(
     )  # fmt: skip
     scale = inputs.per_sample("scale", scale)
     negative = inputs.statistics(*class_scores(inputs, scale))[:, 1]
-    highest = inputs.gathered(torch.where(inputs.valid, negative, -torch.inf)).amax()
-    highest = torch.where(highest == -torch.inf, 0, highest)
-    log_average = mean_over_samples(inputs, (negative - highest).exp()).log() + highest
-    cosines = torch.where(inputs.valid, positive_cosines(inputs, scale), torch.nan)
+    cosines = positive_cosines(inputs, scale)
+    given = torch.stack((negative + inputs.poison, cosines, inputs.valid.to(negative.dtype)), dim=1)
+    negative, cosines, valid = inputs.gathered(given).unbind(1)
+    log_average = negative.where(valid == 1, -torch.inf).logsumexp(0) - valid.sum().log()
     # Of an even number torch takes the lower of the middle two angles, which has the higher cosine.
-    median = -(-inputs.gathered(cosines)).nanmedian()
-    return (log_average / median.clamp(math.sqrt(0.5), 1)).clamp_min(1) + inputs.poison
+    median = -(-cosines.where(valid == 1, torch.nan)).nanmedian()
+    return (log_average / median.clamp(math.sqrt(0.5), 1)).clamp_min(1)
